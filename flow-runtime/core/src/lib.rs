@@ -1,1 +1,18 @@
-//! Placeholder.
+//! **What may happen next?** The decisions of flow, as pure functions over values.
+//!
+//! Nothing in this crate does I/O, reads a clock or draws a random number: time is an argument, and jitter is
+//! derived from ids. A shell feeds [`Event`]s to [`plan()`], carries out the [`Plan`] it returns, and asks [`admit()`]
+//! which of the scheduled instances may go first.
+
+pub mod dag;
+pub mod dag_run;
+pub mod event;
+pub mod schedule;
+pub mod state;
+pub mod trigger_rule;
+
+pub use dag::{Dag, TaskDef, TaskIx};
+pub use dag_run::{DagRun, DataInterval, RunType};
+pub use event::{Event, InstanceKey, Outcome, Plan, Report, Transition, TryRef, UNMAPPED};
+pub use state::{RunStatus, TaskState};
+pub use trigger_rule::TriggerRule;
