@@ -1,0 +1,257 @@
+//! The metadata store: the truth about runs, tries and values.
+//!
+//! [`MetadataStore`] is the seam. [`memory`] keeps everything in this process, [`sqlite`] in one file; both pass the
+//! suite in [`conformance`], and a further store joins by one line there.
+//!
+//! Whoever works on a run holds its **epoch**: [`MetadataStore::acquire_run`] raises it, and a commit under an older
+//! epoch is refused as a whole ([`StoreError::Fenced`]). So a process that was taken for dead and wakes up can change
+//! nothing.
+
+use chrono::{DateTime, Utc};
+use flow_core::event::Report;
+use flow_core::{Dag, DagRun, RunStatus, TaskState};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Number of a run inside its store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RunPk(pub i64);
+
+/// How often a run has changed hands; the fencing token of its owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Epoch(pub i64);
+
+/// A run as it stands in the store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredRun {
+    /// Its number.
+    pub pk: RunPk,
+    /// The record.
+    pub run: DagRun,
+    /// Hash of the DAG it was made from; see [`MetadataStore::dag_version`].
+    pub dag_version: String,
+    /// Who holds it (host, process, start), or nobody; for people, not for decisions.
+    pub owner: Option<String>,
+    /// Its present epoch.
+    pub epoch: Epoch,
+}
+
+/// Which runs to list.
+#[derive(Debug, Clone, Default)]
+pub struct RunFilter {
+    /// Of this DAG alone.
+    pub dag_id: Option<String>,
+    /// With this run id alone (several DAGs may have one of the same id).
+    pub run_id: Option<String>,
+    /// In one of these states; empty means any.
+    pub states: Vec<RunStatus>,
+    /// At most this many, the newest (by `run_after`, then number) first; 0 means all.
+    pub limit: u32,
+}
+
+/// Everything that one batch of events changed in one run. Applied whole or not at all.
+#[derive(Debug, Clone)]
+pub struct RunCommit {
+    /// The run.
+    pub run: RunPk,
+    /// The committer's token.
+    pub epoch: Epoch,
+    /// The run's new state, if it changed. The first `Running` sets `start_date` if it is unset, a finished state sets
+    /// `end_date`, an unfinished one after a finished one takes `end_date` away.
+    pub status: Option<(RunStatus, DateTime<Utc>)>,
+    /// Rows of task instances, in full.
+    pub instances: Vec<InstanceWrite>,
+    /// Values of tries that ended.
+    pub xcoms: Vec<XComWrite>,
+}
+
+/// The row of a task instance: what it is now, and its latest try.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InstanceRow {
+    /// The task.
+    pub task_id: Arc<str>,
+    /// Its place in a mapped list; -1 for none.
+    pub map_index: i32,
+    /// Its state.
+    pub state: TaskState,
+    /// Number of its latest try; 0 before the first.
+    pub try_number: u32,
+    /// It may be tried again while `try_number <= max_tries`.
+    pub max_tries: u32,
+    /// When it is due again.
+    pub due: Option<DateTime<Utc>>,
+    /// When its latest try began.
+    pub start_date: Option<DateTime<Utc>>,
+    /// When its latest try ended (or when it was decided not to run it).
+    pub end_date: Option<DateTime<Utc>>,
+    /// Why its latest try ended as it did, when there is something to say.
+    pub cause: Option<Cause>,
+    /// What the planner must know about its value.
+    pub report: Report,
+}
+
+/// A row to be written.
+#[derive(Debug, Clone)]
+pub struct InstanceWrite {
+    /// The row, in full; it replaces the present one.
+    pub row: InstanceRow,
+    /// The row begins a new try (or clears an ended one): the present row, if it has a try number above 0, moves to
+    /// the history first.
+    pub archive: bool,
+}
+
+/// Why a try ended as it did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// The sort.
+    pub kind: CauseKind,
+    /// One sentence or more, for people; secrets are already taken out.
+    pub message: String,
+    /// File and line of a panic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+}
+
+/// The sort of a [`Cause`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CauseKind {
+    /// The body returned an error.
+    Error,
+    /// The body panicked.
+    Panic,
+    /// The try took longer than its timeout.
+    Timeout,
+    /// Its process died, or was not heard of any more.
+    Lost,
+    /// It was stopped by a person or by the end of its run.
+    Cancelled,
+    /// The body asked to be skipped.
+    Skipped,
+    /// Its arguments could not be made (a value could not be read or decoded).
+    Input,
+    /// Its return value could not be kept.
+    Output,
+}
+
+/// A value to be kept: key `return_value` for what a task returned.
+#[derive(Debug, Clone, PartialEq)]
+pub struct XComWrite {
+    /// The task.
+    pub task_id: Arc<str>,
+    /// Its place in a mapped list; -1 for none.
+    pub map_index: i32,
+    /// The key; [`RETURN_VALUE`] for what a task returned.
+    pub key: Arc<str>,
+    /// The value.
+    pub value: XComValue,
+}
+
+/// The key of what a task returned.
+pub const RETURN_VALUE: &str = "return_value";
+
+/// A value, or where it lies.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct XComValue {
+    /// Rust type of the value, as the author wrote it.
+    pub type_name: Arc<str>,
+    /// Its encoded size in bytes.
+    pub size: u64,
+    /// SHA-256 of the encoded value, hexadecimal.
+    pub sha256: Arc<str>,
+    /// The JSON text, when it is small; else it lies in the XCom folder under its hash.
+    pub inline: Option<Arc<str>>,
+}
+
+/// A value as it stands in the store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct XComRow {
+    /// The task.
+    pub task_id: String,
+    /// Its place in a mapped list; -1 for none.
+    pub map_index: i32,
+    /// The key.
+    pub key: String,
+    /// The value.
+    pub value: XComValue,
+    /// When it was written.
+    pub timestamp: DateTime<Utc>,
+}
+
+/// What can go wrong in a store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The DAG has a run of this id already.
+    #[error("DAG `{dag_id}` already has a run `{run_id}`: choose another run id, or go on with it by `--resume {run_id}`")]
+    RunExists {
+        /// The DAG.
+        dag_id: String,
+        /// The run.
+        run_id: String,
+    },
+    /// There is no such run.
+    #[error("there is no such run in the store (number {0})")]
+    NoSuchRun(i64),
+    /// There is no such version of a DAG.
+    #[error("there is no DAG with hash `{0}` in the store")]
+    NoSuchDagVersion(String),
+    /// Somebody else has taken the run over.
+    #[error("run {run} was taken over by another process (epoch {given} is no longer valid, it is {present} now)")]
+    Fenced {
+        /// Number of the run.
+        run: i64,
+        /// The epoch that was given.
+        given: i64,
+        /// The present epoch.
+        present: i64,
+    },
+    /// The store holds something that cannot be read.
+    #[error("the metadata store holds something that cannot be read: {0}")]
+    Corrupt(String),
+    /// The database itself.
+    #[error("{0}")]
+    Backend(String),
+}
+
+/// A store's answer.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// The seam between the engine and a database. Every method is one transaction.
+#[async_trait::async_trait]
+pub trait MetadataStore: Send + Sync + 'static {
+    /// Keeps this DAG under the SHA-256 of its JSON and returns that hash; the same DAG twice is kept once.
+    async fn put_dag(&self, dag: &Dag) -> Result<String>;
+
+    /// The DAG with this hash.
+    async fn dag_version(&self, hash: &str) -> Result<Dag>;
+
+    /// Makes a run, owned by `owner`, at epoch 1.
+    ///
+    /// # Errors
+    /// [`StoreError::RunExists`] if the DAG has a run of this id; [`StoreError::NoSuchDagVersion`].
+    async fn create_run(&self, run: &DagRun, dag_version: &str, owner: &str) -> Result<(RunPk, Epoch)>;
+
+    /// Takes a run over: raises its epoch, so that whoever held it before can change nothing any more.
+    async fn acquire_run(&self, run: RunPk, owner: &str) -> Result<Epoch>;
+
+    /// Applies all of these changes, of several runs, or none. When this returns, they survive a crash.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] if the epoch of one of them is old: then nothing at all was applied.
+    async fn commit(&self, commits: &[RunCommit]) -> Result<()>;
+
+    /// The run of this DAG with this id.
+    async fn run(&self, dag_id: &str, run_id: &str) -> Result<Option<StoredRun>>;
+
+    /// Runs, newest first.
+    async fn runs(&self, filter: &RunFilter) -> Result<Vec<StoredRun>>;
+
+    /// All task instances of a run, by task id, then map index.
+    async fn instances(&self, run: RunPk) -> Result<Vec<InstanceRow>>;
+
+    /// All tries of all instances (or of one task), the present row last: by task id, map index, try number.
+    async fn tries(&self, run: RunPk, task_id: Option<&str>) -> Result<Vec<InstanceRow>>;
+
+    /// All values of a run (or of one task), by task id, map index, key.
+    async fn xcoms(&self, run: RunPk, task_id: Option<&str>) -> Result<Vec<XComRow>>;
+}
