@@ -1,0 +1,245 @@
+//! Every task and every DAG of the program, collected from all its files by `inventory`.
+//!
+//! `inventory` promises no order, so the registry sorts; and it registers nothing from a crate that the binary never
+//! names, hence the `use my_dags as _;` of a project's `main.rs`.
+
+use crate::builder::DagError;
+use crate::context::Context;
+use crate::value::{Erased, Inputs};
+use flow_core::dag::{Dag, Place, WeightRule};
+use flow_core::trigger_rule::TriggerRule;
+use futures::future::BoxFuture;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A task as its author wrote it: what `#[task]` registers.
+#[derive(Debug)]
+pub struct TaskSpec {
+    /// Name of the function.
+    pub name: &'static str,
+    /// Key of the body: module path and name, unique in a program.
+    pub body: &'static str,
+    /// The doc comment.
+    pub doc: Option<&'static str>,
+    /// File of the function.
+    pub file: &'static str,
+    /// Line of the function.
+    pub line: u32,
+    /// The type of its output, as written; `()` for none.
+    pub output: &'static str,
+    /// Its arguments (the context is not one of them).
+    pub args: &'static [ArgSpec],
+    /// The options of `#[task(..)]`.
+    pub options: TaskOptions,
+    /// The function behind one signature.
+    pub run: Body,
+}
+
+/// Name and type of an argument, as written.
+#[derive(Debug, Clone, Copy)]
+pub struct ArgSpec {
+    /// Name.
+    pub name: &'static str,
+    /// Type.
+    pub type_name: &'static str,
+}
+
+/// Options of a task that were given; what is `None` comes from the DAG's default, else from flow's.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct TaskOptions {
+    /// Name of the task in a DAG, instead of the function's.
+    pub id: Option<&'static str>,
+    /// Tries after the first.
+    pub retries: Option<u32>,
+    /// Time until the next try.
+    pub retry_delay: Option<Duration>,
+    /// Each further wait is this many times the one before.
+    pub retry_backoff: Option<f64>,
+    /// Longest wait.
+    pub max_retry_delay: Option<Duration>,
+    /// Longest time a try may take.
+    pub timeout: Option<Duration>,
+    /// When it may start.
+    pub trigger_rule: Option<TriggerRule>,
+    /// The pool that holds its slots.
+    pub pool: Option<&'static str>,
+    /// Slots one try takes.
+    pub pool_slots: Option<u32>,
+    /// Its own weight.
+    pub priority: Option<i64>,
+    /// How the weights around it count.
+    pub weight_rule: Option<WeightRule>,
+    /// The workers that may run it.
+    pub queue: Option<&'static str>,
+}
+
+impl TaskOptions {
+    /// Nothing given. (`Default`, for constants.)
+    pub const NONE: TaskOptions = TaskOptions {
+        id: None,
+        retries: None,
+        retry_delay: None,
+        retry_backoff: None,
+        max_retry_delay: None,
+        timeout: None,
+        trigger_rule: None,
+        pool: None,
+        pool_slots: None,
+        priority: None,
+        weight_rule: None,
+        queue: None,
+    };
+}
+
+/// A task's function behind one signature.
+#[derive(Clone, Copy)]
+pub enum Body {
+    /// An `async fn`: polled on tokio's threads.
+    Async(fn(Inputs, Context) -> BoxFuture<'static, anyhow::Result<Erased>>),
+    /// A plain `fn`: run on a thread where it may block.
+    Blocking(fn(Inputs, Context) -> anyhow::Result<Erased>),
+}
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Body::Async(_) => "Body::Async",
+            Body::Blocking(_) => "Body::Blocking",
+        })
+    }
+}
+
+impl TaskSpec {
+    /// Where the function stands.
+    pub fn place(&self) -> Place {
+        Place { file: self.file.into(), line: self.line }
+    }
+}
+
+/// A DAG as its author wrote it: what `#[dag]` registers.
+#[derive(Debug, Clone, Copy)]
+pub struct DagSpec {
+    /// Its id.
+    pub dag_id: &'static str,
+    /// File of the function.
+    pub file: &'static str,
+    /// Line of the function.
+    pub line: u32,
+    /// Builds it.
+    pub build: fn() -> Result<Dag, DagError>,
+}
+
+/// What `inventory` collects for tasks.
+pub struct TaskEntry(pub &'static TaskSpec);
+/// What `inventory` collects for DAGs.
+pub struct DagEntry(pub DagSpec);
+
+inventory::collect!(TaskEntry);
+inventory::collect!(DagEntry);
+
+/// All DAGs and all bodies of a program, sorted and checked.
+#[derive(Debug, Clone, Default)]
+pub struct Registry {
+    dags: BTreeMap<String, Arc<Dag>>,
+    bodies: Bodies,
+}
+
+/// The functions behind the keys in [`flow_core::TaskDef::body`].
+#[derive(Debug, Clone, Default)]
+pub struct Bodies(BTreeMap<&'static str, Body>);
+
+impl Bodies {
+    /// The bodies of all `#[task]` functions linked into this program. Of two of the same key the later wins; only
+    /// [`Registry::collect`] complains.
+    pub fn collect() -> Bodies {
+        Bodies(inventory::iter::<TaskEntry>.into_iter().map(|e| (e.0.body, e.0.run)).collect())
+    }
+
+    /// The function of this key.
+    pub fn get(&self, key: &str) -> Option<Body> {
+        self.0.get(key).copied()
+    }
+
+    /// Puts a function in the place of another (in tests), or adds one.
+    pub fn insert(&mut self, key: &'static str, body: Body) {
+        self.0.insert(key, body);
+    }
+}
+
+/// Why a program's DAGs cannot be used; each problem names its places.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct RegistryError(pub Vec<String>);
+
+impl Registry {
+    /// Collects and builds everything that is linked into this program.
+    ///
+    /// # Errors
+    /// No DAG at all, two DAGs or two bodies of one name, more than one default DAG, a DAG that cannot be built.
+    pub fn collect() -> Result<Registry, RegistryError> {
+        let tasks: Vec<&TaskSpec> = inventory::iter::<TaskEntry>.into_iter().map(|e| e.0).collect();
+        let dags: Vec<DagSpec> = inventory::iter::<DagEntry>.into_iter().map(|e| e.0).collect();
+        Registry::from_specs(tasks, dags)
+    }
+
+    /// As [`Registry::collect`], from these.
+    ///
+    /// # Errors
+    /// As for [`Registry::collect`].
+    pub fn from_specs(mut tasks: Vec<&TaskSpec>, mut dags: Vec<DagSpec>) -> Result<Registry, RegistryError> {
+        tasks.sort_by_key(|t| (t.body, t.file, t.line));
+        dags.sort_by_key(|d| (d.dag_id, d.file, d.line));
+        let mut problems = Vec::new();
+        if dags.is_empty() {
+            problems.push(
+                "this program has no DAG: write one with `#[dag]`, and make sure that `main.rs` names the crate it is in \
+                 (`use my_dags as _;`), or the linker leaves it out"
+                    .to_string(),
+            );
+        }
+        for pair in tasks.windows(2).filter(|p| p[0].body == p[1].body) {
+            problems.push(format!("two tasks are called `{}`: at {} and at {}", pair[0].body, pair[0].place(), pair[1].place()));
+        }
+        for pair in dags.windows(2).filter(|p| p[0].dag_id == p[1].dag_id) {
+            let (a, b) = (&pair[0], &pair[1]);
+            problems.push(format!(
+                "two DAGs are called `{}`: at {}:{} and at {}:{}; give one of them another name by `#[dag(id = \"..\")]`",
+                a.dag_id, a.file, a.line, b.file, b.line
+            ));
+        }
+        let bodies = Bodies(tasks.iter().map(|t| (t.body, t.run)).collect());
+        let mut built = BTreeMap::new();
+        for spec in &dags {
+            match (spec.build)() {
+                Ok(dag) => drop(built.insert(dag.dag_id.clone(), Arc::new(dag))),
+                Err(error) => problems.push(error.to_string()),
+            }
+        }
+        let defaults: Vec<&str> = built.values().filter(|d| d.is_default).map(|d| d.dag_id.as_str()).collect();
+        if defaults.len() > 1 {
+            problems.push(format!("only one DAG can be the default, and {} are: {}", defaults.len(), defaults.join(", ")));
+        }
+        if problems.is_empty() { Ok(Registry { dags: built, bodies }) } else { Err(RegistryError(problems)) }
+    }
+
+    /// All DAGs, by id.
+    pub fn dags(&self) -> impl Iterator<Item = &Arc<Dag>> {
+        self.dags.values()
+    }
+
+    /// The DAG of this id.
+    pub fn dag(&self, dag_id: &str) -> Option<&Arc<Dag>> {
+        self.dags.get(dag_id)
+    }
+
+    /// The DAG that runs when nothing is said.
+    pub fn default_dag(&self) -> Option<&Arc<Dag>> {
+        self.dags.values().find(|d| d.is_default)
+    }
+
+    /// All functions.
+    pub fn bodies(&self) -> &Bodies {
+        &self.bodies
+    }
+}

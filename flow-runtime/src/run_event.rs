@@ -1,0 +1,90 @@
+//! What an executor tells while a run goes on: the command line shows it, `--json` prints it.
+
+use crate::store::Cause;
+use chrono::{DateTime, Utc};
+use flow_core::{RunStatus, TaskState};
+use serde::Serialize;
+use std::sync::Arc;
+
+/// Something that happened in a run; printed as one JSON line by `--json`, under Airflow's field names.
+/// No field ever holds a secret.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum RunEvent {
+    /// The run began, or went on.
+    RunStarted {
+        /// The DAG.
+        dag_id: String,
+        /// The run.
+        dag_run_id: String,
+        /// True when an interrupted run goes on.
+        resumed: bool,
+        /// When.
+        timestamp: DateTime<Utc>,
+    },
+    /// A task instance has a new state (already durable).
+    TaskState {
+        /// The task.
+        task_id: Arc<str>,
+        /// Its place in a mapped list; -1 for none.
+        map_index: i32,
+        /// The new state.
+        state: TaskState,
+        /// Number of its latest try; 0 before the first.
+        try_number: u32,
+        /// Number of tries there may be.
+        tries: u32,
+        /// How long the try took, in seconds, when one ended.
+        duration: Option<f64>,
+        /// When it is due again.
+        due: Option<DateTime<Utc>>,
+        /// Why the try ended as it did.
+        cause: Option<Cause>,
+        /// The value it returned, if it is small: at most 1,000 bytes of JSON text.
+        value: Option<Arc<str>>,
+        /// When.
+        timestamp: DateTime<Utc>,
+    },
+    /// A task told how far it is. At most a few in a second per try.
+    Progress {
+        /// The task.
+        task_id: Arc<str>,
+        /// Its place in a mapped list; -1 for none.
+        map_index: i32,
+        /// Units done.
+        done: u64,
+        /// Units there are.
+        total: Option<u64>,
+    },
+    /// A task logged something at info or above.
+    Log {
+        /// The task.
+        task_id: Arc<str>,
+        /// Its place in a mapped list; -1 for none.
+        map_index: i32,
+        /// Number of the try.
+        try_number: u32,
+        /// `INFO`, `WARN`, `ERROR`.
+        level: String,
+        /// The text.
+        message: String,
+        /// When.
+        timestamp: DateTime<Utc>,
+    },
+    /// The run ended, or was left behind to be resumed.
+    RunEnded {
+        /// The DAG.
+        dag_id: String,
+        /// The run.
+        dag_run_id: String,
+        /// Its state: success or failed; running when it was interrupted and can be resumed.
+        state: RunStatus,
+        /// How long it took, in seconds.
+        duration: f64,
+        /// When.
+        timestamp: DateTime<Utc>,
+    },
+}
+
+/// Somebody who is told. Called in order, from one task; must be quick.
+pub type Observer = Arc<dyn Fn(&RunEvent) + Send + Sync>;

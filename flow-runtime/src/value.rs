@@ -1,0 +1,206 @@
+//! Values on their way from task to task: what a body gets, and what it gives.
+//!
+//! A value is JSON in the store and itself in memory. Inside one process the next task gets the very value, shared
+//! behind an `Arc`; only after a restart is it decoded from its text.
+
+use anyhow::{Context as _, anyhow};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::any::Any;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// What a task may return: anything that serde writes and reads. Implemented for all such types.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot travel between tasks",
+    label = "this type cannot be written and read as JSON",
+    note = "put `#[value]` on its definition (or derive serde's Serialize and Deserialize)",
+    note = "a `Secret` cannot be returned by a task: values are stored"
+)]
+pub trait Value: Serialize + DeserializeOwned + Send + Sync + 'static {}
+impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Value for T {}
+
+/// What a task may take: anything that serde reads. Implemented for all such types, [`Secret`](crate::Secret) among them.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be an argument of a task",
+    label = "this type cannot be read from JSON",
+    note = "put `#[value]` on its definition (or derive serde's Deserialize)"
+)]
+pub trait Argument: DeserializeOwned + Send + Sync + 'static {}
+impl<T: DeserializeOwned + Send + Sync + 'static> Argument for T {}
+
+/// A value of unknown type: its JSON text and, if it was made in this process, the value itself.
+#[derive(Clone)]
+pub struct Erased {
+    json: Arc<str>,
+    shared: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl std::fmt::Debug for Erased {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Never the text: it may be a secret's.
+        write!(f, "Erased({} bytes of JSON{})", self.json.len(), if self.shared.is_some() { ", shared" } else { "" })
+    }
+}
+
+impl Erased {
+    /// Encodes a value and keeps it.
+    ///
+    /// # Errors
+    /// If serde cannot write it as JSON (a map with keys that are not text, for example).
+    pub fn new<T: Value>(value: T) -> anyhow::Result<Erased> {
+        let json = serde_json::to_string(&value).context("the return value cannot be written as JSON")?;
+        Ok(Erased { json: json.into(), shared: Some(Arc::new(value)) })
+    }
+
+    /// A value of which only the text is there.
+    pub fn from_json(json: impl Into<Arc<str>>) -> Erased {
+        Erased { json: json.into(), shared: None }
+    }
+
+    /// Its JSON text.
+    pub fn json(&self) -> &Arc<str> {
+        &self.json
+    }
+
+    /// The value, shared without a copy if it is here as this type, else decoded.
+    fn share<T: Argument>(&self) -> Result<Arc<T>, serde_json::Error> {
+        match self.shared.clone().and_then(|any| any.downcast::<T>().ok()) {
+            Some(value) => Ok(value),
+            None => serde_json::from_str(&self.json).map(Arc::new),
+        }
+    }
+}
+
+/// The arguments of one try, in the order of [`Dag`](flow_core::Dag) inputs.
+#[derive(Debug, Clone, Default)]
+pub struct Inputs(Vec<Erased>);
+
+impl Inputs {
+    /// These values, in order.
+    pub fn new(values: Vec<Erased>) -> Inputs {
+        Inputs(values)
+    }
+
+    fn get(&self, index: usize, name: &str) -> anyhow::Result<&Erased> {
+        self.0.get(index).ok_or_else(|| anyhow!(InputError(format!("argument `{name}` (number {index}) was not given"))))
+    }
+
+    /// The argument as a shared reference-counted value (for `&T`).
+    ///
+    /// # Errors
+    /// [`InputError`] if it is missing or its text is not a `T`.
+    pub fn shared<T: Argument>(&self, index: usize, name: &str) -> anyhow::Result<Arc<T>> {
+        self.get(index, name)?.share().map_err(|e| undecodable::<T>(name, &e))
+    }
+}
+
+/// An argument that could not be made; the message names it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct InputError(pub String);
+
+fn undecodable<T>(name: &str, error: &serde_json::Error) -> anyhow::Error {
+    // serde's text quotes the value, which may be a secret: only its kind and place are told.
+    let what = if std::any::type_name::<T>().contains("Secret<") { String::new() } else { format!(": {error}") };
+    anyhow!(InputError(format!("argument `{name}` is not a `{}`{what}", short_type_name::<T>())))
+}
+
+/// A type's name without the paths: `Vec<Trip>` for `alloc::vec::Vec<app::Trip>`.
+pub fn short_type_name<T: ?Sized>() -> String {
+    let mut out = String::new();
+    let mut word = String::new();
+    for c in std::any::type_name::<T>().chars() {
+        if c.is_alphanumeric() || c == '_' || c == ':' {
+            word.push(c);
+        } else {
+            out.push_str(word.rsplit("::").next().unwrap_or(""));
+            word.clear();
+            out.push(c);
+        }
+    }
+    out + word.rsplit("::").next().unwrap_or("")
+}
+
+/// Chooses how an owned argument is made: cloned where its type can be (`ByClone`), else decoded (`ByDecode`). The
+/// shared value itself is never given away, so that a retry finds it again. Generated code calls
+/// `(&Owned::<T>::new()).take(..)`, and method lookup prefers the first.
+pub struct Owned<T>(PhantomData<T>);
+
+impl<T> Default for Owned<T> {
+    fn default() -> Self {
+        Owned(PhantomData)
+    }
+}
+
+impl<T> Owned<T> {
+    /// A chooser for this type.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+/// See [`Owned`].
+pub trait ByClone<T> {
+    /// The argument as an owned value.
+    ///
+    /// # Errors
+    /// [`InputError`] if it is missing or its text is not a `T`.
+    fn take(&self, inputs: &Inputs, index: usize, name: &str) -> anyhow::Result<T>;
+}
+
+impl<T: Argument + Clone> ByClone<T> for Owned<T> {
+    fn take(&self, inputs: &Inputs, index: usize, name: &str) -> anyhow::Result<T> {
+        inputs.shared::<T>(index, name).map(Arc::unwrap_or_clone)
+    }
+}
+
+/// See [`Owned`].
+pub trait ByDecode<T> {
+    /// The argument as an owned value.
+    ///
+    /// # Errors
+    /// [`InputError`] if it is missing or its text is not a `T`.
+    fn take(&self, inputs: &Inputs, index: usize, name: &str) -> anyhow::Result<T>;
+}
+
+impl<T: Argument> ByDecode<T> for &Owned<T> {
+    fn take(&self, inputs: &Inputs, index: usize, name: &str) -> anyhow::Result<T> {
+        let input = inputs.get(index, name)?;
+        serde_json::from_str(input.json()).map_err(|e| undecodable::<T>(name, &e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(serde::Serialize, serde::Deserialize, Debug, PartialEq)]
+    struct NotClone(u8);
+
+    #[test]
+    fn a_value_made_here_is_shared_not_decoded() {
+        let big = Erased::new(vec![1u8; 10]).unwrap();
+        let inputs = Inputs::new(vec![big.clone(), big]);
+        let (a, b) = (inputs.shared::<Vec<u8>>(0, "a").unwrap(), inputs.shared::<Vec<u8>>(1, "b").unwrap());
+        assert!(Arc::ptr_eq(&a, &b));
+    }
+
+    #[test]
+    fn owned_arguments_are_cloned_or_decoded_and_stay_for_the_next_try() {
+        let inputs = Inputs::new(vec![Erased::new(NotClone(7)).unwrap(), Erased::from_json("\"x\"")]);
+        for _ in 0..2 {
+            assert_eq!((&Owned::<NotClone>::new()).take(&inputs, 0, "n").unwrap(), NotClone(7));
+            assert_eq!((&Owned::<String>::new()).take(&inputs, 1, "s").unwrap(), "x");
+        }
+    }
+
+    #[test]
+    fn a_wrong_text_names_the_argument_and_hides_a_secret() {
+        let inputs = Inputs::new(vec![Erased::from_json("\"hunter2\"")]);
+        let error = inputs.shared::<u8>(0, "count").unwrap_err().to_string();
+        assert!(error.contains("argument `count` is not a `u8`"), "{error}");
+        let error = inputs.shared::<crate::Secret<u8>>(0, "pin").unwrap_err().to_string();
+        assert_eq!(error, "argument `pin` is not a `Secret<u8>`");
+    }
+}
