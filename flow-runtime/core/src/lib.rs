@@ -4,9 +4,11 @@
 //! derived from ids. A shell feeds [`Event`]s to [`plan()`], carries out the [`Plan`] it returns, and asks [`admit()`]
 //! which of the scheduled instances may go first.
 
+pub mod backoff;
 pub mod dag;
 pub mod dag_run;
 pub mod event;
+pub mod parse;
 pub mod schedule;
 pub mod state;
 pub mod trigger_rule;

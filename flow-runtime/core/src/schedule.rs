@@ -1,8 +1,228 @@
-//! When a DAG runs by itself.
+//! When a DAG runs by itself, as the author wrote it.
 
+use crate::parse;
 use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
 
-/// When a DAG runs by itself, as the author wrote it.
+/// When a DAG runs by itself: a preset, a cron expression, or a fixed interval. It is stored as its text.
+///
+/// | text | meaning |
+/// |---|---|
+/// | `@once` | one run, and no other |
+/// | `@continuous` | the next run when the one before has ended |
+/// | `@hourly` `@daily` `@weekly` `@monthly` `@quarterly` `@yearly` (`@annually`) | at the start of each |
+/// | `0 6 * * 1-5` | cron: minute, hour, day of month, month, day of week, and seconds as an optional sixth field |
+/// | `every 10m` | a fixed interval |
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Schedule(String);
+#[serde(try_from = "String", into = "String")]
+pub struct Schedule {
+    text: String,
+    kind: ScheduleKind,
+}
+
+/// What a [`Schedule`] says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ScheduleKind {
+    /// One run, and no other.
+    Once,
+    /// The next run when the one before has ended.
+    Continuous,
+    /// A cron expression of five fields, or of six with the seconds last (as in Airflow); presets are spelt out.
+    Cron(String),
+    /// A fixed interval.
+    Every(Duration),
+}
+
+/// Why a text is not a schedule; prints as one sentence.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a schedule: {why}")]
+pub struct ParseError {
+    text: String,
+    why: String,
+}
+
+/// The presets that stand for a cron expression.
+const PRESETS: [(&str, &str); 7] = [
+    ("@hourly", "0 * * * *"),
+    ("@daily", "0 0 * * *"),
+    ("@weekly", "0 0 * * 0"),
+    ("@monthly", "0 0 1 * *"),
+    ("@quarterly", "0 0 1 */3 *"),
+    ("@yearly", "0 0 1 1 *"),
+    ("@annually", "0 0 1 1 *"),
+];
+
+impl Schedule {
+    /// Reads a preset, a cron expression or `every <duration>`.
+    pub fn parse(text: &str) -> Result<Schedule, ParseError> {
+        let text = text.trim();
+        match kind(text) {
+            Ok(kind) => Ok(Schedule {
+                text: text.into(),
+                kind,
+            }),
+            Err(why) => Err(ParseError {
+                text: text.into(),
+                why,
+            }),
+        }
+    }
+
+    /// What it says.
+    pub fn kind(&self) -> &ScheduleKind {
+        &self.kind
+    }
+
+    /// The text, as the author wrote it.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+fn kind(text: &str) -> Result<ScheduleKind, String> {
+    match text {
+        "" => {
+            return Err(
+                "it is empty; leave the schedule out for a DAG that runs only when asked".into(),
+            );
+        }
+        "@once" => return Ok(ScheduleKind::Once),
+        "@continuous" => return Ok(ScheduleKind::Continuous),
+        "@none" | "none" | "None" | "null" => {
+            return Err("leave the schedule out for a DAG that runs only when asked".into());
+        }
+        _ => {}
+    }
+    if text.starts_with('@') {
+        return match PRESETS.iter().find(|(name, _)| *name == text) {
+            Some((_, cron)) => Ok(ScheduleKind::Cron((*cron).into())),
+            None => Err("the presets are @once, @continuous, @hourly, @daily, @weekly, @monthly, @quarterly, \
+                         @yearly and @annually"
+                .into()),
+        };
+    }
+    if let Some(rest) = text.strip_prefix("every ") {
+        let step = parse::duration(rest)?;
+        return if step < Duration::from_secs(1) {
+            Err("an interval is at least one second".into())
+        } else {
+            Ok(ScheduleKind::Every(step))
+        };
+    }
+    cron(text).map(ScheduleKind::Cron)
+}
+
+/// Checks a cron expression, and returns it with single blanks between its fields.
+fn cron(text: &str) -> Result<String, String> {
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    // croner wants the seconds first, Airflow's users write them last.
+    let for_croner = match fields.len() {
+        5 => fields.join(" "),
+        6 => format!("{} {}", fields[5], fields[..5].join(" ")),
+        n => {
+            return Err(format!(
+                "a cron expression has 5 fields (minute, hour, day of month, month, day of week; seconds may come \
+                 sixth), and this has {n}; otherwise write a preset like @daily, or an interval like `every 10m`"
+            ));
+        }
+    };
+    let checked = croner::parser::CronParser::builder()
+        .seconds(croner::parser::Seconds::Optional)
+        .year(croner::parser::Year::Disallowed)
+        .build()
+        .parse(&for_croner);
+    match checked {
+        Ok(_) => Ok(fields.join(" ")),
+        Err(error) => {
+            let reason = error.to_string();
+            Err(format!(
+                "the cron expression is wrong: {}",
+                reason.trim_end_matches('.')
+            ))
+        }
+    }
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.text)
+    }
+}
+
+impl FromStr for Schedule {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Schedule, ParseError> {
+        Schedule::parse(text)
+    }
+}
+
+impl TryFrom<String> for Schedule {
+    type Error = ParseError;
+
+    fn try_from(text: String) -> Result<Schedule, ParseError> {
+        Schedule::parse(&text)
+    }
+}
+
+impl From<Schedule> for String {
+    fn from(schedule: Schedule) -> String {
+        schedule.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_authors_write_is_read() {
+        let cron = |c: &str| ScheduleKind::Cron(c.into());
+        for (text, kind) in [
+            ("@once", ScheduleKind::Once),
+            ("@continuous", ScheduleKind::Continuous),
+            ("@monthly", cron("0 0 1 * *")),
+            ("@annually", cron("0 0 1 1 *")),
+            ("  0 6  * * 1-5 ", cron("0 6 * * 1-5")),
+            ("*/5 * * * *", cron("*/5 * * * *")),
+            ("0 2 * * sun#1", cron("0 2 * * sun#1")),
+            ("0 0 L * *", cron("0 0 L * *")),
+            ("0 0 1 1 * 30", cron("0 0 1 1 * 30")),
+            ("every 10m", ScheduleKind::Every(Duration::from_secs(600))),
+        ] {
+            let schedule = Schedule::parse(text).expect(text);
+            assert_eq!(schedule.kind(), &kind, "{text}");
+            assert_eq!(schedule.to_string(), text.trim());
+            let stored = serde_json::to_string(&schedule).expect("it is a string");
+            assert_eq!(
+                serde_json::from_str::<Schedule>(&stored).expect(text),
+                schedule
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_one_sentence() {
+        for (text, why) in [
+            ("", "it is empty"),
+            ("@none", "leave the schedule out"),
+            ("@fortnightly", "the presets are @once"),
+            ("daily", "has 5 fields"),
+            ("* * * *", "and this has 4"),
+            ("60 * * * *", "the cron expression is wrong"),
+            ("a * * * *", "the cron expression is wrong"),
+            ("every", "has 5 fields"),
+            ("every 10", "has no unit"),
+            ("every 0s", "at least one second"),
+            ("every 5ms", "at least one second"),
+        ] {
+            let error = Schedule::parse(text).expect_err(text).to_string();
+            assert!(error.contains(why), "{text}: {error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+        assert!(serde_json::from_str::<Schedule>("\"61 * * * *\"").is_err());
+    }
+}

@@ -1,0 +1,218 @@
+//! Durations and dates as people write them in attributes, flags and files. Every error is one sentence.
+
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
+use std::time::Duration;
+
+/// The units of a duration, longest first, in milliseconds.
+const UNITS: [(&str, u64); 6] = [
+    ("w", 7 * 86_400_000),
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1_000),
+    ("ms", 1),
+];
+
+/// Reads `10s`, `500ms`, `5m`, `1h30m`, `2d`, `1w`: whole numbers, each with its unit, units from long to short.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let refuse = |why: &str| {
+        Err(format!(
+            "`{text}` is not a duration: {why}; write one like \"10s\", \"500ms\", \"5m\", \"1h30m\" or \"2d\""
+        ))
+    };
+    let mut rest = text.trim();
+    if rest.is_empty() {
+        return refuse("it is empty");
+    }
+    if rest.starts_with('-') {
+        return refuse("time does not run backwards");
+    }
+    let mut millis: u64 = 0;
+    let mut shortest = u64::MAX;
+    while !rest.is_empty() {
+        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        if digits == 0 {
+            return refuse("a number comes before each unit");
+        }
+        let (number, after) = rest.split_at(digits);
+        let letters = after.len() - after.trim_start_matches(|c: char| c.is_alphabetic()).len();
+        let (unit, after) = after.split_at(letters);
+        if unit.is_empty() {
+            return refuse(&format!(
+                "the number {number} has no unit (ms, s, m, h, d, w)"
+            ));
+        }
+        let Some(&(_, size)) = UNITS.iter().find(|(name, _)| *name == unit) else {
+            return refuse(&format!(
+                "`{unit}` is not one of the units ms, s, m, h, d, w"
+            ));
+        };
+        if size >= shortest {
+            return refuse("units go from long to short, each at most once");
+        }
+        shortest = size;
+        let total = number
+            .parse::<u64>()
+            .ok()
+            .and_then(|n| n.checked_mul(size))
+            .and_then(|n| n.checked_add(millis));
+        // A thousand years keeps every sum with a date inside what chrono can hold.
+        match total.filter(|&n| n <= 1_000 * 366 * 86_400_000) {
+            Some(n) => millis = n,
+            None => return refuse("it is longer than a thousand years"),
+        }
+        rest = after.trim_start();
+    }
+    Ok(Duration::from_millis(millis))
+}
+
+/// Reads `2021-01-01`, `2021-01-01T10:00`, `2021-01-01 10:00:00.5`, or RFC 3339 with an offset; without one it is UTC.
+pub fn date(text: &str) -> Result<DateTime<Utc>, String> {
+    let trimmed = text.trim();
+    if let Ok(day) = trimmed.parse::<NaiveDate>() {
+        return Ok(day.and_time(NaiveTime::MIN).and_utc());
+    }
+    if let Ok(instant) = DateTime::parse_from_rfc3339(trimmed) {
+        return Ok(instant.with_timezone(&Utc));
+    }
+    for form in [
+        "%Y-%m-%dT%H:%M%#z",
+        "%Y-%m-%d %H:%M%#z",
+        "%Y-%m-%d %H:%M:%S%.f%#z",
+    ] {
+        if let Ok(instant) = DateTime::parse_from_str(trimmed, form) {
+            return Ok(instant.with_timezone(&Utc));
+        }
+    }
+    let plain = trimmed.strip_suffix('Z').unwrap_or(trimmed);
+    for form in [
+        "%Y-%m-%dT%H:%M",
+        "%Y-%m-%d %H:%M",
+        "%Y-%m-%dT%H:%M:%S%.f",
+        "%Y-%m-%d %H:%M:%S%.f",
+    ] {
+        if let Ok(instant) = NaiveDateTime::parse_from_str(plain, form) {
+            return Ok(instant.and_utc());
+        }
+    }
+    Err(format!(
+        "`{text}` is not a date: write one like \"2021-01-01\", \"2021-01-01T10:00\" or \
+         \"2021-01-01T10:00:00+02:00\" (UTC where no offset is given)"
+    ))
+}
+
+/// A duration for people: `1m 30s`, `2d`, `250ms`, `0s`; from a minute on without fractions of a second.
+pub fn human(duration: Duration) -> String {
+    let millis = duration.as_millis() as u64;
+    if millis == 0 && !duration.is_zero() {
+        return "under 1ms".into();
+    }
+    if millis == 0 {
+        return "0s".into();
+    }
+    let mut rest = if millis >= 60_000 {
+        millis / 1000 * 1000
+    } else {
+        millis
+    };
+    let mut words = Vec::new();
+    // Weeks are left out: "9d" says more than "1w 2d".
+    for (unit, size) in &UNITS[1..] {
+        let n = rest / size;
+        rest %= size;
+        if n > 0 {
+            words.push(format!("{n}{unit}"));
+        }
+    }
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read() {
+        for (text, millis) in [
+            ("10s", 10_000),
+            ("500ms", 500),
+            ("5m", 300_000),
+            ("1h30m", 5_400_000),
+            ("1h 30m", 5_400_000),
+            ("2d", 172_800_000),
+            ("1w", 604_800_000),
+            ("0s", 0),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_duration_is_refused_with_its_reason() {
+        for (text, why) in [
+            ("", "it is empty"),
+            ("10", "the number 10 has no unit"),
+            ("s", "a number comes before each unit"),
+            ("-5s", "time does not run backwards"),
+            ("1.5h", "the number 1 has no unit"),
+            ("10 parsecs", "has no unit"),
+            ("10parsecs", "`parsecs` is not one of the units"),
+            ("5m1h", "units go from long to short"),
+            ("5m5m", "units go from long to short"),
+            ("99999999999999999999d", "longer than a thousand years"),
+        ] {
+            let error = duration(text).expect_err(text);
+            assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn dates_are_read() {
+        for (text, rfc3339) in [
+            ("2021-01-01", "2021-01-01T00:00:00+00:00"),
+            ("2021-01-01T10:00", "2021-01-01T10:00:00+00:00"),
+            ("2021-01-01 10:00", "2021-01-01T10:00:00+00:00"),
+            ("2021-01-01T10:00Z", "2021-01-01T10:00:00+00:00"),
+            ("2021-01-01T10:00:05.5Z", "2021-01-01T10:00:05.500+00:00"),
+            ("2021-01-01 10:00:00.25", "2021-01-01T10:00:00.250+00:00"),
+            ("2021-01-01T10:00+02:00", "2021-01-01T08:00:00+00:00"),
+            ("2021-01-01 10:00:00 +02:00", "2021-01-01T08:00:00+00:00"),
+            ("2021-01-01T10:00:00-05:30", "2021-01-01T15:30:00+00:00"),
+        ] {
+            assert_eq!(
+                date(text).map(|d| d.to_rfc3339()).as_deref(),
+                Ok(rfc3339),
+                "{text}"
+            );
+        }
+        for text in [
+            "",
+            "yesterday",
+            "2021-13-01",
+            "2021-02-30",
+            "01/02/2021",
+            "2021",
+        ] {
+            assert!(
+                date(text).expect_err(text).contains("is not a date"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn durations_are_printed_for_people() {
+        for (millis, text) in [
+            (0, "0s"),
+            (250, "250ms"),
+            (1_500, "1s 500ms"),
+            (90_000, "1m 30s"),
+            (90_900, "1m 30s"),
+            (86_400_000 * 9, "9d"),
+            (3_600_000, "1h"),
+        ] {
+            assert_eq!(human(Duration::from_millis(millis)), text);
+        }
+        assert_eq!(human(Duration::from_nanos(1)), "under 1ms");
+    }
+}
