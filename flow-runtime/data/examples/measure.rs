@@ -1,0 +1,67 @@
+//! Times one operation and tells the peak memory, to repeat what the documentation claims:
+//!
+//! ```text
+//! cargo run --release -p flow-data --example measure -- parquet CSV OUT
+//! cargo run --release -p flow-data --example measure -- csv DATABASE_URL TABLE CSV
+//! cargo run --release -p flow-data --example measure -- load DATABASE_URL TABLE PARQUET
+//! ```
+//!
+//! CSV files are taken as yellow taxi trips. Memory is read from `/proc` and told on Linux only.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use flow_data::{Error, ParquetOptions, Schema, load_csv, load_parquet, parquetize, summarise};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let started = Instant::now();
+    let outcome = run(&arguments).await;
+    let seconds = started.elapsed().as_secs_f64();
+    let mut out = std::io::stdout().lock();
+    let written = match &outcome {
+        Ok(told) => writeln!(out, "{seconds:.2} s, {}\n{told}", memory()),
+        Err(error) => writeln!(out, "failed after {seconds:.2} s: {error}"),
+    };
+    ExitCode::from(u8::from(written.is_err() || outcome.is_err()))
+}
+
+async fn run(arguments: &[&str]) -> Result<String, Error> {
+    let schema = Schema::yellow_tripdata();
+    match *arguments {
+        ["parquet", csv, parquet] => {
+            let (csv, parquet) = (csv.to_owned(), parquet.to_owned());
+            let work = move || parquetize(csv, parquet, &schema, &ParquetOptions::default(), &());
+            let file = tokio::task::spawn_blocking(work)
+                .await
+                .map_err(|e| Error::Invalid(e.to_string()))??;
+            Ok(format!("{} rows, {} bytes", file.rows, file.bytes))
+        }
+        ["csv", url, table, csv] => Ok(format!(
+            "{:?}",
+            load_csv(url, table, csv, &schema, "measure", &()).await?
+        )),
+        ["load", url, table, parquet] => Ok(format!(
+            "{:?}",
+            load_parquet(url, table, parquet, "measure", &()).await?
+        )),
+        ["show", url, table] => Ok(format!("{:#?}", summarise(url, table, None).await?)),
+        _ => Err(Error::Invalid(
+            "see the comment at the top of this example for its arguments".into(),
+        )),
+    }
+}
+
+fn memory() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|kib| kib.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    peak.map_or("peak memory unknown".into(), |kib| {
+        format!("peak {} MiB", kib >> 10)
+    })
+}

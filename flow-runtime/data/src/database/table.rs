@@ -1,0 +1,158 @@
+//! Names of tables and columns, quoted.
+
+use crate::schema::Column;
+use crate::{Error, Result};
+
+/// The column that every loaded table has: the key of the source that a row came from.
+pub const SOURCE_COLUMN: &str = "_source";
+
+/// The longest identifier that Postgres does not cut in silence.
+const MAX_NAME_BYTES: usize = 63;
+
+/// An identifier as it stands in SQL.
+pub(super) fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A text as it stands in SQL.
+pub(super) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// A table's name, `table` or (Postgres) `schema.table`.
+#[derive(Debug, Clone)]
+pub(super) struct Table {
+    pub(super) schema: Option<String>,
+    pub(super) name: String,
+}
+
+impl Table {
+    pub(super) fn parse(text: &str, schemas: bool) -> Result<Self> {
+        let (schema, name) = match text.split_once('.') {
+            Some((schema, name)) if schemas => (Some(schema), name),
+            Some(_) => {
+                return Err(Error::Invalid(format!(
+                    "table `{text}`: this database has no schemas; use a name without a dot"
+                )));
+            }
+            None => (None, text),
+        };
+        for part in schema.into_iter().chain([name]) {
+            check_name(part).map_err(|why| Error::Invalid(format!("table `{text}`: {why}")))?;
+        }
+        Ok(Self {
+            schema: schema.map(str::to_owned),
+            name: name.to_owned(),
+        })
+    }
+
+    /// The name in SQL.
+    pub(super) fn sql(&self) -> String {
+        match &self.schema {
+            Some(schema) => format!("{}.{}", quote(schema), quote(&self.name)),
+            None => quote(&self.name),
+        }
+    }
+}
+
+fn check_name(name: &str) -> Result<(), &'static str> {
+    match name {
+        "" => Err("a name is empty"),
+        name if name.contains('\0') => Err("a name holds a zero byte"),
+        name if name.contains('.') => Err("a name has more than one dot"),
+        name if name.len() > MAX_NAME_BYTES => Err("a name has more than 63 bytes"),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses columns that a table cannot have.
+pub(super) fn check_columns(columns: &[Column]) -> Result<()> {
+    for Column { name, .. } in columns {
+        if name.eq_ignore_ascii_case(SOURCE_COLUMN) {
+            return Err(Error::Invalid(format!(
+                "a column is called `{name}`; that name belongs to the load itself"
+            )));
+        }
+        if name.len() > MAX_NAME_BYTES || name.contains('\0') {
+            return Err(Error::Invalid(format!(
+                "column `{name}`: a name has at most 63 bytes and no zero byte"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses source keys that cannot be stored.
+pub(super) fn check_source(source: &str) -> Result<()> {
+    if source.is_empty() || source.contains('\0') {
+        return Err(Error::Invalid(
+            "the source key is empty or holds a zero byte".into(),
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses a table that lacks columns of the file, `there` being what it has.
+pub(super) fn check_table(
+    table: &str,
+    columns: &[Column],
+    there: &[String],
+    same: fn(&str, &str) -> bool,
+) -> Result<()> {
+    let names = columns
+        .iter()
+        .map(|c| c.name.as_str())
+        .chain([SOURCE_COLUMN]);
+    let missing: Vec<_> = names
+        .filter(|name| !there.iter().any(|t| same(t, name)))
+        .map(|name| format!("`{name}`"))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let there: Vec<_> = there.iter().map(|name| format!("`{name}`")).collect();
+    let message = format!(
+        "the table lacks the columns {}; it has {}",
+        missing.join(", "),
+        there.join(", ")
+    );
+    Err(Error::columns(format!("table {table}"), message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_quoted_whatever_they_hold() {
+        assert_eq!(Table::parse("trips", false).unwrap().sql(), "\"trips\"");
+        assert_eq!(
+            Table::parse("raw.trips", true).unwrap().sql(),
+            "\"raw\".\"trips\""
+        );
+        assert_eq!(
+            Table::parse("x\"; DROP TABLE y; --", true).unwrap().sql(),
+            "\"x\"\"; DROP TABLE y; --\""
+        );
+        assert_eq!(literal("it's"), "'it''s'");
+    }
+
+    #[test]
+    fn impossible_names_are_refused() {
+        let long = "x".repeat(64);
+        for (name, schemas) in [
+            ("", true),
+            (".x", true),
+            ("a.", true),
+            ("a.b.c", true),
+            ("a.b", false),
+            ("a\0", true),
+            (&long, true),
+        ] {
+            assert!(
+                matches!(Table::parse(name, schemas), Err(Error::Invalid(_))),
+                "{name:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! Downloads by HTTP that survive broken connections.
+
+use std::io::{Seek, SeekFrom};
+use std::path::Path;
+use std::time::Duration;
+
+use reqwest::header::{
+    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER,
+};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use tokio::io::AsyncWriteExt;
+use url::Url;
+
+use super::origin::Origin;
+use super::{Download, finish};
+use crate::files::{Part, part_path, with_suffix};
+use crate::redact::{redact, scrub};
+use crate::{Error, Progress, Result, tls};
+
+/// How many attempts in a row may bring no new byte.
+const MAX_FRUITLESS_ATTEMPTS: u32 = 6;
+/// How many connections one call makes at most, however much each brings.
+const MAX_CONNECTIONS: u32 = 500;
+/// The wait before the second attempt; it doubles from there.
+const FIRST_BACKOFF: Duration = Duration::from_millis(200);
+/// The longest wait between attempts, whatever the server asks for.
+const MAX_BACKOFF: Duration = Duration::from_secs(20);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a connection may be silent.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How much is gathered before it is written.
+const WRITE_BYTES: usize = 256 << 10;
+
+fn client() -> Result<Client> {
+    tls::ready();
+    Client::builder()
+        .user_agent(concat!("flow-data/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(SILENCE_TIMEOUT)
+        .build()
+        .map_err(|e| {
+            Error::Invalid(format!(
+                "no HTTP client could be made (are the system's certificates installed?): {}",
+                reason(e, "")
+            ))
+        })
+}
+
+/// Why one attempt ended.
+enum Broken {
+    /// Trying again cannot help, or nobody should.
+    For(Error),
+    /// It may: with the cause, and how long the server asks to wait.
+    Maybe(String, Option<Duration>),
+}
+
+impl From<Error> for Broken {
+    fn from(error: Error) -> Self {
+        Self::For(error)
+    }
+}
+
+struct Transfer<'a> {
+    client: Client,
+    url: &'a Url,
+    text: &'a str,
+    part: Part,
+    origin: Origin,
+    /// How much of `origin` is in the part file.
+    offset: u64,
+    progress: &'a dyn Progress,
+}
+
+pub(super) async fn download(
+    url: &Url,
+    text: &str,
+    path: &Path,
+    progress: &dyn Progress,
+) -> Result<Download> {
+    let client = client()?;
+    let part = Part::resume(path).await?;
+    let finished = Origin::of_finished(path, text);
+    let origin = Origin::read(&with_suffix(part.path(), ".json"), text);
+    let length = part.file.metadata().map_err(Error::io(part.path()))?.len();
+    let offset = if origin
+        .as_ref()
+        .is_some_and(|o| o.validator().is_some() && o.total.is_none_or(|total| length <= total))
+    {
+        length
+    } else {
+        0
+    };
+    let mut transfer = Transfer {
+        client,
+        url,
+        text,
+        part,
+        origin: origin.unwrap_or_else(|| Origin::new(text)),
+        offset,
+        progress,
+    };
+    match transfer.run(finished.as_ref()).await? {
+        Some(origin) => {
+            let Transfer { part, .. } = transfer;
+            let part_origin = with_suffix(part.path(), ".json");
+            part.commit()?;
+            let done = finish(path, text, origin).await?;
+            let _ = std::fs::remove_file(part_origin);
+            Ok(done)
+        }
+        None => {
+            let Origin { total, sha256, .. } = finished.unwrap_or_default();
+            let _ = std::fs::remove_file(part_path(path));
+            let bytes = total.unwrap_or_default();
+            progress.report(bytes, Some(bytes));
+            Ok(Download {
+                path: path.to_owned(),
+                url: redact(text),
+                bytes,
+                reused: true,
+                sha256: sha256.unwrap_or_default(),
+            })
+        }
+    }
+}
+
+impl Transfer<'_> {
+    /// Attempts until all is there. `None`: the finished file is still right.
+    async fn run(&mut self, finished: Option<&Origin>) -> Result<Option<Origin>> {
+        let mut fruitless = 0;
+        let mut best = self.offset;
+        for _ in 0..MAX_CONNECTIONS {
+            let (cause, wait) = match self.attempt(finished).await {
+                Ok(whole) => return Ok(whole.then(|| self.origin.clone())),
+                Err(Broken::For(error)) => return Err(error),
+                Err(Broken::Maybe(cause, wait)) => (cause, wait),
+            };
+            fruitless = if self.offset > best { 1 } else { fruitless + 1 };
+            best = best.max(self.offset);
+            if fruitless >= MAX_FRUITLESS_ATTEMPTS {
+                return Err(self.given_up(cause, fruitless));
+            }
+            let backoff = FIRST_BACKOFF * 2u32.pow(fruitless - 1);
+            tokio::time::sleep(wait.unwrap_or(backoff).min(MAX_BACKOFF)).await;
+        }
+        Err(self.given_up("too many connections were needed".into(), MAX_CONNECTIONS))
+    }
+
+    fn given_up(&self, reason: String, attempts: u32) -> Error {
+        Error::Transfer {
+            url: redact(self.text),
+            reason,
+            attempts,
+        }
+    }
+
+    fn request(&self, request: RequestBuilder) -> RequestBuilder {
+        // The bytes as they are: a range of a compressed answer means something else.
+        request.header(ACCEPT_ENCODING, "identity")
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, Broken> {
+        request.send().await.map_err(|e| self.broken(e))
+    }
+
+    fn broken(&self, error: reqwest::Error) -> Broken {
+        if error.is_builder() || error.is_redirect() {
+            return Broken::For(Error::Invalid(format!(
+                "`{}`: {}",
+                redact(self.text),
+                reason(error, self.text)
+            )));
+        }
+        Broken::Maybe(reason(error, self.text), None)
+    }
+
+    /// One connection. True: the part file is whole. False: the finished file is still right.
+    async fn attempt(&mut self, finished: Option<&Origin>) -> Result<bool, Broken> {
+        let mut request = self.request(self.client.get(self.url.clone()));
+        let mut conditional = false;
+        if self.offset > 0 && self.origin.validator().is_none() {
+            // Nothing vouches for the rest being of the same content.
+            self.start_over(Origin::new(self.text))?;
+        }
+        if let (1.., Some(validator)) = (self.offset, self.origin.validator()) {
+            if self.origin.total == Some(self.offset) {
+                return Ok(true);
+            }
+            request = request
+                .header(RANGE, format!("bytes={}-", self.offset))
+                .header(IF_RANGE, validator);
+        } else if let Some(finished) = finished {
+            match (&finished.etag, &finished.last_modified) {
+                (Some(tag), _) => request = request.header(IF_NONE_MATCH, tag),
+                (None, Some(date)) => request = request.header(IF_MODIFIED_SINCE, date),
+                (None, None) if self.has_length_of(finished).await? => return Ok(false),
+                (None, None) => {}
+            }
+            conditional = finished.etag.is_some() || finished.last_modified.is_some();
+        }
+        let response = self.send(request).await?;
+        match response.status() {
+            StatusCode::NOT_MODIFIED if conditional => Ok(false),
+            StatusCode::PARTIAL_CONTENT if self.continues(&response) => {
+                self.receive(response).await
+            }
+            StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if self.offset > 0 => {
+                self.start_over(Origin::new(self.text))?;
+                Err(Broken::Maybe(
+                    "the content changed on the server".into(),
+                    Some(Duration::ZERO),
+                ))
+            }
+            StatusCode::OK => {
+                let headers = response.headers();
+                self.start_over(Origin {
+                    etag: text_of(headers, ETAG),
+                    last_modified: text_of(headers, LAST_MODIFIED),
+                    total: text_of(headers, CONTENT_LENGTH).and_then(|n| n.parse().ok()),
+                    ..Origin::new(self.text)
+                })?;
+                self.receive(response).await
+            }
+            status => Err(self.refused(status, response.headers())),
+        }
+    }
+
+    /// For servers that name no validator: is the length still that of the finished file?
+    async fn has_length_of(&self, finished: &Origin) -> Result<bool, Broken> {
+        let response = self
+            .send(self.request(self.client.head(self.url.clone())))
+            .await?;
+        let length =
+            text_of(response.headers(), CONTENT_LENGTH).and_then(|n| n.parse::<u64>().ok());
+        Ok(response.status().is_success() && length.is_some() && length == finished.total)
+    }
+
+    /// Does this answer carry on exactly where the part file ends, with the same content?
+    fn continues(&self, response: &Response) -> bool {
+        let range = text_of(response.headers(), CONTENT_RANGE).unwrap_or_default();
+        let Some((span, total)) = range.strip_prefix("bytes ").and_then(|r| r.split_once('/'))
+        else {
+            return false;
+        };
+        let starts_here = span
+            .split_once('-')
+            .is_some_and(|(start, _)| start.trim().parse() == Ok(self.offset));
+        let total_fits = match (total.trim().parse::<u64>().ok(), self.origin.total) {
+            (Some(now), Some(then)) => now == then,
+            _ => true,
+        };
+        let tag_fits = match (text_of(response.headers(), ETAG), &self.origin.etag) {
+            (Some(now), Some(then)) => now == *then,
+            _ => true,
+        };
+        self.offset > 0 && starts_here && total_fits && tag_fits
+    }
+
+    /// Forgets what has arrived.
+    fn start_over(&mut self, origin: Origin) -> Result<()> {
+        // The origin goes first: bytes under another origin's name must never be.
+        let path = with_suffix(self.part.path(), ".json");
+        let _ = std::fs::remove_file(&path);
+        self.part
+            .file
+            .set_len(0)
+            .map_err(Error::io(self.part.path()))?;
+        self.offset = 0;
+        self.origin = origin;
+        self.origin.write(&path)
+    }
+
+    async fn receive(&mut self, mut response: Response) -> Result<bool, Broken> {
+        let failed = |part: &Part| Error::io(part.path().to_owned());
+        self.part
+            .file
+            .set_len(self.offset)
+            .map_err(failed(&self.part))?;
+        self.part
+            .file
+            .seek(SeekFrom::Start(self.offset))
+            .map_err(failed(&self.part))?;
+        let mut file = self.part.writer()?;
+        let mut buffer = Vec::with_capacity(WRITE_BYTES * 2);
+        let ended = loop {
+            let chunk = response.chunk().await;
+            if let Ok(Some(bytes)) = &chunk {
+                buffer.extend_from_slice(bytes);
+                if buffer.len() < WRITE_BYTES {
+                    continue;
+                }
+            }
+            file.write_all(&buffer).await.map_err(failed(&self.part))?;
+            self.offset += buffer.len() as u64;
+            buffer.clear();
+            self.progress.report(self.offset, self.origin.total);
+            match chunk {
+                Ok(Some(_)) => {}
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(self.broken(error)),
+            }
+        };
+        file.flush().await.map_err(failed(&self.part))?;
+        ended?;
+        match self.origin.total {
+            Some(total) if total != self.offset => {
+                let cause = format!("{} of {total} bytes arrived", self.offset);
+                if self.offset > total {
+                    self.start_over(Origin::new(self.text))?;
+                }
+                Err(Broken::Maybe(cause, None))
+            }
+            _ => Ok(true),
+        }
+    }
+
+    fn refused(&self, status: StatusCode, headers: &HeaderMap) -> Broken {
+        let hint = match status.as_u16() {
+            401 | 407 => "give a user and password in the URL, or a fresh signature",
+            403 => {
+                "the address is known but not allowed; look at the rights, or whether a signed URL has expired"
+            }
+            404 | 410 => "there is no such file; look at the address (the month, the spelling)",
+            408 | 425 | 429 => "the server is busy; try again later",
+            400..=499 => "the request itself is refused; trying again will not help",
+            500..=599 => "the server has a fault; try again later",
+            _ => "that is no answer to a download",
+        };
+        let error = Error::Status {
+            status: status.as_u16(),
+            url: redact(self.text),
+            hint: hint.into(),
+        };
+        let may_pass = status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429);
+        if !may_pass {
+            return Broken::For(error);
+        }
+        let wait = text_of(headers, RETRY_AFTER)
+            .and_then(|s| s.parse().ok())
+            .map(Duration::from_secs);
+        Broken::Maybe(
+            format!("the server answered {}: {hint}", status.as_u16()),
+            wait,
+        )
+    }
+}
+
+fn text_of(headers: &HeaderMap, name: HeaderName) -> Option<String> {
+    headers
+        .get(name)?
+        .to_str()
+        .ok()
+        .map(|text| text.trim().to_owned())
+        .filter(|text| !text.is_empty())
+}
+
+/// The innermost causes of an HTTP client's error, without the URL.
+fn reason(error: reqwest::Error, url: &str) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(inner) = cause {
+        let words = inner.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = inner.source();
+    }
+    scrub(&text, url)
+}

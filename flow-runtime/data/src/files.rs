@@ -1,0 +1,243 @@
+//! Files that appear whole: written as `NAME.part` under a lock, then renamed.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::progress::Progress;
+use crate::{Error, Result};
+
+/// How often a writer that waits for another looks again.
+const LOCK_POLL: Duration = Duration::from_millis(50);
+
+/// How much of a file is copied at once.
+const COPY_BYTES: usize = 1 << 20;
+
+/// A file on its way: `DEST.part`, locked against other writers of the same destination, in this process and others.
+pub(crate) struct Part {
+    pub(crate) file: File,
+    dest: PathBuf,
+    path: PathBuf,
+    keep: bool,
+}
+
+impl Part {
+    /// Opens or creates the part file of `dest` and its folder, or `None` while another writer has it. Its content is
+    /// what an earlier writer left.
+    fn try_open(dest: &Path) -> Result<Option<Self>> {
+        let path = part_path(dest);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        }
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(Error::io(&path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(source)) => return Err(Error::Io { path, source }),
+        }
+        // Between opening and locking, the writer before us may have renamed this very file to its destination.
+        if !is_same_file(&file, &path) {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            file,
+            dest: dest.to_owned(),
+            path,
+            keep: false,
+        }))
+    }
+
+    /// An empty part file; waits for another writer. Blocks.
+    pub(crate) fn create(dest: &Path, progress: &dyn Progress) -> Result<Self> {
+        loop {
+            if progress.cancelled() {
+                return Err(Error::Cancelled);
+            }
+            if let Some(part) = Self::try_open(dest)? {
+                part.file.set_len(0).map_err(Error::io(&part.path))?;
+                return Ok(part);
+            }
+            std::thread::sleep(LOCK_POLL);
+        }
+    }
+
+    /// The part file with what an earlier writer left, kept if this one fails too; waits for another writer.
+    pub(crate) async fn resume(dest: &Path) -> Result<Self> {
+        loop {
+            if let Some(mut part) = Self::try_open(dest)? {
+                part.keep = true;
+                return Ok(part);
+            }
+            tokio::time::sleep(LOCK_POLL).await;
+        }
+    }
+
+    /// An empty part file; waits for another writer without blocking.
+    pub(crate) async fn start(dest: &Path) -> Result<Self> {
+        let mut part = Self::resume(dest).await?;
+        part.keep = false;
+        part.file.set_len(0).map_err(Error::io(&part.path))?;
+        Ok(part)
+    }
+
+    /// The same file for asynchronous writing, at the place where this handle stands.
+    pub(crate) fn writer(&self) -> Result<tokio::fs::File> {
+        self.file
+            .try_clone()
+            .map(tokio::fs::File::from_std)
+            .map_err(Error::io(&self.path))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes the content durable and gives it its name, replacing what was there.
+    pub(crate) fn commit(mut self) -> Result<()> {
+        self.file.sync_all().map_err(Error::io(&self.path))?;
+        fs::rename(&self.path, &self.dest).map_err(Error::io(&self.dest))?;
+        self.keep = true;
+        sync_folder_of(&self.dest)
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if !self.keep {
+            // Nobody is left to hear of a failure; the next writer truncates it.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// `DEST.part`.
+pub(crate) fn part_path(dest: &Path) -> PathBuf {
+    with_suffix(dest, ".part")
+}
+
+/// The path with something added to its file name.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Writes a small file whole: temporary, durable, renamed. The caller holds the lock of what it belongs to.
+pub(crate) fn write_small(path: &Path, bytes: &[u8]) -> Result<()> {
+    let temporary = with_suffix(path, ".tmp");
+    fs::write(&temporary, bytes).map_err(Error::io(&temporary))?;
+    File::open(&temporary)
+        .and_then(|f| f.sync_all())
+        .map_err(Error::io(&temporary))?;
+    fs::rename(&temporary, path).map_err(Error::io(path))
+}
+
+/// Copies a file; the copy appears whole. Returns its size. Copying a file onto itself changes nothing.
+pub(crate) async fn copy(source: &Path, dest: &Path, progress: &dyn Progress) -> Result<u64> {
+    let mut from = tokio::fs::File::open(source)
+        .await
+        .map_err(Error::io(source))?;
+    let metadata = from.metadata().await.map_err(Error::io(source))?;
+    if metadata.is_dir() {
+        return Err(Error::io(source)(std::io::ErrorKind::IsADirectory.into()));
+    }
+    let part = Part::start(dest).await?;
+    let mut to = part.writer()?;
+    let mut buffer = BytesMut::with_capacity(COPY_BYTES);
+    let mut done = 0;
+    while from
+        .read_buf(&mut buffer)
+        .await
+        .map_err(Error::io(source))?
+        > 0
+    {
+        to.write_all(&buffer)
+            .await
+            .map_err(Error::io(part.path()))?;
+        done += buffer.len() as u64;
+        buffer.clear();
+        progress.report(done, Some(metadata.len()));
+    }
+    to.flush().await.map_err(Error::io(part.path()))?;
+    part.commit()?;
+    Ok(done)
+}
+
+#[cfg(unix)]
+fn is_same_file(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(a), Ok(b)) => a.ino() == b.ino() && a.dev() == b.dev(),
+        _ => false,
+    }
+}
+
+#[cfg(not(unix))]
+fn is_same_file(_: &File, path: &Path) -> bool {
+    path.exists() // an open file cannot be renamed there
+}
+
+/// Makes a rename durable.
+fn sync_folder_of(path: &Path) -> Result<()> {
+    if cfg!(unix) {
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        File::open(folder)
+            .and_then(|f| f.sync_all())
+            .map_err(Error::io(folder))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_file_appears_on_commit_and_a_failure_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let dest = folder.path().join("sub/a.txt");
+        let mut part = Part::create(&dest, &()).unwrap();
+        part.file.write_all(b"half").unwrap();
+        assert!(!dest.exists());
+        drop(part);
+        assert!(!part_path(&dest).exists());
+
+        let mut part = Part::create(&dest, &()).unwrap();
+        part.file.write_all(b"whole").unwrap();
+        part.commit().unwrap();
+        assert_eq!(fs::read(&dest).unwrap(), b"whole");
+        assert!(!part_path(&dest).exists());
+    }
+
+    #[test]
+    fn a_second_writer_waits_and_never_touches_the_finished_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let dest = folder.path().join("a.txt");
+        let mut first = Part::create(&dest, &()).unwrap();
+        first.file.write_all(b"first").unwrap();
+        let opened_before = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(part_path(&dest))
+            .unwrap();
+        assert!(Part::try_open(&dest).unwrap().is_none(), "locked");
+        first.commit().unwrap();
+        assert!(!is_same_file(&opened_before, &part_path(&dest)));
+        assert!(Part::try_open(&dest).unwrap().is_some());
+        assert_eq!(fs::read(&dest).unwrap(), b"first");
+    }
+}

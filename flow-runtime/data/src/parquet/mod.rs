@@ -1,0 +1,8 @@
+//! Parquet files: written from CSV, read in batches.
+
+mod read;
+mod write;
+
+pub(crate) use read::ParquetBatches;
+pub use read::read_parquet_schema;
+pub use write::{ParquetFile, ParquetOptions, parquetize};

@@ -1,0 +1,193 @@
+//! What the columns of a table are called and hold: stated, not guessed.
+
+use std::path::Path;
+
+use polars::prelude::{DataType, TimeUnit};
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+
+/// What a column holds. Every type has a null; in a CSV file it is written as nothing at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Type {
+    /// `true` or `false` (also `t`, `f`, `1`, `0`, in any case). SQL: `boolean`.
+    Bool,
+    /// A whole number of 64 bits. SQL: `bigint`.
+    Int,
+    /// A number of 64 bits with a fraction. SQL: `double precision`.
+    Float,
+    /// A day, `2021-01-31`. SQL: `date`.
+    Date,
+    /// A day and a time without a zone, in microseconds: `2021-01-31 08:05:00`, with `T` instead of the blank, with a
+    /// fraction, or with an offset (`Z`, `+01:00`), which is then turned to UTC. SQL: `timestamp`.
+    Timestamp,
+    /// Any text. An empty text is written as `""`. SQL: `text`.
+    Text,
+}
+
+impl Type {
+    /// The type in an error's words.
+    pub(crate) fn wanted(self) -> &'static str {
+        match self {
+            Self::Bool => "a truth value (true, false, t, f, 1, 0)",
+            Self::Int => "a whole number of 64 bits",
+            Self::Float => "a number",
+            Self::Date => "a date such as 2021-01-31",
+            Self::Timestamp => "a timestamp such as 2021-01-31 08:05:00",
+            Self::Text => "text in UTF-8",
+        }
+    }
+
+    pub(crate) fn postgres(self) -> &'static str {
+        match self {
+            Self::Bool => "boolean",
+            Self::Int => "bigint",
+            Self::Float => "double precision",
+            Self::Date => "date",
+            Self::Timestamp => "timestamp without time zone",
+            Self::Text => "text",
+        }
+    }
+
+    pub(crate) fn sqlite(self) -> &'static str {
+        match self {
+            Self::Bool => "BOOLEAN",
+            Self::Int => "INTEGER",
+            Self::Float => "REAL",
+            Self::Date => "DATE",
+            Self::Timestamp => "TIMESTAMP",
+            Self::Text => "TEXT",
+        }
+    }
+
+    pub(crate) fn polars(self) -> DataType {
+        match self {
+            Self::Bool => DataType::Boolean,
+            Self::Int => DataType::Int64,
+            Self::Float => DataType::Float64,
+            Self::Date => DataType::Date,
+            Self::Timestamp => DataType::Datetime(TimeUnit::Microseconds, None),
+            Self::Text => DataType::String,
+        }
+    }
+}
+
+/// One column: its name, as in the file's header, and what it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    /// The name, compared letter by letter.
+    pub name: String,
+    /// What it holds.
+    #[serde(rename = "type")]
+    pub kind: Type,
+}
+
+/// An ordered list of columns. A file is matched to it by the names in its header: a column that is stated and missing
+/// is an error; a column that is not stated is kept as text, after the stated ones.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Schema {
+    columns: Vec<Column>,
+}
+
+impl Schema {
+    /// States columns by name and type. A name that comes twice keeps its first place and its last type.
+    pub fn new<N: Into<String>>(columns: impl IntoIterator<Item = (N, Type)>) -> Self {
+        columns
+            .into_iter()
+            .fold(Self::default(), |schema, (name, kind)| {
+                schema.with(name, kind)
+            })
+    }
+
+    /// The same schema with one column stated, or restated.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, kind: Type) -> Self {
+        let name = name.into();
+        match self.columns.iter_mut().find(|c| c.name == name) {
+            Some(column) => column.kind = kind,
+            None => self.columns.push(Column { name, kind }),
+        }
+        self
+    }
+
+    /// Guesses from the first rows of a CSV file (gzipped or not). At most 10,000 rows and 4 MiB are looked at. The guess
+    /// is cautious: a column gets a type only when every value in the sample is of it, at least one is there, and no
+    /// number has a leading zero or plus (codes such as `007` stay text). Should a later row differ, the load says so; state
+    /// that column with [`Schema::with`] then. Blocks.
+    ///
+    /// # Errors
+    /// The file cannot be read, is empty, or is no CSV.
+    pub fn infer(csv: impl AsRef<Path>) -> Result<Self> {
+        crate::infer::infer(csv.as_ref())
+    }
+
+    /// The columns in order.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// The 18 columns of the yellow taxi trip files that New York's Taxi and Limousine Commission publishes as CSV.
+    /// Counts and codes are whole numbers, amounts and distances have a fraction.
+    pub fn yellow_tripdata() -> Self {
+        use Type::{Float, Int, Text, Timestamp};
+        Self::new([
+            ("VendorID", Int),
+            ("tpep_pickup_datetime", Timestamp),
+            ("tpep_dropoff_datetime", Timestamp),
+            ("passenger_count", Int),
+            ("trip_distance", Float),
+            ("RatecodeID", Int),
+            ("store_and_fwd_flag", Text),
+            ("PULocationID", Int),
+            ("DOLocationID", Int),
+            ("payment_type", Int),
+            ("fare_amount", Float),
+            ("extra", Float),
+            ("mta_tax", Float),
+            ("tip_amount", Float),
+            ("tolls_amount", Float),
+            ("improvement_surcharge", Float),
+            ("total_amount", Float),
+            ("congestion_surcharge", Float),
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schema_is_a_plain_list_in_json() {
+        let schema = Schema::new([("a", Type::Int), ("b", Type::Timestamp)]);
+        let json = serde_json::to_string(&schema).unwrap();
+        assert_eq!(
+            json,
+            r#"[{"name":"a","type":"int"},{"name":"b","type":"timestamp"}]"#
+        );
+        assert_eq!(serde_json::from_str::<Schema>(&json).unwrap(), schema);
+    }
+
+    #[test]
+    fn a_column_restated_keeps_its_place() {
+        let schema = Schema::new([("a", Type::Int), ("b", Type::Int)])
+            .with("a", Type::Text)
+            .with("c", Type::Bool);
+        let names: Vec<_> = schema
+            .columns()
+            .iter()
+            .map(|c| (c.name.as_str(), c.kind))
+            .collect();
+        assert_eq!(
+            names,
+            [("a", Type::Text), ("b", Type::Int), ("c", Type::Bool)]
+        );
+    }
+
+    #[test]
+    fn yellow_files_have_eighteen_columns() {
+        assert_eq!(Schema::yellow_tripdata().columns().len(), 18);
+    }
+}

@@ -1,0 +1,68 @@
+//! Small files to work on.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use flow_data::{Schema, Type};
+
+/// Writes a file and returns its path.
+pub fn write(folder: &Path, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    let path = folder.join(name);
+    std::fs::write(&path, content).unwrap();
+    path
+}
+
+/// One member of a gzip file.
+pub fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Bytes that repeat nowhere near, so that a piece at the wrong place shows.
+pub fn noise(length: usize) -> Vec<u8> {
+    let mut state = 7u64;
+    let next = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}
+
+/// The columns of [`trips`].
+pub fn trip_schema() -> Schema {
+    Schema::new([
+        ("id", Type::Int),
+        ("picked_up", Type::Timestamp),
+        ("day", Type::Date),
+        ("distance", Type::Float),
+        ("shared", Type::Bool),
+        ("flag", Type::Text),
+    ])
+}
+
+/// A CSV file with every type, blanks in every column but the first, and text that wants quoting.
+pub fn trips(rows: usize) -> String {
+    let mut text = String::from("id,picked_up,day,distance,shared,flag\n");
+    for n in 0..rows {
+        let (minute, day) = (n / 60 % 60, n % 28 + 1);
+        match n % 4 {
+            0 => text.push_str(&format!(
+                "{n},2021-01-{day:02} 08:{minute:02}:{:02},2021-01-{day:02},{n}.25,true,N\n",
+                n % 60
+            )),
+            1 => text.push_str(&format!(
+                "{n},2021-01-{day:02}T08:{minute:02}:00Z,2021-01-{day:02},.5,f,\"a \"\"b\"\", c\"\n"
+            )),
+            2 => text.push_str(&format!("{n},,,,,\n")),
+            _ => text.push_str(&format!(
+                "{n},2021-01-{day:02} 08:00:00.123456,2021-01-{day:02},-1e-3,0,\"ä\n\t\\N\"\n"
+            )),
+        }
+    }
+    text
+}
