@@ -31,7 +31,8 @@ pub struct TryRef {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
-    /// The shell gave a scheduled instance to an executor: scheduled -> queued, and its try number goes up by one.
+    /// The shell gave a scheduled instance to an executor: scheduled -> queued. A try begins: its number goes up by
+    /// one, unless the instance resumes after [`Outcome::Rescheduled`], where the same try goes on.
     Dispatched(InstanceKey),
     /// The body of a try began: queued -> running.
     Started(TryRef),
@@ -92,7 +93,9 @@ pub struct Length {
 /// What a batch of events changed, and what must be done about it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Plan {
-    /// Every instance that changed, once, with the state it was in before the batch; in the order of their keys.
+    /// Every instance that changed, once, with the state it was in before the batch; in the order of their keys. An
+    /// instance that the batch made is among them even where nothing is decided about it (`none -> none`). Once a
+    /// mapped task has an instance 0, its placeholder at [`UNMAPPED`] is gone, and so should be its row.
     pub transitions: Vec<Transition>,
     /// Instances that became scheduled in this batch: candidates for [`admit`](crate::admit).
     pub ready: Vec<InstanceKey>,
@@ -117,35 +120,7 @@ pub struct Transition {
     pub try_number: u32,
     /// It may be tried again while `try_number <= max_tries`; starts as the task's retries.
     pub max_tries: u32,
-    /// When it is due again (up_for_retry, up_for_reschedule).
+    /// When it is due again (up_for_retry, up_for_reschedule). After up_for_reschedule it stays set until the try
+    /// ends, as a mark that the same try goes on: store it as it is.
     pub due: Option<DateTime<Utc>>,
-}
-
-/// Why an instance (or a whole mapped task) does not run. Each prints as a sentence.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "reason")]
-pub enum Waiting {
-    /// Its trigger rule waits for these upstream tasks.
-    Upstream {
-        /// The rule.
-        rule: crate::trigger_rule::TriggerRule,
-        /// Ids of upstream tasks that have not finished, at most 10.
-        unfinished: Vec<String>,
-    },
-    /// It failed and is due again at this instant.
-    Retry {
-        /// When.
-        due: DateTime<Utc>,
-    },
-    /// It asked to be looked at again at this instant.
-    Reschedule {
-        /// When.
-        due: DateTime<Utc>,
-    },
-    /// It may run, and waits for a slot.
-    Slot,
-    /// A trigger must fire first.
-    Trigger,
-    /// A person must answer first.
-    Answer,
 }

@@ -4,17 +4,32 @@
 //! derived from ids. A shell feeds [`Event`]s to [`plan()`], carries out the [`Plan`] it returns, and asks [`admit()`]
 //! which of the scheduled instances may go first.
 
+pub mod admit;
 pub mod backoff;
+pub mod clear;
 pub mod dag;
 pub mod dag_run;
 pub mod event;
+pub mod mapping;
+pub mod params;
 pub mod parse;
+mod plan;
+pub mod priority;
+mod run;
 pub mod schedule;
 pub mod state;
 pub mod trigger_rule;
+pub mod waiting;
 
+pub use admit::{Candidate, InFlight, Limits, admit};
 pub use dag::{Dag, TaskDef, TaskIx};
 pub use dag_run::{DagRun, DataInterval, RunType};
 pub use event::{Event, InstanceKey, Outcome, Plan, Report, Transition, TryRef, UNMAPPED};
+pub use mapping::element_indices;
+pub use params::{Extra, ParamProblem};
+pub use plan::plan;
+pub use run::{Instance, RunState, StoredInstance};
+pub use schedule::Schedule;
 pub use state::{RunStatus, TaskState};
-pub use trigger_rule::TriggerRule;
+pub use trigger_rule::{Decision, TriggerRule};
+pub use waiting::{Waiting, why};

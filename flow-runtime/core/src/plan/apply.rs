@@ -1,0 +1,248 @@
+//! What each event does to the instance or the run that it speaks of.
+
+use super::Batch;
+use crate::backoff::{Seed, retry_delay};
+use crate::clear;
+use crate::event::{Event, InstanceKey, Outcome, TryRef, UNMAPPED};
+use crate::run::Instance;
+use crate::state::{RunStatus, TaskState};
+use chrono::{DateTime, TimeDelta, Utc};
+
+impl Batch<'_> {
+    pub(super) fn apply(&mut self, event: &Event) {
+        match event {
+            Event::Dispatched(key) => self.dispatched(*key),
+            Event::Started(of) => self.started(*of),
+            Event::Ended(of, outcome) => self.ended(*of, outcome),
+            Event::Cleared(keys) => self.cleared(keys),
+            Event::Marked(keys, state) => self.marked(keys, *state),
+            Event::RunMarked(status) => self.run_marked(*status),
+            Event::RunTimedOut => self.run_timed_out(),
+        }
+    }
+
+    /// A try begins where its number goes up. After up_for_reschedule the same try goes on; `due` is the mark of that.
+    fn dispatched(&mut self, key: InstanceKey) {
+        let Some(mut i) = self
+            .run
+            .instance(key)
+            .filter(|i| i.state == TaskState::Scheduled)
+        else {
+            return;
+        };
+        i.state = TaskState::Queued;
+        if i.due.is_none() || i.try_number == 0 {
+            i.due = None;
+            i.try_number = i.try_number.saturating_add(1);
+        }
+        self.write(key, i);
+    }
+
+    fn started(&mut self, of: TryRef) {
+        if let Some(mut i) = self.held(of).filter(|i| i.state == TaskState::Queued) {
+            i.state = TaskState::Running;
+            self.write(of.key, i);
+        }
+    }
+
+    /// The instance, if this is the try that an executor holds.
+    fn held(&self, of: TryRef) -> Option<Instance> {
+        let instance = self.run.instance(of.key)?;
+        (instance.state.is_in_flight() && instance.try_number == of.try_number).then_some(instance)
+    }
+
+    /// An end implies its start: it is taken from a queued try as well.
+    fn ended(&mut self, of: TryRef, outcome: &Outcome) {
+        let Some(i) = self.held(of) else { return };
+        if i.state == TaskState::Restarting {
+            // It was cleared while it ran; how that try ended matters no more.
+            let max_tries = i
+                .max_tries
+                .max(clear::fresh_tries(i.try_number, self.retries(of.key)));
+            self.write(
+                of.key,
+                Instance {
+                    state: TaskState::None,
+                    max_tries,
+                    due: None,
+                    ..i
+                },
+            );
+            return;
+        }
+        let end = |state| Instance {
+            state,
+            due: None,
+            ..i
+        };
+        match outcome {
+            Outcome::Success(report) => {
+                self.write(of.key, end(TaskState::Success));
+                self.run.report(of.key, Some(report));
+            }
+            Outcome::Skipped => self.write(of.key, end(TaskState::Skipped)),
+            Outcome::FailedForGood => self.write(of.key, end(TaskState::Failed)),
+            Outcome::Failed => {
+                let due = later(self.now, self.delay(of));
+                self.retry(of.key, i, due);
+            }
+            Outcome::Lost => self.retry(of.key, i, self.now),
+            Outcome::Returned => {
+                let max_tries = i.max_tries.saturating_add(1);
+                self.write(
+                    of.key,
+                    Instance {
+                        max_tries,
+                        ..end(TaskState::None)
+                    },
+                );
+            }
+            Outcome::Rescheduled(due) => {
+                self.write(
+                    of.key,
+                    Instance {
+                        state: TaskState::UpForReschedule,
+                        due: Some(*due),
+                        ..i
+                    },
+                );
+            }
+        }
+    }
+
+    fn retry(&mut self, key: InstanceKey, i: Instance, due: DateTime<Utc>) {
+        if i.try_number <= i.max_tries {
+            self.write(
+                key,
+                Instance {
+                    state: TaskState::UpForRetry,
+                    due: Some(due),
+                    ..i
+                },
+            );
+        } else {
+            self.write(
+                key,
+                Instance {
+                    state: TaskState::Failed,
+                    due: None,
+                    ..i
+                },
+            );
+        }
+    }
+
+    fn delay(&self, of: TryRef) -> std::time::Duration {
+        let Some(task) = self.dag.tasks.get(of.key.task as usize) else {
+            return std::time::Duration::ZERO;
+        };
+        let seed = Seed {
+            dag_id: &self.dag.dag_id,
+            task_id: &task.task_id,
+            logical_date: self.run.logical_date,
+        };
+        retry_delay(&task.retry, seed, of.try_number)
+    }
+
+    fn retries(&self, key: InstanceKey) -> u32 {
+        self.dag
+            .tasks
+            .get(key.task as usize)
+            .map_or(0, |t| t.retry.retries)
+    }
+
+    /// The key itself, or all instances of an expanded task that is named by its placeholder.
+    fn meant(&self, key: InstanceKey) -> Vec<(InstanceKey, Instance)> {
+        match self.run.instance(key) {
+            Some(instance) => vec![(key, instance)],
+            None if key.map_index == UNMAPPED => {
+                let all = self.run.instances(key.task);
+                all.map(|(map_index, i)| (InstanceKey { map_index, ..key }, i))
+                    .collect()
+            }
+            None => Vec::new(),
+        }
+    }
+
+    fn cleared(&mut self, keys: &[InstanceKey]) {
+        let mut any = false;
+        for &key in keys {
+            for (key, instance) in self.meant(key) {
+                any = true;
+                self.cancel(key, instance);
+                let cleared = clear::effect(instance, self.retries(key));
+                self.write(key, cleared);
+            }
+        }
+        if any && self.run.status.is_finished() {
+            self.run.status = RunStatus::Queued;
+        }
+    }
+
+    /// What a person says counts, even over the end of a try.
+    fn marked(&mut self, keys: &[InstanceKey], state: TaskState) {
+        if !matches!(
+            state,
+            TaskState::Success | TaskState::Failed | TaskState::Skipped
+        ) {
+            return;
+        }
+        for &key in keys {
+            for (key, instance) in self.meant(key) {
+                self.cancel(key, instance);
+                self.write(
+                    key,
+                    Instance {
+                        state,
+                        due: None,
+                        ..instance
+                    },
+                );
+            }
+        }
+    }
+
+    fn run_marked(&mut self, status: RunStatus) {
+        if status.is_finished() {
+            let stopped = if status == RunStatus::Failed {
+                TaskState::Failed
+            } else {
+                TaskState::Skipped
+            };
+            self.end_all(stopped);
+            self.run.status = status;
+        }
+    }
+
+    fn run_timed_out(&mut self) {
+        if !self.run.status.is_finished() {
+            self.end_all(TaskState::Skipped);
+            self.run.status = RunStatus::Failed;
+        }
+    }
+
+    /// Ends every instance that is unfinished: what is running takes the state `stopped`, all else is skipped.
+    fn end_all(&mut self, stopped: TaskState) {
+        let unfinished: Vec<_> = self.run.filter(|s| !s.is_finished()).collect();
+        for (key, instance) in unfinished {
+            self.cancel(key, instance);
+            let ran = matches!(instance.state, TaskState::Running | TaskState::Restarting);
+            let state = if ran { stopped } else { TaskState::Skipped };
+            self.write(
+                key,
+                Instance {
+                    state,
+                    due: None,
+                    ..instance
+                },
+            );
+        }
+    }
+}
+
+/// `now` plus a wait, or the last instant there is.
+fn later(now: DateTime<Utc>, wait: std::time::Duration) -> DateTime<Utc> {
+    let wait = TimeDelta::from_std(wait).ok();
+    wait.and_then(|wait| now.checked_add_signed(wait))
+        .unwrap_or(DateTime::<Utc>::MAX_UTC)
+}

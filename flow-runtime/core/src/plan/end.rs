@@ -1,0 +1,29 @@
+//! When a run ends, and how.
+
+use super::Batch;
+use crate::run::RunState;
+use crate::state::{RunStatus, TaskState};
+
+/// What becomes of a run when nothing more follows: success if all is finished and no leaf failed; failed if one did,
+/// or if what is unfinished is undecided and nothing under way could change that.
+pub(crate) fn outlook(run: &RunState) -> RunStatus {
+    if run.totals.unfinished() == 0 {
+        return if run.failed_leaves > 0 {
+            RunStatus::Failed
+        } else {
+            RunStatus::Success
+        };
+    }
+    let under_way = run.totals.any(|s| !s.is_finished() && s != TaskState::None);
+    if under_way {
+        RunStatus::Running
+    } else {
+        RunStatus::Failed
+    }
+}
+
+impl Batch<'_> {
+    pub(super) fn end(&mut self) {
+        self.run.status = outlook(self.run);
+    }
+}
