@@ -1,1 +1,79 @@
-//! Placeholder.
+//! `#[task]` and `#[dag]`: sugar over `flow_runtime::builder`.
+//!
+//! Everything here expands to calls that a person could write by hand; see the documentation of `DagBuilder`. This crate is
+//! not used directly: `flow_runtime::prelude` has its macros.
+
+mod dag;
+mod options;
+mod rewrite;
+mod support;
+mod task;
+mod value;
+
+use proc_macro::TokenStream;
+
+/// Makes a task of a function. The function stays exactly as it is written and can be called in a unit test; beside it
+/// stands a struct of the same name with the node builder, `download::node(url)`, which a call `download(url)` inside a
+/// `#[dag]` becomes.
+///
+/// Arguments are taken by value or by reference; at most one may be `ctx: &Context`. The function may be `async`; if it is
+/// not, it runs on a thread where it may block. It returns `Result<T>` (any type whose name ends in `Result`, with `T` as its
+/// first argument) or a plain `T`.
+///
+/// | option | example | default |
+/// |---|---|---|
+/// | `retries` | `3` | 0 |
+/// | `retry_delay` | `"10s"` | 5 minutes |
+/// | `retry_backoff` | `2.0` | 0 (off) |
+/// | `max_retry_delay` | `"10m"` | none |
+/// | `timeout` | `"1h"` | none |
+/// | `trigger_rule` | `"all_done"` | `all_success` |
+/// | `pool` | `"db"` | `default_pool` |
+/// | `pool_slots` | `2` | 1 |
+/// | `priority` | `10` | 1 |
+/// | `weight_rule` | `"absolute"` | `downstream` |
+/// | `queue` | `"big"` | `default` |
+/// | `id` | `"load-trips"` | the function's name |
+/// | `doc` | `"Loads."` | the doc comment |
+/// | `crate` | `my_flow` | `::flow_runtime` |
+#[proc_macro_attribute]
+pub fn task(options: TokenStream, item: TokenStream) -> TokenStream {
+    let item = proc_macro2::TokenStream::from(item);
+    task::expand(options.into(), item.clone()).unwrap_or_else(|e| support::with_errors(item, &e)).into()
+}
+
+/// Makes a DAG of a function: calls in its body become tasks, what they return become edges, and its arguments become params.
+///
+/// Loops, `if`, closures and macros stay Rust and run while the DAG is built. A call of a plain helper function is written
+/// `(helper)(x)`. Inside, `a >> b` puts tasks in order without data; array literals beside it may mix types.
+///
+/// | option | example | default |
+/// |---|---|---|
+/// | `default` | | the program runs it when it is started without a word |
+/// | `schedule` | `"@daily"`, `"0 6 * * 1"` | only when asked |
+/// | `start_date`, `end_date` | `"2021-01-01"` | none |
+/// | `catchup` | `true` | false |
+/// | `tags` | `["taxi"]` | none |
+/// | `max_active_runs`, `max_active_tasks` | `1` | 16 |
+/// | `dagrun_timeout` | `"2h"` | none |
+/// | `defaults(..)` | `defaults(retries = 2)` | options of every task that does not say otherwise |
+/// | `id` | `"taxi-2021"` | the function's name |
+/// | `doc` | `"Loads."` | the doc comment |
+/// | `crate` | `my_flow` | `::flow_runtime` |
+///
+/// A param is an argument; `#[default(..)]` before it gives its default, its doc comment tells people what it is.
+#[proc_macro_attribute]
+pub fn dag(options: TokenStream, item: TokenStream) -> TokenStream {
+    let item = proc_macro2::TokenStream::from(item);
+    dag::expand(options.into(), item.clone())
+        .unwrap_or_else(|e| support::with_errors(support::without_param_attributes(item), &e))
+        .into()
+}
+
+/// Makes a type that can travel between tasks and be a param: derives `Debug`, `Clone`, `PartialEq`, `Serialize`,
+/// `Deserialize` and `JsonSchema` without any further dependency.
+#[proc_macro_attribute]
+pub fn value(options: TokenStream, item: TokenStream) -> TokenStream {
+    let item = proc_macro2::TokenStream::from(item);
+    value::expand(options.into(), item.clone()).unwrap_or_else(|e| support::with_errors(item, &e)).into()
+}

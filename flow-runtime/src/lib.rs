@@ -1,14 +1,41 @@
 //! Typed DAGs of plain Rust functions: flow runs, retries, records and shows them.
 
+// Generated code says `::flow_runtime`, here too.
+extern crate self as flow_runtime;
+
 pub mod builder;
 pub mod context;
 pub mod error;
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;
 pub mod registry;
 pub mod run_event;
 pub mod secret;
 pub mod store;
+pub mod testing;
 pub mod value;
 
+pub use automod;
+pub use builder::{DagBuilder, Node, Param};
 pub use context::{Context, Progress};
 pub use error::{Result, TaskError};
+pub use flow_core as core;
+#[cfg(feature = "data")]
+pub use flow_data as data;
+#[cfg(feature = "macros")]
+pub use flow_macros::{dag, task, value};
 pub use secret::Secret;
+
+/// All that a file with DAGs needs: `use flow_runtime::prelude::*;`.
+pub mod prelude {
+    pub use crate::builder::{DagBuilder, Node, Param, chain, cross};
+    pub use crate::context::Context;
+    pub use crate::error::{Result, TaskError};
+    pub use crate::secret::Secret;
+    pub use ::anyhow::{self, Context as _, anyhow, bail, ensure};
+    pub use flow_core::trigger_rule::TriggerRule;
+    #[cfg(feature = "macros")]
+    pub use flow_macros::{dag, task, value};
+    pub use ::tracing::{self, debug, error, info, warn};
+}

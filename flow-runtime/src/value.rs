@@ -106,6 +106,11 @@ fn undecodable<T>(name: &str, error: &serde_json::Error) -> anyhow::Error {
     anyhow!(InputError(format!("argument `{name}` is not a `{}`{what}", short_type_name::<T>())))
 }
 
+/// A return value that could not be encoded.
+#[derive(Debug, thiserror::Error)]
+#[error("the return value cannot be kept")]
+pub struct OutputError;
+
 /// A type's name without the paths: `Vec<Trip>` for `alloc::vec::Vec<app::Trip>`.
 pub fn short_type_name<T: ?Sized>() -> String {
     let mut out = String::new();

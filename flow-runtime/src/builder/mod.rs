@@ -1,4 +1,40 @@
 //! Building DAGs: what the macros expand to, and what a person can write by hand.
+//!
+//! [`DagBuilder::build`] enters a builder for the time of a closure; inside it a task call (`download::node(url)`, or
+//! `download(url)` in a `#[dag]`) adds a task and returns its [`Node`]. The builder is thread-local: a task call outside
+//! of one panics, and a node that comes from another DAG is refused.
+//!
+//! ```
+//! use flow_runtime::prelude::*;
+//!
+//! /// Greets.
+//! #[task]
+//! fn greet(name: String) -> String {
+//!     format!("hello {name}")
+//! }
+//!
+//! let dag = DagBuilder::new("by_hand")
+//!     .schedule("@daily")
+//!     .build(|dag| {
+//!         let name = dag.param::<String>("name").doc("Whom to greet.").default("world").add();
+//!         greet::node(name).retries(2);
+//!     })
+//!     .unwrap();
+//! assert_eq!(dag.task("greet").unwrap().retry.retries, 2);
+//! ```
+
+mod arg;
+mod dag_builder;
+mod draft;
+mod node;
+mod order;
+mod param;
+
+pub use arg::{Arg, Input};
+pub use dag_builder::{DagBuilder, DagScope};
+pub use node::{IntoDuration, Node, add_task};
+pub use order::{IntoNodes, Nodes, chain, cross};
+pub use param::{DefaultFor, Param, ParamBuilder};
 
 /// Why a DAG cannot be built; each problem is a sentence that names its place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

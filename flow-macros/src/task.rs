@@ -1,0 +1,331 @@
+//! `#[task]`: a function, and beside it the builder of its node.
+
+use crate::options::{TaskOptions, find_crate};
+use crate::support::{Errors, cfgs, doc_of, option, private, written};
+use proc_macro2::{Ident, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{FnArg, GenericArgument, ItemFn, Pat, PathArguments, ReturnType, Type};
+
+/// Names that a type cannot take: the struct beside the function would shadow them.
+const PRIMITIVES: [&str; 18] = [
+    "bool", "char", "str", "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128", "isize", "f32", "f64",
+    "expand",
+];
+
+/// One argument: the context, or a value by value or by reference.
+enum Argument {
+    Context,
+    Value { name: Ident, ty: Type, by_reference: bool },
+}
+
+/// What the function returns: the type of the value, and whether it comes in a `Result`.
+struct Returned {
+    ty: Type,
+    result: bool,
+}
+
+pub fn expand(options: TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
+    let function: ItemFn = syn::parse2(item).map_err(|e| {
+        syn::Error::new(e.span(), format!("`#[task]` goes on a function (`fn` or `async fn`) outside of an `impl`: {e}"))
+    })?;
+    let private = private(find_crate(&options).as_ref());
+    let mut errors = Errors::default();
+    let options = TaskOptions::parse(options, &private, &mut errors);
+    check_signature(&function, &mut errors);
+    let arguments = arguments(&function, &mut errors);
+    let returned = returned(&function.sig.output, &mut errors);
+    errors.finish()?;
+    let beside = beside(&function, &options, &arguments, &returned, &private);
+    Ok(quote!(#function #beside))
+}
+
+fn check_signature(function: &ItemFn, errors: &mut Errors) {
+    let sig = &function.sig;
+    if PRIMITIVES.contains(&sig.ident.to_string().as_str()) {
+        errors.at(&sig.ident, format!("a task cannot be called `{}`: a type or a function of flow has that name", sig.ident));
+    }
+    if !sig.generics.params.is_empty() || sig.generics.where_clause.is_some() {
+        errors.at(&sig.generics, "a task cannot be generic: its values are stored, so their types must be known; write one task per type");
+    }
+    if let Some(constness) = &sig.constness {
+        errors.at(constness, "a task cannot be `const`");
+    }
+    if matches!(sig.safety, syn::Safety::Unsafe(_)) {
+        errors.at(&sig.fn_token, "a task cannot be `unsafe`: put the unsafe part into a function that it calls");
+    }
+    if let Some(abi) = &sig.abi {
+        errors.at(abi, "a task cannot be `extern`");
+    }
+    if let Some(variadic) = &sig.variadic {
+        errors.at(variadic, "a task cannot take a variable number of arguments: take a `Vec<T>`");
+    }
+}
+
+fn arguments(function: &ItemFn, errors: &mut Errors) -> Vec<Argument> {
+    let mut out = Vec::new();
+    for input in &function.sig.inputs {
+        match input {
+            FnArg::Receiver(receiver) => {
+                errors.at(receiver, "a task cannot take `self`: it is a plain function; pass what it needs as arguments");
+            }
+            FnArg::Typed(arg) => {
+                let argument = argument(&arg.pat, &arg.ty);
+                if let Some(argument) = errors.take(argument) {
+                    if matches!(argument, Argument::Context) && out.iter().any(|a| matches!(a, Argument::Context)) {
+                        errors.at(arg, "a task takes the context at most once");
+                    }
+                    out.push(argument);
+                }
+            }
+        }
+    }
+    out
+}
+
+fn argument(pat: &Pat, ty: &Type) -> syn::Result<Argument> {
+    let (ty, by_reference) = match ty {
+        Type::Reference(reference) => {
+            if let Some(mutability) = &reference.mutability {
+                return Err(syn::Error::new_spanned(mutability, "a task cannot change its argument: take it by value (`mut x: T`) or by `&T`"));
+            }
+            if let Some(lifetime) = &reference.lifetime {
+                return Err(syn::Error::new_spanned(lifetime, "an argument of a task cannot have a lifetime: take `T` or `&T`"));
+            }
+            ((*reference.elem).clone(), true)
+        }
+        other => (other.clone(), false),
+    };
+    let last = last_segment(&ty).map(|s| s.ident.to_string());
+    if last.as_deref() == Some("Context") {
+        return if by_reference {
+            Ok(Argument::Context)
+        } else {
+            Err(syn::Error::new_spanned(&ty, "take the context by reference: `ctx: &Context`"))
+        };
+    }
+    match &ty {
+        Type::Path(path) if path.path.is_ident("str") => {
+            return Err(syn::Error::new_spanned(&ty, "take `String` (or `&String`): a `&str` cannot be kept between tasks"));
+        }
+        Type::ImplTrait(_) => return Err(syn::Error::new_spanned(&ty, "name the type: values are stored, so it must be known")),
+        Type::Slice(slice) => {
+            let elem = &slice.elem;
+            let sentence = format!("take `&Vec<{}>`: a slice cannot be kept between tasks", written(elem));
+            return Err(syn::Error::new_spanned(&ty, sentence));
+        }
+        _ => {}
+    }
+    match pat {
+        Pat::Ident(ident) if ident.subpat.is_none() && ident.by_ref.is_none() => {
+            Ok(Argument::Value { name: ident.ident.clone(), ty, by_reference })
+        }
+        other => Err(syn::Error::new_spanned(other, "an argument of a task needs a plain name: it is shown to people")),
+    }
+}
+
+fn last_segment(ty: &Type) -> Option<&syn::PathSegment> {
+    match ty {
+        Type::Path(path) => path.path.segments.last(),
+        Type::Group(group) => last_segment(&group.elem),
+        Type::Paren(paren) => last_segment(&paren.elem),
+        _ => None,
+    }
+}
+
+fn returned(output: &ReturnType, errors: &mut Errors) -> Returned {
+    let unit = || syn::parse_quote!(());
+    let ty = match output {
+        ReturnType::Default => return Returned { ty: unit(), result: false },
+        ReturnType::Type(_, ty) => (**ty).clone(),
+    };
+    match &ty {
+        Type::ImplTrait(_) | Type::TraitObject(_) => errors.at(&ty, "name the type: values are stored, so it must be known"),
+        Type::Reference(_) => errors.at(&ty, "a task returns a value of its own, not a reference"),
+        _ => {}
+    }
+    let Some(segment) = last_segment(&ty).filter(|s| s.ident.to_string().ends_with("Result")) else {
+        return Returned { ty, result: false };
+    };
+    let inner = match &segment.arguments {
+        PathArguments::AngleBracketed(args) => args.args.iter().find_map(|a| match a {
+            GenericArgument::Type(ty) => Some(ty.clone()),
+            _ => None,
+        }),
+        _ => None,
+    };
+    match inner {
+        Some(ty) => Returned { ty, result: true },
+        None => {
+            errors.at(&ty, format!("say what it gives: `{}<T>`", segment.ident));
+            Returned { ty: unit(), result: true }
+        }
+    }
+}
+
+/// The struct of the same name, the markers of its arguments, its specification and its registration.
+fn beside(function: &ItemFn, options: &TaskOptions, arguments: &[Argument], returned: &Returned, private: &TokenStream) -> TokenStream {
+    let name = &function.sig.ident;
+    let vis = &function.vis;
+    let cfgs = cfgs(&function.attrs);
+    let doc = options.doc.clone().or_else(|| doc_of(&function.attrs));
+    let summary = format!("The task [`{name}`](fn@{name}) as a part of a DAG: `{name}::node(..)` adds it.");
+    let spec = spec(function, options, doc.as_deref(), arguments, returned, private);
+    let body = body(function, arguments, returned, private);
+    let node = node(function, arguments, returned, private);
+    let no_hidden_result = no_hidden_result(returned, private);
+    let markers = arguments.iter().filter_map(|a| match a {
+        Argument::Value { name, .. } => Some(quote!(pub struct #name {})),
+        Argument::Context => None,
+    });
+    quote! {
+        #(#cfgs)*
+        #[doc = #summary]
+        #[allow(non_camel_case_types)]
+        #vis struct #name {}
+
+        #(#cfgs)*
+        #[doc(hidden)]
+        #[allow(non_camel_case_types, clippy::all, clippy::pedantic, unused_qualifications, missing_docs, unused_imports)]
+        const _: () = {
+            #no_hidden_result
+            /// One type per argument: the compiler names it when a wrong thing is given.
+            pub mod argument { #(#markers)* }
+            #body
+            static SPEC: #private::TaskSpec = #spec;
+            #private::inventory::submit! { #private::TaskEntry(&SPEC) }
+            #node
+        };
+    }
+}
+
+fn spec(
+    function: &ItemFn,
+    options: &TaskOptions,
+    doc: Option<&str>,
+    arguments: &[Argument],
+    returned: &Returned,
+    private: &TokenStream,
+) -> TokenStream {
+    let name = function.sig.ident.to_string();
+    let doc = option(doc, private);
+    let options = options.tokens(private);
+    let output = written(&returned.ty);
+    let args = arguments.iter().filter_map(|a| match a {
+        Argument::Value { name, ty, .. } => {
+            let (name, ty) = (name.to_string(), written(ty));
+            Some(quote!(#private::ArgSpec { name: #name, type_name: #ty }))
+        }
+        Argument::Context => None,
+    });
+    let kind = if function.sig.asyncness.is_some() { quote!(Async) } else { quote!(Blocking) };
+    // `line!` at the function's name tells its line, not that of the attribute.
+    let line = quote_spanned!(function.sig.ident.span()=> ::core::line!());
+    quote! {
+        #private::TaskSpec {
+            name: #name,
+            body: ::core::concat!(::core::module_path!(), "::", #name),
+            doc: #doc,
+            file: ::core::file!(),
+            line: #line,
+            output: #output,
+            args: &[#(#args),*],
+            options: #options,
+            run: #private::Body::#kind(run),
+        }
+    }
+}
+
+/// `fn run`: decodes the arguments, calls the function, encodes what it returns.
+fn body(function: &ItemFn, arguments: &[Argument], returned: &Returned, private: &TokenStream) -> TokenStream {
+    let name = &function.sig.ident;
+    let mut decode = Vec::new();
+    let mut given = Vec::new();
+    for argument in arguments {
+        match argument {
+            Argument::Context => given.push(quote!(&ctx)),
+            Argument::Value { name, ty, by_reference } => {
+                let index = decode.len();
+                let local = quote::format_ident!("argument_{index}");
+                let text = name.to_string();
+                if *by_reference {
+                    decode.push(quote_spanned!(ty.span()=> let #local = inputs.shared::<#ty>(#index, #text)?;));
+                    given.push(quote!(&#local));
+                } else {
+                    decode.push(quote_spanned!(ty.span()=> let #local: #ty = (&#private::Owned::<#ty>::new()).take(&inputs, #index, #text)?;));
+                    given.push(quote!(#local));
+                }
+            }
+        }
+    }
+    let finish = if returned.result { quote!(finish_result) } else { quote!(finish_value) };
+    let value = &returned.ty;
+    let finish = quote_spanned!(value.span()=> #private::#finish::<#value>);
+    let finish = if returned.result { quote_spanned!(value.span()=> #private::finish_result::<#value, _>) } else { finish };
+    let uses = quote!(use #private::{ByClone as _, ByDecode as _};);
+    if function.sig.asyncness.is_some() {
+        quote! {
+            fn run(inputs: #private::Inputs, ctx: #private::Context) -> #private::BodyFuture {
+                #private::Box::pin(async move {
+                    #uses
+                    #(#decode)*
+                    let returned = #name(#(#given),*).await;
+                    #finish(returned)
+                })
+            }
+        }
+    } else {
+        quote! {
+            fn run(inputs: #private::Inputs, ctx: #private::Context) -> #private::BodyResult {
+                #uses
+                #(#decode)*
+                let returned = #name(#(#given),*);
+                #finish(returned)
+            }
+        }
+    }
+}
+
+/// `download::node(url)`: what a call inside `#[dag]` becomes.
+fn node(function: &ItemFn, arguments: &[Argument], returned: &Returned, private: &TokenStream) -> TokenStream {
+    let name = &function.sig.ident;
+    // The same span as the function's name: "go to definition" on a task call arrives there.
+    let node = Ident::new("node", name.span());
+    let output = &returned.ty;
+    let vis = &function.vis;
+    let (mut parameters, mut inputs) = (Vec::new(), Vec::new());
+    for argument in arguments {
+        if let Argument::Value { name: arg, ty, .. } = argument {
+            parameters.push(quote!(#arg: impl #private::Arg<#ty, #name, argument::#arg>));
+            inputs.push(quote!(#private::Arg::<#ty, #name, argument::#arg>::input(#arg, at)));
+        }
+    }
+    quote! {
+        impl #name {
+            /// Adds this task to the DAG being built.
+            ///
+            /// # Panics
+            /// If no DAG is being built on this thread.
+            #[track_caller]
+            #vis fn #node(#(#parameters),*) -> #private::Node<#output> {
+                let at = ::core::panic::Location::caller();
+                #private::add_task(&SPEC, #private::vec![#(#inputs),*])
+            }
+        }
+    }
+}
+
+/// A `Result` under another name would be stored as a value, its error a success.
+fn no_hidden_result(returned: &Returned, private: &TokenStream) -> TokenStream {
+    if returned.result {
+        return TokenStream::new();
+    }
+    let ty = &returned.ty;
+    let sentence = "this return type is a `Result` under another name: call it `..Result<T>`, so that an error fails the task";
+    quote_spanned! {ty.span()=>
+        const _: () = {
+            use #private::NotAResult as _;
+            ::core::assert!(!#private::Probe::<#ty>::IS_RESULT, #sentence);
+        };
+    }
+}

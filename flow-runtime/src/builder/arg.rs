@@ -1,0 +1,117 @@
+//! What may be given for an argument of a task.
+
+use super::draft::Draft;
+use super::{Node, Param};
+use crate::value::Argument;
+use flow_core::dag::Source;
+use serde::Serialize;
+use std::panic::Location;
+
+/// Something that serves as the argument `Name: T` of the task `Task`: a value, a [`Node`] or a [`Param`] of that type, and a
+/// few things that plainly become one (`&str` for a `String`, a list of nodes for a `Vec`, either for an `Option`).
+///
+/// `Task` and `Name` are there for the compiler's message alone.
+#[diagnostic::on_unimplemented(
+    message = "task `{Task}` takes `{T}` for its argument `{Name}`, and was given `{Self}`",
+    label = "this is `{Self}`",
+    note = "an argument takes a value, a `Node<..>` (what a task call returns) or a `Param<..>` of exactly its type"
+)]
+pub trait Arg<T, Task, Name> {
+    /// Where the value comes from, as data.
+    #[doc(hidden)]
+    fn input(self, at: &'static Location<'static>) -> Input;
+}
+
+/// The data behind an argument, or a note of what is wrong with it.
+#[derive(Debug, Clone)]
+pub struct Input(pub(super) Result<Source, String>);
+
+impl Input {
+    fn node<T>(node: Node<T>, at: &'static Location<'static>, source: impl FnOnce(u32) -> Source) -> Input {
+        let own = Draft::current("a node was used", |d| d.own(node.stamp, node.task, at));
+        // The problem is noted already; any source will do for a DAG that is refused.
+        Input(Ok(own.map_or(Source::Literal(serde_json::Value::Null), source)))
+    }
+
+    fn literal<T: Serialize>(value: T) -> Input {
+        Input(serde_json::to_value(value).map(Source::Literal).map_err(|e| format!("the value cannot be written as JSON: {e}")))
+    }
+
+    fn param<T>(param: Param<T>, at: &'static Location<'static>) -> Input {
+        let name = Draft::current("a param was used", |d| {
+            if param.stamp != d.stamp {
+                d.problem(at, "a param of another DAG was used");
+                return String::new();
+            }
+            d.dag.params[param.index].name.clone()
+        });
+        Input(Ok(Source::Param(name)))
+    }
+
+    fn list(inputs: impl Iterator<Item = Input>) -> Input {
+        Input(inputs.map(|i| i.0).collect::<Result<Vec<_>, _>>().map(Source::List))
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize, Task, Name> Arg<T, Task, Name> for T {
+    fn input(self, _: &'static Location<'static>) -> Input {
+        Input::literal(self)
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<T, Task, Name> Arg<T, Task, Name> for Node<T> {
+    fn input(self, at: &'static Location<'static>) -> Input {
+        Input::node(self, at, Source::Output)
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<T, Task, Name> Arg<T, Task, Name> for Param<T> {
+    fn input(self, at: &'static Location<'static>) -> Input {
+        Input::param(self, at)
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<Task, Name> Arg<String, Task, Name> for &str {
+    fn input(self, _: &'static Location<'static>) -> Input {
+        Input::literal(self)
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Argument, Task, Name> Arg<Option<T>, Task, Name> for Node<T> {
+    fn input(self, at: &'static Location<'static>) -> Input {
+        Input::node(self, at, Source::OptionalOutput)
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Argument, Task, Name> Arg<Option<T>, Task, Name> for Param<T> {
+    fn input(self, at: &'static Location<'static>) -> Input {
+        Input::param(self, at)
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize, Task, Name> Arg<Option<T>, Task, Name> for T {
+    fn input(self, _: &'static Location<'static>) -> Input {
+        Input::literal(self)
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<T, Task, Name> Arg<Vec<T>, Task, Name> for Vec<Node<T>> {
+    fn input(self, at: &'static Location<'static>) -> Input {
+        Input::list(self.into_iter().map(|n| Input::node(n, at, Source::Output)))
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<T, const N: usize, Task, Name> Arg<Vec<T>, Task, Name> for [Node<T>; N] {
+    fn input(self, at: &'static Location<'static>) -> Input {
+        Input::list(self.into_iter().map(|n| Input::node(n, at, Source::Output)))
+    }
+}

@@ -1,0 +1,129 @@
+//! [`DagBuilder`]: the settings of a DAG, and the closure that wires its tasks.
+
+use super::draft::Draft;
+use super::{DagError, IntoDuration, ParamBuilder};
+use crate::registry::TaskOptions;
+use crate::value::Argument;
+use flow_core::Dag;
+use flow_core::dag::Place;
+use flow_core::schedule::Schedule;
+use schemars::JsonSchema;
+
+/// Builds a [`Dag`] by hand; `#[dag]` expands to this.
+#[derive(Debug)]
+#[must_use = "nothing is built before `.build(..)`"]
+pub struct DagBuilder {
+    dag: Dag,
+    defaults: TaskOptions,
+    problems: Vec<String>,
+}
+
+/// Handed to the closure of [`DagBuilder::build`]; declares params.
+#[derive(Debug)]
+pub struct DagScope(());
+
+impl DagScope {
+    /// Declares a param: `dag.param::<String>("url").default("..").add()`.
+    pub fn param<T: Argument + JsonSchema>(&self, name: &str) -> ParamBuilder<T> {
+        ParamBuilder::new(name)
+    }
+}
+
+impl DagBuilder {
+    /// A DAG of this id, with every setting at its default.
+    pub fn new(dag_id: impl Into<String>) -> DagBuilder {
+        let dag_id = dag_id.into();
+        let mut problems = Vec::new();
+        if dag_id.is_empty() || !dag_id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')) {
+            problems.push(format!("`{dag_id}` cannot be a DAG id: letters, digits, `_`, `-` and `.` are allowed"));
+        }
+        DagBuilder { dag: Dag::new(dag_id), defaults: TaskOptions::NONE, problems }
+    }
+
+    fn or_problem<T>(&mut self, what: &str, result: Result<T, impl std::fmt::Display>) -> Option<T> {
+        result.map_err(|e| self.problems.push(format!("{what}: {e}"))).ok()
+    }
+
+    /// What it is for, for people.
+    pub fn doc(mut self, doc: &str) -> Self {
+        self.dag.doc = Some(doc.trim().to_string()).filter(|d| !d.is_empty());
+        self
+    }
+
+    /// When it runs by itself: a cron expression or a preset; see [`Schedule`].
+    pub fn schedule(mut self, schedule: &str) -> Self {
+        self.dag.schedule = self.or_problem("schedule", Schedule::parse(schedule));
+        self
+    }
+
+    /// No scheduled run before this instant: `"2021-01-01"`, or RFC 3339.
+    pub fn start_date(mut self, date: &str) -> Self {
+        self.dag.start_date = self.or_problem("start_date", flow_core::parse::date(date));
+        self
+    }
+
+    /// No scheduled run after this instant: `"2021-12-31"`, or RFC 3339.
+    pub fn end_date(mut self, date: &str) -> Self {
+        self.dag.end_date = self.or_problem("end_date", flow_core::parse::date(date));
+        self
+    }
+
+    /// Make a run for every past tick since `start_date`.
+    pub fn catchup(mut self, catchup: bool) -> Self {
+        self.dag.catchup = catchup;
+        self
+    }
+
+    /// Words to find it by.
+    pub fn tags<'a>(mut self, tags: impl IntoIterator<Item = &'a str>) -> Self {
+        self.dag.tags.extend(tags.into_iter().map(String::from));
+        self
+    }
+
+    /// Most runs at one time.
+    pub fn max_active_runs(mut self, runs: u32) -> Self {
+        self.dag.max_active_runs = runs;
+        self
+    }
+
+    /// Most task instances in flight at one time, over all runs.
+    pub fn max_active_tasks(mut self, tasks: u32) -> Self {
+        self.dag.max_active_tasks = tasks;
+        self
+    }
+
+    /// A run that takes longer fails.
+    pub fn dagrun_timeout(mut self, time: impl IntoDuration) -> Self {
+        self.dag.dagrun_timeout = self.or_problem("dagrun_timeout", time.into_duration());
+        self
+    }
+
+    /// Options of every task that does not say otherwise.
+    pub fn defaults(mut self, options: TaskOptions) -> Self {
+        self.defaults = options;
+        self
+    }
+
+    /// The program runs this DAG when it is started without a word.
+    pub fn default_dag(mut self, default: bool) -> Self {
+        self.dag.is_default = default;
+        self
+    }
+
+    /// Where it is written.
+    pub fn place(mut self, file: &str, line: u32) -> Self {
+        self.dag.place = Some(Place { file: file.into(), line });
+        self
+    }
+
+    /// Runs the closure, in which task calls add tasks, and checks the result.
+    ///
+    /// # Errors
+    /// All that is wrong at once: bad settings, circles, ids that come twice, nodes of other DAGs, plain arguments
+    /// that may get no value.
+    pub fn build(self, wire: impl FnOnce(&DagScope)) -> Result<Dag, DagError> {
+        let mut draft = Draft::new(self.dag, self.defaults);
+        draft.problems = self.problems;
+        draft.enter(|| wire(&DagScope(()))).finish()
+    }
+}

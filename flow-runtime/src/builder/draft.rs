@@ -1,0 +1,185 @@
+//! The DAG that is being built on this thread.
+
+use super::DagError;
+use crate::registry::TaskOptions;
+use flow_core::dag::{Dag, Source, TaskDef, TaskIx};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::panic::Location;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+thread_local! {
+    /// A stack, so that a DAG may be built while another one is.
+    static DRAFTS: RefCell<Vec<Draft>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A DAG half built: its tasks so far, and what is wrong with it so far.
+pub(crate) struct Draft {
+    /// Tells the handles of this DAG from those of another.
+    pub(super) stamp: u32,
+    pub(super) dag: Dag,
+    pub(super) defaults: TaskOptions,
+    pub(super) problems: Vec<String>,
+    ids: HashMap<String, TaskIx>,
+    places: Vec<&'static Location<'static>>,
+}
+
+impl Draft {
+    pub(super) fn new(dag: Dag, defaults: TaskOptions) -> Draft {
+        static STAMP: AtomicU32 = AtomicU32::new(1);
+        let stamp = STAMP.fetch_add(1, Ordering::Relaxed);
+        Draft { stamp, dag, defaults, problems: Vec::new(), ids: HashMap::new(), places: Vec::new() }
+    }
+
+    /// Runs `body` with this draft as the current one of the thread, and gives it back.
+    pub(super) fn enter(self, body: impl FnOnce()) -> Draft {
+        /// Takes the draft off the stack, also when the author's code panics.
+        struct Leave(bool);
+        impl Drop for Leave {
+            fn drop(&mut self) {
+                if self.0 {
+                    DRAFTS.with_borrow_mut(|d| d.pop());
+                }
+            }
+        }
+        DRAFTS.with_borrow_mut(|d| d.push(self));
+        let mut leave = Leave(true);
+        body();
+        leave.0 = false;
+        DRAFTS.with_borrow_mut(|d| d.pop()).expect("the draft that was entered")
+    }
+
+    /// Does something to the current draft.
+    ///
+    /// # Panics
+    /// If no DAG is being built on this thread.
+    #[track_caller]
+    pub(super) fn current<R>(what: &str, body: impl FnOnce(&mut Draft) -> R) -> R {
+        let found = DRAFTS.with_borrow_mut(|drafts| drafts.last_mut().map(body));
+        found.unwrap_or_else(|| {
+            panic!(
+                "{what} outside of a DAG: tasks are wired inside a `#[dag]` function or the closure of `DagBuilder::build`, \
+                 on the same thread"
+            )
+        })
+    }
+
+    /// Notes what is wrong and where.
+    pub(super) fn problem(&mut self, at: &Location<'_>, sentence: impl std::fmt::Display) {
+        self.problems.push(format!("{sentence} ({}:{})", at.file(), at.line()));
+    }
+
+    /// The task behind a handle, unless the handle is of another DAG.
+    pub(super) fn own(&mut self, stamp: u32, task: TaskIx, at: &Location<'_>) -> Option<TaskIx> {
+        if stamp == self.stamp {
+            return Some(task);
+        }
+        let dag_id = self.dag.dag_id.clone();
+        self.problem(at, format!("a node of another DAG was used in `{dag_id}`: build it by calling its task here"));
+        None
+    }
+
+    /// Adds a task under the first free id of `name`, `name__1`, `name__2`, as Airflow does.
+    pub(super) fn add(&mut self, mut def: TaskDef, at: &'static Location<'static>) -> TaskIx {
+        let base = def.task_id.clone();
+        let mut number = 0;
+        while self.ids.contains_key(&def.task_id) {
+            number += 1;
+            def.task_id = format!("{base}__{number}");
+        }
+        for input in &def.inputs {
+            def.upstream.extend(input.source.tasks());
+        }
+        def.upstream.sort_unstable();
+        def.upstream.dedup();
+        let ix = self.dag.tasks.len() as TaskIx;
+        self.ids.insert(def.task_id.clone(), ix);
+        self.places.push(at);
+        self.dag.tasks.push(def);
+        ix
+    }
+
+    /// Gives a task an id of the author's choice.
+    pub(super) fn rename(&mut self, task: TaskIx, id: String, at: &'static Location<'static>) {
+        if id.is_empty() || !id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')) {
+            return self.problem(at, format!("`{id}` cannot be a task id: letters, digits, `_`, `-` and `.` are allowed"));
+        }
+        match self.ids.get(&id) {
+            Some(&other) if other != task => {
+                let first = self.places[other as usize];
+                self.problem(at, format!("two tasks are called `{id}`: the first is at {}:{}", first.file(), first.line()));
+            }
+            _ => {
+                self.ids.remove(&self.dag.tasks[task as usize].task_id);
+                self.ids.insert(id.clone(), task);
+                self.dag.tasks[task as usize].task_id = id;
+            }
+        }
+    }
+
+    /// Puts one task after another.
+    pub(super) fn edge(&mut self, up: TaskIx, down: TaskIx) {
+        let upstream = &mut self.dag.tasks[down as usize].upstream;
+        if let Err(at) = upstream.binary_search(&up) {
+            upstream.insert(at, up);
+        }
+    }
+
+    /// The finished DAG.
+    pub(super) fn finish(mut self) -> Result<Dag, DagError> {
+        self.check_cycle();
+        self.check_missing_values();
+        if self.dag.tasks.is_empty() {
+            self.problems.push("it has no task: call at least one in its body".into());
+        }
+        if let (Some(start), Some(end)) = (self.dag.start_date, self.dag.end_date)
+            && end < start
+        {
+            self.problems.push(format!("its end_date {end} lies before its start_date {start}"));
+        }
+        if self.problems.is_empty() {
+            Ok(self.dag)
+        } else {
+            Err(DagError { dag_id: self.dag.dag_id, problems: self.problems })
+        }
+    }
+
+    fn check_cycle(&mut self) {
+        if let Err(cycle) = self.dag.topological() {
+            let ids: Vec<&str> = cycle.iter().chain(cycle.first()).map(|&t| self.dag.tasks[t as usize].task_id.as_str()).collect();
+            self.problems.push(format!("its tasks wait for each other in a circle: {}", ids.join(" >> ")));
+        }
+    }
+
+    /// A plain argument needs a value; a rule that can start the task without one would leave it empty.
+    fn check_missing_values(&mut self) {
+        for task in &self.dag.tasks {
+            if !task.trigger_rule.may_start_without_a_value() {
+                continue;
+            }
+            for input in &task.inputs {
+                if let Some(up) = plain_output(&input.source) {
+                    self.problems.push(format!(
+                        "task `{}` has trigger rule `{}`, which can start it although `{}` gave no value, but its argument `{}` \
+                         is a plain `{}`: take an `Option<{}>`",
+                        task.task_id,
+                        task.trigger_rule,
+                        self.dag.tasks[up as usize].task_id,
+                        input.name,
+                        input.type_name,
+                        input.type_name
+                    ));
+                }
+            }
+        }
+    }
+}
+
+/// A task whose value the source cannot do without.
+fn plain_output(source: &Source) -> Option<TaskIx> {
+    match source {
+        Source::Output(task) | Source::Field(task, _) => Some(*task),
+        Source::List(list) => list.iter().find_map(plain_output),
+        Source::Literal(_) | Source::Param(_) | Source::OptionalOutput(_) | Source::Each(_) => None,
+    }
+}

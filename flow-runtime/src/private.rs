@@ -1,0 +1,54 @@
+//! What generated code uses. Not for people: anything here may change without notice.
+
+pub use crate::builder::{Arg, DagBuilder, DagError, Node, Nodes, Param, add_task};
+pub use crate::context::Context;
+pub use crate::registry::{ArgSpec, Body, DagEntry, DagSpec, TaskEntry, TaskOptions, TaskSpec};
+pub use crate::testing::TestRun;
+pub use crate::value::{ByClone, ByDecode, Inputs, Owned};
+pub use flow_core::dag::{Dag, WeightRule};
+pub use flow_core::trigger_rule::TriggerRule;
+pub use inventory;
+pub use schemars;
+pub use serde;
+pub use std::boxed::Box;
+pub use std::clone::Clone;
+pub use std::cmp::PartialEq;
+pub use std::fmt::Debug;
+pub use std::option::Option::{None, Some};
+pub use std::result::Result::{self, Err, Ok};
+pub use std::time::Duration;
+pub use std::vec;
+
+use crate::value::{Erased, Value};
+use std::marker::PhantomData;
+
+/// What a blocking body returns.
+pub type BodyResult = anyhow::Result<Erased>;
+/// What an async body returns.
+pub type BodyFuture = futures::future::BoxFuture<'static, BodyResult>;
+
+/// Encodes what a task returned in a `Result`.
+pub fn finish_result<T: Value, E: Into<anyhow::Error>>(returned: Result<T, E>) -> BodyResult {
+    returned.map_err(Into::into).and_then(finish_value)
+}
+
+/// Encodes what a task returned plainly.
+pub fn finish_value<T: Value>(value: T) -> BodyResult {
+    Erased::new(value).map_err(|e| e.context(crate::value::OutputError))
+}
+
+/// Finds out whether a type is a `Result`: the constant on `Probe<Result<..>>` itself hides the one of the trait.
+pub struct Probe<T>(PhantomData<T>);
+
+/// See [`Probe`].
+pub trait NotAResult {
+    /// False for everything that is not a `Result`.
+    const IS_RESULT: bool = false;
+}
+
+impl<T> NotAResult for Probe<T> {}
+
+impl<T, E> Probe<Result<T, E>> {
+    /// True: a `Result`.
+    pub const IS_RESULT: bool = true;
+}
