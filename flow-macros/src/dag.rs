@@ -2,7 +2,7 @@
 
 use crate::options::{DagOptions, find_crate};
 use crate::rewrite::rewrite;
-use crate::support::{Errors, cfgs, doc_of, private, written};
+use crate::support::{Errors, cfgs, doc_of, line_of, private, written};
 use proc_macro2::{Ident, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
@@ -89,7 +89,7 @@ fn tokens(function: &ItemFn, options: &DagOptions, params: &[Param], private: &T
     let id = options.id.as_ref().map(syn::LitStr::value).unwrap_or_else(|| name.to_string());
     let doc = options.doc.clone().or_else(|| doc_of(&function.attrs)).unwrap_or_default();
     let settings = options.tokens();
-    let line = quote_spanned!(name.span()=> ::core::line!());
+    let line = line_of(name);
     let declare = params.iter().map(|p| declare(p, private));
     let mut body = (*function.block).clone();
     rewrite(&mut body, params.iter().map(|p| p.name.clone()).collect(), private);

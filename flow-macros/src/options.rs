@@ -3,7 +3,7 @@
 use crate::support::{Errors, option};
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use syn::parse::{ParseStream, Parser};
 use syn::spanned::Spanned;
 use syn::{Expr, ExprLit, Ident, Lit, LitStr, Path, Token};
@@ -293,13 +293,8 @@ pub struct DagOptions {
     calls: Vec<TokenStream>,
     seen: Vec<String>,
     span: Option<Span>,
-    start: Option<chrono_date::Date>,
-    end: Option<chrono_date::Date>,
-}
-
-/// The type of a parsed date, without naming chrono (flow-core has it).
-mod chrono_date {
-    pub type Date = std::time::SystemTime;
+    start: Option<SystemTime>,
+    end: Option<SystemTime>,
 }
 
 impl DagOptions {

@@ -79,6 +79,11 @@ pub fn private(krate: Option<&Path>) -> TokenStream {
     }
 }
 
+/// The line of a name in the author's file (`line!()` would tell that of the attribute).
+pub fn line_of(name: &proc_macro2::Ident) -> u32 {
+    u32::try_from(name.span().unwrap().line()).unwrap_or(u32::MAX)
+}
+
 /// `Some(x)` or `None` as tokens.
 pub fn option(value: Option<impl quote::ToTokens>, private: &TokenStream) -> TokenStream {
     match value {

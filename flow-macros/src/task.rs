@@ -1,7 +1,7 @@
 //! `#[task]`: a function, and beside it the builder of its node.
 
 use crate::options::{TaskOptions, find_crate};
-use crate::support::{Errors, cfgs, doc_of, option, private, written};
+use crate::support::{Errors, cfgs, doc_of, line_of, option, private, written};
 use proc_macro2::{Ident, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
@@ -219,8 +219,7 @@ fn spec(
         Argument::Context => None,
     });
     let kind = if function.sig.asyncness.is_some() { quote!(Async) } else { quote!(Blocking) };
-    // `line!` at the function's name tells its line, not that of the attribute.
-    let line = quote_spanned!(function.sig.ident.span()=> ::core::line!());
+    let line = line_of(&function.sig.ident);
     quote! {
         #private::TaskSpec {
             name: #name,
@@ -252,7 +251,7 @@ fn body(function: &ItemFn, arguments: &[Argument], returned: &Returned, private:
                     decode.push(quote_spanned!(ty.span()=> let #local = inputs.shared::<#ty>(#index, #text)?;));
                     given.push(quote!(&#local));
                 } else {
-                    decode.push(quote_spanned!(ty.span()=> let #local: #ty = (&#private::Owned::<#ty>::new()).take(&inputs, #index, #text)?;));
+                    decode.push(quote_spanned!(ty.span()=> let #local: #ty = (&#private::owned::<#ty>()).take(&inputs, #index, #text)?;));
                     given.push(quote!(#local));
                 }
             }

@@ -4,7 +4,7 @@ pub use crate::builder::{Arg, DagBuilder, DagError, Node, Nodes, Param, add_task
 pub use crate::context::Context;
 pub use crate::registry::{ArgSpec, Body, DagEntry, DagSpec, TaskEntry, TaskOptions, TaskSpec};
 pub use crate::testing::TestRun;
-pub use crate::value::{ByClone, ByDecode, Inputs, Owned};
+pub use crate::value::{ByClone, ByDecode, Inputs, owned};
 pub use flow_core::dag::{Dag, WeightRule};
 pub use flow_core::trigger_rule::TriggerRule;
 pub use inventory;

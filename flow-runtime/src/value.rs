@@ -7,7 +7,6 @@ use anyhow::{Context as _, anyhow};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::Any;
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 /// What a task may return: anything that serde writes and reads. Implemented for all such types.
@@ -93,6 +92,10 @@ impl Inputs {
     pub fn shared<T: Argument>(&self, index: usize, name: &str) -> anyhow::Result<Arc<T>> {
         self.get(index, name)?.share().map_err(|e| undecodable::<T>(name, &e))
     }
+
+    fn decoded<T: Argument>(&self, index: usize, name: &str) -> anyhow::Result<T> {
+        serde_json::from_str(self.get(index, name)?.json()).map_err(|e| undecodable::<T>(name, &e))
+    }
 }
 
 /// An argument that could not be made; the message names it.
@@ -129,20 +132,16 @@ pub fn short_type_name<T: ?Sized>() -> String {
 
 /// Chooses how an owned argument is made: cloned where its type can be (`ByClone`), else decoded (`ByDecode`). The
 /// shared value itself is never given away, so that a retry finds it again. Generated code calls
-/// `(&Owned::<T>::new()).take(..)`, and method lookup prefers the first.
-pub struct Owned<T>(PhantomData<T>);
-
-impl<T> Default for Owned<T> {
-    fn default() -> Self {
-        Owned(PhantomData)
-    }
+/// `(&owned::<T>()).take(..)`, and method lookup prefers the first.
+pub struct Owned<T> {
+    share: fn(&Inputs, usize, &str) -> anyhow::Result<Arc<T>>,
+    decode: fn(&Inputs, usize, &str) -> anyhow::Result<T>,
 }
 
-impl<T> Owned<T> {
-    /// A chooser for this type.
-    pub fn new() -> Self {
-        Self::default()
-    }
+/// A chooser for this type. A function of its own, so that the only bound a type can miss is `Argument`, with its
+/// message.
+pub fn owned<T: Argument>() -> Owned<T> {
+    Owned { share: Inputs::shared::<T>, decode: Inputs::decoded::<T> }
 }
 
 /// See [`Owned`].
@@ -154,9 +153,9 @@ pub trait ByClone<T> {
     fn take(&self, inputs: &Inputs, index: usize, name: &str) -> anyhow::Result<T>;
 }
 
-impl<T: Argument + Clone> ByClone<T> for Owned<T> {
+impl<T: Clone> ByClone<T> for Owned<T> {
     fn take(&self, inputs: &Inputs, index: usize, name: &str) -> anyhow::Result<T> {
-        inputs.shared::<T>(index, name).map(Arc::unwrap_or_clone)
+        (self.share)(inputs, index, name).map(Arc::unwrap_or_clone)
     }
 }
 
@@ -169,10 +168,9 @@ pub trait ByDecode<T> {
     fn take(&self, inputs: &Inputs, index: usize, name: &str) -> anyhow::Result<T>;
 }
 
-impl<T: Argument> ByDecode<T> for &Owned<T> {
+impl<T> ByDecode<T> for &Owned<T> {
     fn take(&self, inputs: &Inputs, index: usize, name: &str) -> anyhow::Result<T> {
-        let input = inputs.get(index, name)?;
-        serde_json::from_str(input.json()).map_err(|e| undecodable::<T>(name, &e))
+        (self.decode)(inputs, index, name)
     }
 }
 
@@ -195,8 +193,8 @@ mod tests {
     fn owned_arguments_are_cloned_or_decoded_and_stay_for_the_next_try() {
         let inputs = Inputs::new(vec![Erased::new(NotClone(7)).unwrap(), Erased::from_json("\"x\"")]);
         for _ in 0..2 {
-            assert_eq!((&Owned::<NotClone>::new()).take(&inputs, 0, "n").unwrap(), NotClone(7));
-            assert_eq!((&Owned::<String>::new()).take(&inputs, 1, "s").unwrap(), "x");
+            assert_eq!((&owned::<NotClone>()).take(&inputs, 0, "n").unwrap(), NotClone(7));
+            assert_eq!((&owned::<String>()).take(&inputs, 1, "s").unwrap(), "x");
         }
     }
 

@@ -14,7 +14,8 @@ use std::panic::Location;
 #[diagnostic::on_unimplemented(
     message = "task `{Task}` takes `{T}` for its argument `{Name}`, and was given `{Self}`",
     label = "this is `{Self}`",
-    note = "an argument takes a value, a `Node<..>` (what a task call returns) or a `Param<..>` of exactly its type"
+    note = "an argument takes a value, a `Node<..>` (what a task call returns) or a `Param<..>` of exactly its type",
+    note = "a `Secret` cannot be written down in a DAG: take it from a param"
 )]
 pub trait Arg<T, Task, Name> {
     /// Where the value comes from, as data.
