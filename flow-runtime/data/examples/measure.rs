@@ -4,15 +4,22 @@
 //! cargo run --release -p flow-data --example measure -- parquet CSV OUT
 //! cargo run --release -p flow-data --example measure -- csv DATABASE_URL TABLE CSV
 //! cargo run --release -p flow-data --example measure -- load DATABASE_URL TABLE PARQUET
+//! cargo run --release -p flow-data --example measure -- show DATABASE_URL TABLE
+//! cargo run --release -p flow-data --example measure -- download URL FOLDER
+//! cargo run --release -p flow-data --example measure -- upload FILE URL
+//! cargo run --release -p flow-data --example measure -- fetch URL FILE
 //! ```
 //!
-//! CSV files are taken as yellow taxi trips. Memory is read from `/proc` and told on Linux only.
+//! CSV files are taken as yellow taxi trips; with `infer-parquet` and `infer-csv` their types are guessed. Memory is read from `/proc` and told on Linux only.
 
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use flow_data::{Error, ParquetOptions, Schema, load_csv, load_parquet, parquetize, summarise};
+use flow_data::{
+    Error, ParquetOptions, Schema, download, fetch, load_csv, load_parquet, parquetize, summarise,
+    upload,
+};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -30,9 +37,12 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: &[&str]) -> Result<String, Error> {
-    let schema = Schema::yellow_tripdata();
+    let schema = match *arguments {
+        ["infer-parquet", csv, _] | ["infer-csv", _, _, csv] => Schema::infer(csv)?,
+        _ => Schema::yellow_tripdata(),
+    };
     match *arguments {
-        ["parquet", csv, parquet] => {
+        ["parquet" | "infer-parquet", csv, parquet] => {
             let (csv, parquet) = (csv.to_owned(), parquet.to_owned());
             let work = move || parquetize(csv, parquet, &schema, &ParquetOptions::default(), &());
             let file = tokio::task::spawn_blocking(work)
@@ -40,7 +50,7 @@ async fn run(arguments: &[&str]) -> Result<String, Error> {
                 .map_err(|e| Error::Invalid(e.to_string()))??;
             Ok(format!("{} rows, {} bytes", file.rows, file.bytes))
         }
-        ["csv", url, table, csv] => Ok(format!(
+        ["csv" | "infer-csv", url, table, csv] => Ok(format!(
             "{:?}",
             load_csv(url, table, csv, &schema, "measure", &()).await?
         )),
@@ -48,6 +58,9 @@ async fn run(arguments: &[&str]) -> Result<String, Error> {
             "{:?}",
             load_parquet(url, table, parquet, "measure", &()).await?
         )),
+        ["download", url, folder] => Ok(format!("{:?}", download(url, folder, &()).await?)),
+        ["upload", file, url] => Ok(format!("{:?}", upload(file, url, &()).await?)),
+        ["fetch", url, file] => Ok(format!("{:?}", fetch(url, file, &()).await?)),
         ["show", url, table] => Ok(format!("{:#?}", summarise(url, table, None).await?)),
         _ => Err(Error::Invalid(
             "see the comment at the top of this example for its arguments".into(),

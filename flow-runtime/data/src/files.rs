@@ -21,7 +21,9 @@ pub(crate) struct Part {
     pub(crate) file: File,
     dest: PathBuf,
     path: PathBuf,
+    /// Keep what has arrived when the writer fails.
     keep: bool,
+    committed: bool,
 }
 
 impl Part {
@@ -53,6 +55,7 @@ impl Part {
             dest: dest.to_owned(),
             path,
             keep: false,
+            committed: false,
         }))
     }
 
@@ -105,14 +108,20 @@ impl Part {
     pub(crate) fn commit(mut self) -> Result<()> {
         self.file.sync_all().map_err(Error::io(&self.path))?;
         fs::rename(&self.path, &self.dest).map_err(Error::io(&self.dest))?;
-        self.keep = true;
+        self.committed = true;
         sync_folder_of(&self.dest)
+    }
+
+    /// Removes the part file, whatever it holds.
+    pub(crate) fn discard(mut self) {
+        self.keep = false;
     }
 }
 
 impl Drop for Part {
     fn drop(&mut self) {
-        if !self.keep {
+        let worth_keeping = self.keep && self.file.metadata().is_ok_and(|m| m.len() > 0);
+        if !self.committed && !worth_keeping {
             // Nobody is left to hear of a failure; the next writer truncates it.
             let _ = fs::remove_file(&self.path);
         }
@@ -143,6 +152,17 @@ pub(crate) fn write_small(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Copies a file; the copy appears whole. Returns its size. Copying a file onto itself changes nothing.
 pub(crate) async fn copy(source: &Path, dest: &Path, progress: &dyn Progress) -> Result<u64> {
+    let (part, bytes) = copy_part(source, dest, progress).await?;
+    part.commit()?;
+    Ok(bytes)
+}
+
+/// Copies a file to the part file of a destination. Returns its size, too.
+pub(crate) async fn copy_part(
+    source: &Path,
+    dest: &Path,
+    progress: &dyn Progress,
+) -> Result<(Part, u64)> {
     let mut from = tokio::fs::File::open(source)
         .await
         .map_err(Error::io(source))?;
@@ -168,8 +188,7 @@ pub(crate) async fn copy(source: &Path, dest: &Path, progress: &dyn Progress) ->
         progress.report(done, Some(metadata.len()));
     }
     to.flush().await.map_err(Error::io(part.path()))?;
-    part.commit()?;
-    Ok(done)
+    Ok((part, done))
 }
 
 #[cfg(unix)]

@@ -86,9 +86,10 @@ pub struct Column {
 /// An ordered list of columns. A file is matched to it by the names in its header: a column that is stated and missing
 /// is an error; a column that is not stated is kept as text, after the stated ones.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(transparent)]
 pub struct Schema {
     columns: Vec<Column>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    nulls: Vec<String>,
 }
 
 impl Schema {
@@ -112,6 +113,13 @@ impl Schema {
         self
     }
 
+    /// The same schema for files that write null as some text as well, `NA` or `\\N`, say. It holds for every column.
+    #[must_use]
+    pub fn with_null(mut self, text: impl Into<String>) -> Self {
+        self.nulls.push(text.into());
+        self
+    }
+
     /// Guesses from the first rows of a CSV file (gzipped or not). At most 10,000 rows and 4 MiB are looked at. The guess
     /// is cautious: a column gets a type only when every value in the sample is of it, at least one is there, and no
     /// number has a leading zero or plus (codes such as `007` stay text). Should a later row differ, the load says so; state
@@ -121,6 +129,11 @@ impl Schema {
     /// The file cannot be read, is empty, or is no CSV.
     pub fn infer(csv: impl AsRef<Path>) -> Result<Self> {
         crate::infer::infer(csv.as_ref())
+    }
+
+    /// The texts that stand for null, besides nothing at all.
+    pub fn nulls(&self) -> &[String] {
+        &self.nulls
     }
 
     /// The columns in order.
@@ -160,12 +173,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_schema_is_a_plain_list_in_json() {
+    fn a_schema_survives_json() {
         let schema = Schema::new([("a", Type::Int), ("b", Type::Timestamp)]);
         let json = serde_json::to_string(&schema).unwrap();
         assert_eq!(
             json,
-            r#"[{"name":"a","type":"int"},{"name":"b","type":"timestamp"}]"#
+            r#"{"columns":[{"name":"a","type":"int"},{"name":"b","type":"timestamp"}]}"#
         );
         assert_eq!(serde_json::from_str::<Schema>(&json).unwrap(), schema);
     }

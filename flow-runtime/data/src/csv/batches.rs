@@ -141,7 +141,7 @@ impl Parser {
     }
 
     fn parse(&self, chunk: &Chunk) -> Result<Batch> {
-        let frame = match read(&chunk.text, &self.as_read) {
+        let frame = match self.read(&chunk.text, &self.as_read) {
             Ok(frame) => frame,
             Err(error) => return Err(self.find_fault(chunk, &error)),
         };
@@ -233,7 +233,7 @@ impl Parser {
         if let Some(wrong) = records::find_wrong(&chunk.text, self.header.columns.len()) {
             return wrong.error(&self.path, chunk.first_row, self.header.columns.len());
         }
-        if let Ok(frame) = read(&chunk.text, &self.as_text) {
+        if let Ok(frame) = self.read(&chunk.text, &self.as_text) {
             for (column, stated) in frame.columns().iter().zip(&self.header.columns) {
                 let holds = match stated.kind {
                     Type::Int => |text: &str| text.parse::<i64>().is_ok(),
@@ -263,14 +263,22 @@ impl Parser {
             ),
         )
     }
-}
 
-fn read(text: &[u8], schema: &Arc<pl::Schema>) -> PolarsResult<DataFrame> {
-    CsvReadOptions::default()
-        .with_has_header(false)
-        .with_schema(Some(schema.clone()))
-        .with_raise_if_empty(false)
-        .with_rechunk(true)
-        .into_reader_with_file_handle(Cursor::new(text))
-        .finish()
+    fn read(&self, text: &[u8], schema: &Arc<pl::Schema>) -> PolarsResult<DataFrame> {
+        let nulls: Vec<pl::PlSmallStr> = self
+            .header
+            .nulls
+            .iter()
+            .map(|text| text.as_str().into())
+            .collect();
+        let nulls = (!nulls.is_empty()).then_some(pl::NullValues::AllColumns(nulls));
+        CsvReadOptions::default()
+            .with_has_header(false)
+            .with_schema(Some(schema.clone()))
+            .with_raise_if_empty(false)
+            .with_rechunk(true)
+            .map_parse_options(|options| options.with_null_values(nulls.clone()))
+            .into_reader_with_file_handle(Cursor::new(text))
+            .finish()
+    }
 }

@@ -13,6 +13,8 @@ pub(crate) struct Header {
     pub(crate) columns: Vec<Column>,
     /// Positions in `columns`: the stated ones in the stated order, then the others.
     pub(crate) order: Vec<usize>,
+    /// Texts that stand for null.
+    pub(crate) nulls: Vec<String>,
 }
 
 impl Header {
@@ -66,7 +68,11 @@ impl Header {
                 name,
             })
             .collect();
-        Ok(Self { columns, order })
+        Ok(Self {
+            columns,
+            order,
+            nulls: schema.nulls().to_vec(),
+        })
     }
 }
 

@@ -87,7 +87,8 @@ fn kind(url: &str) -> Result<Kind> {
 /// * `table`: `name`, or `schema.name` in Postgres. A missing table is created; one that is there must have all the columns
 ///   and `_source`; Postgres converts where its types differ.
 /// * `source`: the key of these rows, the URL or month they come from, say. Rows of an earlier load with the same key are
-///   replaced in the same transaction; rows of other keys stay. Two loads of one key take turns.
+///   replaced in the same transaction; rows of other keys stay. Two loads of one key take turns. Finding the rows to replace
+///   reads the whole table, unless an index on `_source` has been made.
 /// * `progress` counts bytes of the CSV file on disk, of its size.
 ///
 /// Postgres is fed by COPY, SQLite by statements of many rows. Memory is bounded. Dropping the future leaves the table

@@ -14,7 +14,7 @@ use url::Url;
 
 use super::origin::Origin;
 use super::{Download, finish};
-use crate::files::{Part, part_path, with_suffix};
+use crate::files::{Part, with_suffix};
 use crate::redact::{redact, scrub};
 use crate::{Error, Progress, Result, tls};
 
@@ -100,39 +100,37 @@ pub(super) async fn download(
         offset,
         progress,
     };
-    match transfer.run(finished.as_ref()).await? {
-        Some(origin) => {
-            let Transfer { part, .. } = transfer;
-            let part_origin = with_suffix(part.path(), ".json");
-            part.commit()?;
-            let done = finish(path, text, origin).await?;
-            let _ = std::fs::remove_file(part_origin);
-            Ok(done)
+    let whole = transfer.run(finished.as_ref()).await?;
+    let Transfer { part, origin, .. } = transfer;
+    let part_origin = with_suffix(part.path(), ".json");
+    let done = if whole {
+        finish(part, path, text, origin).await?
+    } else {
+        part.discard();
+        let Origin { total, sha256, .. } = finished.unwrap_or_default();
+        let bytes = total.unwrap_or_default();
+        progress.report(bytes, Some(bytes));
+        Download {
+            path: path.to_owned(),
+            url: redact(text),
+            bytes,
+            reused: true,
+            sha256: sha256.unwrap_or_default(),
         }
-        None => {
-            let Origin { total, sha256, .. } = finished.unwrap_or_default();
-            let _ = std::fs::remove_file(part_path(path));
-            let bytes = total.unwrap_or_default();
-            progress.report(bytes, Some(bytes));
-            Ok(Download {
-                path: path.to_owned(),
-                url: redact(text),
-                bytes,
-                reused: true,
-                sha256: sha256.unwrap_or_default(),
-            })
-        }
-    }
+    };
+    // Tells of a part file that is no more; a later call takes it for nothing.
+    let _ = std::fs::remove_file(part_origin);
+    Ok(done)
 }
 
 impl Transfer<'_> {
-    /// Attempts until all is there. `None`: the finished file is still right.
-    async fn run(&mut self, finished: Option<&Origin>) -> Result<Option<Origin>> {
+    /// Attempts until all is there: true. False: the finished file is still right.
+    async fn run(&mut self, finished: Option<&Origin>) -> Result<bool> {
         let mut fruitless = 0;
         let mut best = self.offset;
         for _ in 0..MAX_CONNECTIONS {
             let (cause, wait) = match self.attempt(finished).await {
-                Ok(whole) => return Ok(whole.then(|| self.origin.clone())),
+                Ok(whole) => return Ok(whole),
                 Err(Broken::For(error)) => return Err(error),
                 Err(Broken::Maybe(cause, wait)) => (cause, wait),
             };
@@ -178,30 +176,33 @@ impl Transfer<'_> {
     /// One connection. True: the part file is whole. False: the finished file is still right.
     async fn attempt(&mut self, finished: Option<&Origin>) -> Result<bool, Broken> {
         let mut request = self.request(self.client.get(self.url.clone()));
-        let mut conditional = false;
+        // What "304 Not Modified" would mean.
+        let mut unchanged = None;
         if self.offset > 0 && self.origin.validator().is_none() {
             // Nothing vouches for the rest being of the same content.
             self.start_over(Origin::new(self.text))?;
         }
         if let (1.., Some(validator)) = (self.offset, self.origin.validator()) {
             if self.origin.total == Some(self.offset) {
-                return Ok(true);
+                // An earlier call ended between the last byte and the new name.
+                request = unless_same(request, &self.origin);
+                unchanged = Some(true);
+            } else {
+                request = request
+                    .header(RANGE, format!("bytes={}-", self.offset))
+                    .header(IF_RANGE, validator);
             }
-            request = request
-                .header(RANGE, format!("bytes={}-", self.offset))
-                .header(IF_RANGE, validator);
         } else if let Some(finished) = finished {
-            match (&finished.etag, &finished.last_modified) {
-                (Some(tag), _) => request = request.header(IF_NONE_MATCH, tag),
-                (None, Some(date)) => request = request.header(IF_MODIFIED_SINCE, date),
-                (None, None) if self.has_length_of(finished).await? => return Ok(false),
-                (None, None) => {}
+            if finished.etag.is_some() || finished.last_modified.is_some() {
+                request = unless_same(request, finished);
+                unchanged = Some(false);
+            } else if self.has_length_of(finished).await? {
+                return Ok(false);
             }
-            conditional = finished.etag.is_some() || finished.last_modified.is_some();
         }
         let response = self.send(request).await?;
         match response.status() {
-            StatusCode::NOT_MODIFIED if conditional => Ok(false),
+            StatusCode::NOT_MODIFIED if unchanged.is_some() => Ok(unchanged == Some(true)),
             StatusCode::PARTIAL_CONTENT if self.continues(&response) => {
                 self.receive(response).await
             }
@@ -343,6 +344,15 @@ impl Transfer<'_> {
             format!("the server answered {}: {hint}", status.as_u16()),
             wait,
         )
+    }
+}
+
+/// Asks for the content only if it is other than this.
+fn unless_same(request: RequestBuilder, origin: &Origin) -> RequestBuilder {
+    match (&origin.etag, &origin.last_modified) {
+        (Some(tag), _) => request.header(IF_NONE_MATCH, tag),
+        (None, Some(date)) => request.header(IF_MODIFIED_SINCE, date),
+        (None, None) => request,
     }
 }
 

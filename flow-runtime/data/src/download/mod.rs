@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use self::origin::Origin;
-use crate::files::{self, with_suffix};
+use crate::files::{self, Part, with_suffix};
 use crate::redact::redact;
 use crate::{Error, Progress, Result};
 
@@ -176,27 +176,21 @@ async fn copy(file: &Path, url: &str, path: &Path, progress: &dyn Progress) -> R
             sha256,
         });
     }
-    let bytes = files::copy(file, path, progress).await?;
-    finish(
-        path,
-        url,
-        Origin {
-            total: Some(bytes),
-            ..now
-        },
-    )
-    .await
+    let (part, _) = files::copy_part(file, path, progress).await?;
+    finish(part, path, url, now).await
 }
 
-/// Takes the finished file's fingerprint and writes down its origin.
-async fn finish(path: &Path, url: &str, origin: Origin) -> Result<Download> {
-    let (bytes, sha256) = origin::fingerprint(path).await?;
-    Origin {
+/// Takes the fingerprint of what has arrived, gives it its name and writes down its origin, in this order: an origin beside
+/// a file tells the truth, whenever a crash comes.
+async fn finish(part: Part, path: &Path, url: &str, origin: Origin) -> Result<Download> {
+    let (bytes, sha256) = origin::fingerprint(part.path()).await?;
+    part.commit()?;
+    let origin = Origin {
         total: Some(bytes),
         sha256: Some(sha256.clone()),
         ..origin
-    }
-    .write(&origin_path(path))?;
+    };
+    origin.write(&origin_path(path))?;
     Ok(Download {
         path: path.to_owned(),
         url: redact(url),

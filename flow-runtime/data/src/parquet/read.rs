@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use polars::io::parquet::read::ParallelStrategy;
 use polars::prelude::{
-    self as pl, DataFrame, DataType, IntoColumn, ParquetReader, SchemaExt, SerReader, TimeUnit,
+    self as pl, DataFrame, DataType, IntoColumn, ParquetReader, SerReader, TimeUnit,
 };
+use polars_arrow::datatypes::ArrowDataType;
 
 use crate::csv::Batch;
 use crate::schema::{Column, Schema, Type};
@@ -19,7 +20,8 @@ const BATCH_ROWS: usize = 1 << 18;
 /// [`Type::Timestamp`]. Reads the file's footer only. Blocks.
 ///
 /// # Errors
-/// The file cannot be read, is no Parquet file, or has a column of a type that fits none (a list, say).
+/// The file cannot be read, is no Parquet file, or has a column of a type that fits none (a list, a decimal, whole numbers of 8 or 16
+/// bits).
 pub fn read_parquet_schema(parquet: impl AsRef<Path>) -> Result<Schema> {
     let batches = ParquetBatches::open(parquet.as_ref())?;
     Ok(Schema::new(
@@ -45,14 +47,15 @@ impl ParquetBatches {
         let file = File::open(path).map_err(Error::io(path))?;
         let mut reader = ParquetReader::new(file);
         let metadata = reader.get_metadata().map_err(failed)?.clone();
-        let schema = pl::Schema::from_arrow_schema(reader.schema().map_err(failed)?.as_ref());
+        let schema = reader.schema().map_err(failed)?;
         let mut columns = Vec::new();
-        for (name, dtype) in schema.iter() {
-            let kind = kind_of(dtype).ok_or_else(|| {
-                Error::columns(
-                    path.display().to_string(),
-                    format!("column `{name}` holds {dtype}, which fits no column of a table"),
-                )
+        for (name, field) in schema.iter() {
+            let kind = kind_of(&field.dtype).ok_or_else(|| {
+                let message = format!(
+                    "column `{name}` holds {:?}, which is not supported",
+                    field.dtype
+                );
+                Error::columns(path.display().to_string(), message)
             })?;
             columns.push(Column {
                 name: name.to_string(),
@@ -116,14 +119,17 @@ impl Iterator for ParquetBatches {
     }
 }
 
-fn kind_of(dtype: &DataType) -> Option<Type> {
+/// Decided by the file's own types: polars panics at those that it was not built for.
+fn kind_of(dtype: &ArrowDataType) -> Option<Type> {
+    use ArrowDataType as A;
     Some(match dtype {
-        DataType::Boolean => Type::Bool,
-        dtype if dtype.is_integer() => Type::Int,
-        dtype if dtype.is_float() => Type::Float,
-        DataType::Date => Type::Date,
-        DataType::Datetime(_, _) => Type::Timestamp,
-        DataType::String | DataType::Categorical(_, _) | DataType::Null => Type::Text,
+        A::Boolean => Type::Bool,
+        A::Int32 | A::Int64 | A::UInt32 | A::UInt64 => Type::Int,
+        A::Float32 | A::Float64 => Type::Float,
+        A::Date32 => Type::Date,
+        A::Timestamp(_, _) => Type::Timestamp,
+        A::Utf8 | A::LargeUtf8 | A::Utf8View | A::Null => Type::Text,
+        A::Dictionary(_, values, _) if kind_of(values) == Some(Type::Text) => Type::Text,
         _ => return None,
     })
 }

@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
-use polars::io::parquet::write::BatchedWriter;
-use polars::prelude::{self as pl, DataFrame, ParquetCompression, ParquetWriter};
+use polars::prelude::{self as pl, DataFrame};
 use serde::{Deserialize, Serialize};
 
+use super::group::GroupWriter;
 use crate::csv::CsvBatches;
 use crate::files::Part;
 use crate::schema::{Column, Schema};
@@ -20,14 +20,14 @@ const MAX_GROUP_BYTES: usize = 64 << 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ParquetOptions {
-    /// The most rows in one row group; 262,144 unless said. A group is ended earlier when it takes 64 MiB of memory.
+    /// The most rows in one row group; 131,072 unless said. A group is ended earlier when it takes 64 MiB of memory.
     pub row_group_rows: usize,
 }
 
 impl Default for ParquetOptions {
     fn default() -> Self {
         Self {
-            row_group_rows: 1 << 18,
+            row_group_rows: 1 << 17,
         }
     }
 }
@@ -88,7 +88,7 @@ pub fn parquetize(
 
 struct Writer<'a> {
     part: &'a Part,
-    writer: BatchedWriter<BufWriter<&'a File>>,
+    writer: GroupWriter<BufWriter<&'a File>>,
     group_rows: usize,
     waiting: DataFrame,
     rows: u64,
@@ -100,10 +100,8 @@ impl<'a> Writer<'a> {
             .iter()
             .map(|c| pl::Field::new(c.name.as_str().into(), c.kind.polars()));
         let schema = pl::Schema::from_iter(fields);
-        let writer = ParquetWriter::new(BufWriter::with_capacity(1 << 20, &part.file))
-            .with_compression(ParquetCompression::Zstd(None))
-            .batched(&schema)
-            .map_err(|e| Error::format(part.path(), e.to_string()))?;
+        let out = BufWriter::with_capacity(1 << 20, &part.file);
+        let writer = GroupWriter::new(out, columns).map_err(|e| failed(part, &e))?;
         Ok(Self {
             part,
             writer,
@@ -132,15 +130,11 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn write(&mut self, mut group: DataFrame) -> Result<()> {
+    fn write(&mut self, group: DataFrame) -> Result<()> {
         if group.height() == 0 {
             return Ok(());
         }
-        // One piece of memory is one row group.
-        group.rechunk_mut_par();
-        self.writer
-            .write_batch(&group)
-            .map_err(|e| failed(self.part, &e))
+        self.writer.write(&group).map_err(|e| failed(self.part, &e))
     }
 
     /// Writes what waits and the footer. Returns rows and bytes.

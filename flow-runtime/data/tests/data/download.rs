@@ -229,6 +229,12 @@ async fn a_refusal_is_told_apart_and_says_what_to_try() {
         "{text}"
     );
     assert_eq!(server.requests().len(), 1, "no second attempt");
+    let subfolder = std::fs::read_dir(folder.path())
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
+    assert!(parts(&subfolder.path()).is_empty(), "nothing to continue");
 }
 
 #[tokio::test]
@@ -277,6 +283,32 @@ async fn a_length_that_is_never_kept_is_an_error_and_no_file_appears() {
         .filter(|r| r.range_start().is_some())
         .count();
     assert_eq!(ranges, 0, "a weak tag cannot vouch for a range");
+}
+
+/// An earlier process got all bytes and ended before the file had its name.
+#[tokio::test]
+async fn a_part_that_is_whole_is_asked_for_once_more() {
+    for (tag_now, want) in [(TAG, &b"old"[..]), ("\"two\"", b"new")] {
+        let server = Server::start(move |r| match r.number {
+            // Ends before the last byte, so that what is left looks like that process's remains once it is added.
+            0 => file(r, b"old", TAG).cut(2),
+            1 => Reply::new(404, ""),
+            _ => file(r, want, tag_now),
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        download_to(&server.at("/f"), &path, &()).await.unwrap_err();
+        let part = folder.path().join("f.part");
+        assert_eq!(std::fs::read(&part).unwrap(), b"ol");
+        std::fs::write(&part, b"old").unwrap();
+        let done = download_to(&server.at("/f"), &path, &()).await.unwrap();
+        assert_eq!(server.requests()[2].header("if-none-match"), Some(TAG));
+        assert_eq!(
+            (std::fs::read(&path).unwrap().as_slice(), done.reused),
+            (want, false)
+        );
+        assert!(parts(folder.path()).is_empty());
+    }
 }
 
 #[tokio::test]

@@ -244,6 +244,27 @@ fn broken_files_are_told_apart() {
 }
 
 #[test]
+fn a_text_can_stand_for_null() {
+    let folder = tempfile::tempdir().unwrap();
+    let csv = write(
+        folder.path(),
+        "f.csv",
+        "a,b,c\n1,NA,NA\nNA,2021-01-01,x\n,,\n",
+    );
+    let schema = Schema::new([("a", Type::Int), ("b", Type::Date)]);
+    let (_, frame) = convert(&csv, &schema.clone().with_null("NA")).unwrap();
+    assert_eq!(column(&frame, "a"), ["1", "null", "null"]);
+    assert_eq!(column(&frame, "b"), ["null", "2021-01-01", "null"]);
+    assert_eq!(frame.column("c").unwrap().null_count(), 2);
+    assert!(
+        convert(&csv, &schema)
+            .unwrap_err()
+            .to_string()
+            .contains("`NA`")
+    );
+}
+
+#[test]
 fn a_header_alone_makes_a_file_without_rows() {
     let folder = tempfile::tempdir().unwrap();
     let csv = write(
