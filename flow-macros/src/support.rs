@@ -12,7 +12,9 @@ pub fn with_errors(item: TokenStream, error: &syn::Error) -> TokenStream {
 
 /// The function without `#[default(..)]` and doc comments on its arguments, which only `#[dag]` understands.
 pub fn without_param_attributes(item: TokenStream) -> TokenStream {
-    let Ok(mut function) = syn::parse2::<syn::ItemFn>(item.clone()) else { return item };
+    let Ok(mut function) = syn::parse2::<syn::ItemFn>(item.clone()) else {
+        return item;
+    };
     for input in &mut function.sig.inputs {
         if let syn::FnArg::Typed(arg) = input {
             arg.attrs.clear();
@@ -55,7 +57,10 @@ pub fn doc_of(attrs: &[Attribute]) -> Option<String> {
         .filter(|a| a.path().is_ident("doc"))
         .filter_map(|a| match &a.meta {
             Meta::NameValue(pair) => match &pair.value {
-                Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some(text.value()),
+                Expr::Lit(ExprLit {
+                    lit: Lit::Str(text),
+                    ..
+                }) => Some(text.value()),
                 _ => None,
             },
             _ => None,
@@ -101,7 +106,8 @@ pub fn written(ty: &syn::Type) -> String {
         if c == ' ' {
             let (before, after) = (out.chars().last(), chars.peek());
             // Keep a blank only between words and after a comma: `Vec < (A , B) >` becomes `Vec<(A, B)>`.
-            let words = before.is_some_and(|b| b.is_alphanumeric() || b == '_') && after.is_some_and(|a| a.is_alphanumeric() || *a == '_');
+            let words = before.is_some_and(|b| b.is_alphanumeric() || b == '_')
+                && after.is_some_and(|a| a.is_alphanumeric() || *a == '_');
             if words || before == Some(',') || before == Some(';') {
                 out.push(' ');
             }

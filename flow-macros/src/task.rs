@@ -9,14 +9,18 @@ use syn::{FnArg, GenericArgument, ItemFn, Pat, PathArguments, ReturnType, Type};
 
 /// Names that a type cannot take: the struct beside the function would shadow them.
 const PRIMITIVES: [&str; 18] = [
-    "bool", "char", "str", "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128", "isize", "f32", "f64",
-    "expand",
+    "bool", "char", "str", "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64",
+    "i128", "isize", "f32", "f64", "expand",
 ];
 
 /// One argument: the context, or a value by value or by reference.
 enum Argument {
     Context,
-    Value { name: Ident, ty: Type, by_reference: bool },
+    Value {
+        name: Ident,
+        ty: Type,
+        by_reference: bool,
+    },
 }
 
 /// What the function returns: the type of the value, and whether it comes in a `Result`.
@@ -27,7 +31,10 @@ struct Returned {
 
 pub fn expand(options: TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
     let function: ItemFn = syn::parse2(item).map_err(|e| {
-        syn::Error::new(e.span(), format!("`#[task]` goes on a function (`fn` or `async fn`) outside of an `impl`: {e}"))
+        syn::Error::new(
+            e.span(),
+            format!("`#[task]` goes on a function (`fn` or `async fn`) outside of an `impl`: {e}"),
+        )
     })?;
     let private = private(find_crate(&options).as_ref());
     let mut errors = Errors::default();
@@ -43,7 +50,13 @@ pub fn expand(options: TokenStream, item: TokenStream) -> syn::Result<TokenStrea
 fn check_signature(function: &ItemFn, errors: &mut Errors) {
     let sig = &function.sig;
     if PRIMITIVES.contains(&sig.ident.to_string().as_str()) {
-        errors.at(&sig.ident, format!("a task cannot be called `{}`: a type or a function of flow has that name", sig.ident));
+        errors.at(
+            &sig.ident,
+            format!(
+                "a task cannot be called `{}`: a type or a function of flow has that name",
+                sig.ident
+            ),
+        );
     }
     if !sig.generics.params.is_empty() || sig.generics.where_clause.is_some() {
         errors.at(&sig.generics, "a task cannot be generic: its values are stored, so their types must be known; write one task per type");
@@ -52,13 +65,19 @@ fn check_signature(function: &ItemFn, errors: &mut Errors) {
         errors.at(constness, "a task cannot be `const`");
     }
     if matches!(sig.safety, syn::Safety::Unsafe(_)) {
-        errors.at(&sig.fn_token, "a task cannot be `unsafe`: put the unsafe part into a function that it calls");
+        errors.at(
+            &sig.fn_token,
+            "a task cannot be `unsafe`: put the unsafe part into a function that it calls",
+        );
     }
     if let Some(abi) = &sig.abi {
         errors.at(abi, "a task cannot be `extern`");
     }
     if let Some(variadic) = &sig.variadic {
-        errors.at(variadic, "a task cannot take a variable number of arguments: take a `Vec<T>`");
+        errors.at(
+            variadic,
+            "a task cannot take a variable number of arguments: take a `Vec<T>`",
+        );
     }
 }
 
@@ -72,7 +91,9 @@ fn arguments(function: &ItemFn, errors: &mut Errors) -> Vec<Argument> {
             FnArg::Typed(arg) => {
                 let argument = argument(&arg.pat, &arg.ty);
                 if let Some(argument) = errors.take(argument) {
-                    if matches!(argument, Argument::Context) && out.iter().any(|a| matches!(a, Argument::Context)) {
+                    if matches!(argument, Argument::Context)
+                        && out.iter().any(|a| matches!(a, Argument::Context))
+                    {
                         errors.at(arg, "a task takes the context at most once");
                     }
                     out.push(argument);
@@ -87,10 +108,16 @@ fn argument(pat: &Pat, ty: &Type) -> syn::Result<Argument> {
     let (ty, by_reference) = match ty {
         Type::Reference(reference) => {
             if let Some(mutability) = &reference.mutability {
-                return Err(syn::Error::new_spanned(mutability, "a task cannot change its argument: take it by value (`mut x: T`) or by `&T`"));
+                return Err(syn::Error::new_spanned(
+                    mutability,
+                    "a task cannot change its argument: take it by value (`mut x: T`) or by `&T`",
+                ));
             }
             if let Some(lifetime) = &reference.lifetime {
-                return Err(syn::Error::new_spanned(lifetime, "an argument of a task cannot have a lifetime: take `T` or `&T`"));
+                return Err(syn::Error::new_spanned(
+                    lifetime,
+                    "an argument of a task cannot have a lifetime: take `T` or `&T`",
+                ));
             }
             ((*reference.elem).clone(), true)
         }
@@ -101,26 +128,47 @@ fn argument(pat: &Pat, ty: &Type) -> syn::Result<Argument> {
         return if by_reference {
             Ok(Argument::Context)
         } else {
-            Err(syn::Error::new_spanned(&ty, "take the context by reference: `ctx: &Context`"))
+            Err(syn::Error::new_spanned(
+                &ty,
+                "take the context by reference: `ctx: &Context`",
+            ))
         };
     }
     match &ty {
         Type::Path(path) if path.path.is_ident("str") => {
-            return Err(syn::Error::new_spanned(&ty, "take `String` (or `&String`): a `&str` cannot be kept between tasks"));
+            return Err(syn::Error::new_spanned(
+                &ty,
+                "take `String` (or `&String`): a `&str` cannot be kept between tasks",
+            ));
         }
-        Type::ImplTrait(_) => return Err(syn::Error::new_spanned(&ty, "name the type: values are stored, so it must be known")),
+        Type::ImplTrait(_) => {
+            return Err(syn::Error::new_spanned(
+                &ty,
+                "name the type: values are stored, so it must be known",
+            ));
+        }
         Type::Slice(slice) => {
             let elem = &slice.elem;
-            let sentence = format!("take `&Vec<{}>`: a slice cannot be kept between tasks", written(elem));
+            let sentence = format!(
+                "take `&Vec<{}>`: a slice cannot be kept between tasks",
+                written(elem)
+            );
             return Err(syn::Error::new_spanned(&ty, sentence));
         }
         _ => {}
     }
     match pat {
         Pat::Ident(ident) if ident.subpat.is_none() && ident.by_ref.is_none() => {
-            Ok(Argument::Value { name: ident.ident.clone(), ty, by_reference })
+            Ok(Argument::Value {
+                name: ident.ident.clone(),
+                ty,
+                by_reference,
+            })
         }
-        other => Err(syn::Error::new_spanned(other, "an argument of a task needs a plain name: it is shown to people")),
+        other => Err(syn::Error::new_spanned(
+            other,
+            "an argument of a task needs a plain name: it is shown to people",
+        )),
     }
 }
 
@@ -136,15 +184,23 @@ fn last_segment(ty: &Type) -> Option<&syn::PathSegment> {
 fn returned(output: &ReturnType, errors: &mut Errors) -> Returned {
     let unit = || syn::parse_quote!(());
     let ty = match output {
-        ReturnType::Default => return Returned { ty: unit(), result: false },
+        ReturnType::Default => {
+            return Returned {
+                ty: unit(),
+                result: false,
+            };
+        }
         ReturnType::Type(_, ty) => (**ty).clone(),
     };
     match &ty {
-        Type::ImplTrait(_) | Type::TraitObject(_) => errors.at(&ty, "name the type: values are stored, so it must be known"),
+        Type::ImplTrait(_) | Type::TraitObject(_) => {
+            errors.at(&ty, "name the type: values are stored, so it must be known")
+        }
         Type::Reference(_) => errors.at(&ty, "a task returns a value of its own, not a reference"),
         _ => {}
     }
-    let Some(segment) = last_segment(&ty).filter(|s| s.ident.to_string().ends_with("Result")) else {
+    let Some(segment) = last_segment(&ty).filter(|s| s.ident.to_string().ends_with("Result"))
+    else {
         return Returned { ty, result: false };
     };
     let inner = match &segment.arguments {
@@ -158,19 +214,36 @@ fn returned(output: &ReturnType, errors: &mut Errors) -> Returned {
         Some(ty) => Returned { ty, result: true },
         None => {
             errors.at(&ty, format!("say what it gives: `{}<T>`", segment.ident));
-            Returned { ty: unit(), result: true }
+            Returned {
+                ty: unit(),
+                result: true,
+            }
         }
     }
 }
 
 /// The struct of the same name, the markers of its arguments, its specification and its registration.
-fn beside(function: &ItemFn, options: &TaskOptions, arguments: &[Argument], returned: &Returned, private: &TokenStream) -> TokenStream {
+fn beside(
+    function: &ItemFn,
+    options: &TaskOptions,
+    arguments: &[Argument],
+    returned: &Returned,
+    private: &TokenStream,
+) -> TokenStream {
     let name = &function.sig.ident;
     let vis = &function.vis;
     let cfgs = cfgs(&function.attrs);
     let doc = options.doc.clone().or_else(|| doc_of(&function.attrs));
-    let summary = format!("The task [`{name}`](fn@{name}) as a part of a DAG: `{name}::node(..)` adds it.");
-    let spec = spec(function, options, doc.as_deref(), arguments, returned, private);
+    let summary =
+        format!("The task [`{name}`](fn@{name}) as a part of a DAG: `{name}::node(..)` adds it.");
+    let spec = spec(
+        function,
+        options,
+        doc.as_deref(),
+        arguments,
+        returned,
+        private,
+    );
     let body = body(function, arguments, returned, private);
     let node = node(function, arguments, returned, private);
     let no_hidden_result = no_hidden_result(returned, private);
@@ -218,7 +291,11 @@ fn spec(
         }
         Argument::Context => None,
     });
-    let kind = if function.sig.asyncness.is_some() { quote!(Async) } else { quote!(Blocking) };
+    let kind = if function.sig.asyncness.is_some() {
+        quote!(Async)
+    } else {
+        quote!(Blocking)
+    };
     let line = line_of(&function.sig.ident);
     quote! {
         #private::TaskSpec {
@@ -236,14 +313,23 @@ fn spec(
 }
 
 /// `fn run`: decodes the arguments, calls the function, encodes what it returns.
-fn body(function: &ItemFn, arguments: &[Argument], returned: &Returned, private: &TokenStream) -> TokenStream {
+fn body(
+    function: &ItemFn,
+    arguments: &[Argument],
+    returned: &Returned,
+    private: &TokenStream,
+) -> TokenStream {
     let name = &function.sig.ident;
     let mut decode = Vec::new();
     let mut given = Vec::new();
     for argument in arguments {
         match argument {
             Argument::Context => given.push(quote!(&ctx)),
-            Argument::Value { name, ty, by_reference } => {
+            Argument::Value {
+                name,
+                ty,
+                by_reference,
+            } => {
                 let index = decode.len();
                 let local = quote::format_ident!("argument_{index}");
                 let text = name.to_string();
@@ -257,10 +343,18 @@ fn body(function: &ItemFn, arguments: &[Argument], returned: &Returned, private:
             }
         }
     }
-    let finish = if returned.result { quote!(finish_result) } else { quote!(finish_value) };
+    let finish = if returned.result {
+        quote!(finish_result)
+    } else {
+        quote!(finish_value)
+    };
     let value = &returned.ty;
     let finish = quote_spanned!(value.span()=> #private::#finish::<#value>);
-    let finish = if returned.result { quote_spanned!(value.span()=> #private::finish_result::<#value, _>) } else { finish };
+    let finish = if returned.result {
+        quote_spanned!(value.span()=> #private::finish_result::<#value, _>)
+    } else {
+        finish
+    };
     let uses = quote!(use #private::{ByClone as _, ByDecode as _};);
     if function.sig.asyncness.is_some() {
         quote! {
@@ -286,7 +380,12 @@ fn body(function: &ItemFn, arguments: &[Argument], returned: &Returned, private:
 }
 
 /// `download::node(url)`: what a call inside `#[dag]` becomes.
-fn node(function: &ItemFn, arguments: &[Argument], returned: &Returned, private: &TokenStream) -> TokenStream {
+fn node(
+    function: &ItemFn,
+    arguments: &[Argument],
+    returned: &Returned,
+    private: &TokenStream,
+) -> TokenStream {
     let name = &function.sig.ident;
     // The same span as the function's name: "go to definition" on a task call arrives there.
     let node = Ident::new("node", name.span());

@@ -74,17 +74,25 @@ impl Context {
 
     /// A context of these parts.
     pub fn new(parts: ContextParts) -> Context {
-        Context { inner: Arc::new(Inner { parts }) }
+        Context {
+            inner: Arc::new(Inner { parts }),
+        }
     }
 
     /// The same context with these params (for a unit test).
     pub fn with_params(&self, params: Map<String, Value>) -> Context {
-        Context::new(ContextParts { params: Arc::new(params), ..self.inner.parts.clone() })
+        Context::new(ContextParts {
+            params: Arc::new(params),
+            ..self.inner.parts.clone()
+        })
     }
 
     /// The same context with this home folder (for a unit test).
     pub fn with_home(&self, home: impl Into<PathBuf>) -> Context {
-        Context::new(ContextParts { home: home.into(), ..self.inner.parts.clone() })
+        Context::new(ContextParts {
+            home: home.into(),
+            ..self.inner.parts.clone()
+        })
     }
 
     /// Id of the DAG.
@@ -136,9 +144,21 @@ impl Context {
         let params = &self.inner.parts.params;
         let value = params.get(name).with_context(|| {
             let known: Vec<&str> = params.keys().map(String::as_str).collect();
-            format!("there is no param `{name}` in this run; there are: {}", if known.is_empty() { "none".into() } else { known.join(", ") })
+            format!(
+                "there is no param `{name}` in this run; there are: {}",
+                if known.is_empty() {
+                    "none".into()
+                } else {
+                    known.join(", ")
+                }
+            )
         })?;
-        T::deserialize(value).with_context(|| format!("param `{name}` is not a `{}`", crate::value::short_type_name::<T>()))
+        T::deserialize(value).with_context(|| {
+            format!(
+                "param `{name}` is not a `{}`",
+                crate::value::short_type_name::<T>()
+            )
+        })
     }
 
     /// The run's params and the project's global ones; secrets are left out.
@@ -149,6 +169,30 @@ impl Context {
     /// The home folder (`.flow` unless set otherwise): the place for downloads, the lake, the warehouse.
     pub fn home(&self) -> &Path {
         &self.inner.parts.home
+    }
+
+    /// A place that people give as a URL or a path: a relative path is one inside the home folder, also behind `sqlite://`;
+    /// all else stays as it is.
+    ///
+    /// ```
+    /// let ctx = flow_runtime::Context::test().with_home("/home/ada/.flow");
+    /// assert_eq!(ctx.in_home("lake"), "/home/ada/.flow/lake");
+    /// assert_eq!(ctx.in_home("sqlite://warehouse.db"), "sqlite:///home/ada/.flow/warehouse.db");
+    /// assert_eq!(ctx.in_home("gs://bucket/lake"), "gs://bucket/lake");
+    /// assert_eq!(ctx.in_home("/srv/lake"), "/srv/lake");
+    /// ```
+    pub fn in_home(&self, place: &str) -> String {
+        let (scheme, path) = match place
+            .strip_prefix("sqlite://")
+            .or_else(|| place.strip_prefix("sqlite:"))
+        {
+            Some(path) => ("sqlite://", path),
+            None => ("", place),
+        };
+        if path.contains("://") || path.starts_with(":memory:") || Path::new(path).is_absolute() {
+            return place.to_string();
+        }
+        format!("{scheme}{}", self.home().join(path).display())
     }
 
     /// Fires when the try should end: it took too long, somebody cancelled it, or the program is asked to stop. A
@@ -171,7 +215,11 @@ impl Context {
 impl std::fmt::Debug for Context {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let p = &self.inner.parts;
-        write!(f, "Context({}/{}/{}[{}] try {})", p.dag_id, p.run_id, p.task_id, p.map_index, p.try_number)
+        write!(
+            f,
+            "Context({}/{}/{}[{}] try {})",
+            p.dag_id, p.run_id, p.task_id, p.map_index, p.try_number
+        )
     }
 }
 
@@ -193,5 +241,17 @@ impl Progress {
     /// `done` units (bytes, rows, files) of `total`, if it is known. Cheap enough for every chunk of a download.
     pub fn set(&self, done: u64, total: Option<u64>) {
         (self.0)(done, total);
+    }
+}
+
+/// flow-data tells a task's context how far it is, and hears from it that it should stop.
+#[cfg(feature = "data")]
+impl flow_data::Progress for Context {
+    fn report(&self, done: u64, total: Option<u64>) {
+        self.progress().set(done, total);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.is_cancelled()
     }
 }

@@ -3,12 +3,12 @@
 // Generated code says `::flow_runtime`, here too.
 extern crate self as flow_runtime;
 
-pub mod builder;
-pub mod context;
-pub mod error;
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
+pub mod builder;
+pub mod context;
+pub mod error;
 pub mod registry;
 pub mod run_event;
 pub mod secret;
@@ -34,8 +34,8 @@ pub mod prelude {
     pub use crate::error::{Result, TaskError};
     pub use crate::secret::Secret;
     pub use ::anyhow::{self, Context as _, anyhow, bail, ensure};
+    pub use ::tracing::{self, debug, error, info, warn};
     pub use flow_core::trigger_rule::TriggerRule;
     #[cfg(feature = "macros")]
     pub use flow_macros::{dag, task, value};
-    pub use ::tracing::{self, debug, error, info, warn};
 }

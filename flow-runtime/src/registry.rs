@@ -113,7 +113,10 @@ impl std::fmt::Debug for Body {
 impl TaskSpec {
     /// Where the function stands.
     pub fn place(&self) -> Place {
-        Place { file: self.file.into(), line: self.line }
+        Place {
+            file: self.file.into(),
+            line: self.line,
+        }
     }
 }
 
@@ -153,7 +156,12 @@ impl Bodies {
     /// The bodies of all `#[task]` functions linked into this program. Of two of the same key the later wins; only
     /// [`Registry::collect`] complains.
     pub fn collect() -> Bodies {
-        Bodies(inventory::iter::<TaskEntry>.into_iter().map(|e| (e.0.body, e.0.run)).collect())
+        Bodies(
+            inventory::iter::<TaskEntry>
+                .into_iter()
+                .map(|e| (e.0.body, e.0.run))
+                .collect(),
+        )
     }
 
     /// The function of this key.
@@ -178,8 +186,14 @@ impl Registry {
     /// # Errors
     /// No DAG at all, two DAGs or two bodies of one name, more than one default DAG, a DAG that cannot be built.
     pub fn collect() -> Result<Registry, RegistryError> {
-        let tasks: Vec<&TaskSpec> = inventory::iter::<TaskEntry>.into_iter().map(|e| e.0).collect();
-        let dags: Vec<DagSpec> = inventory::iter::<DagEntry>.into_iter().map(|e| e.0).collect();
+        let tasks: Vec<&TaskSpec> = inventory::iter::<TaskEntry>
+            .into_iter()
+            .map(|e| e.0)
+            .collect();
+        let dags: Vec<DagSpec> = inventory::iter::<DagEntry>
+            .into_iter()
+            .map(|e| e.0)
+            .collect();
         Registry::from_specs(tasks, dags)
     }
 
@@ -187,7 +201,10 @@ impl Registry {
     ///
     /// # Errors
     /// As for [`Registry::collect`].
-    pub fn from_specs(mut tasks: Vec<&TaskSpec>, mut dags: Vec<DagSpec>) -> Result<Registry, RegistryError> {
+    pub fn from_specs(
+        mut tasks: Vec<&TaskSpec>,
+        mut dags: Vec<DagSpec>,
+    ) -> Result<Registry, RegistryError> {
         tasks.sort_by_key(|t| (t.body, t.file, t.line));
         dags.sort_by_key(|d| (d.dag_id, d.file, d.line));
         let mut problems = Vec::new();
@@ -199,7 +216,12 @@ impl Registry {
             );
         }
         for pair in tasks.windows(2).filter(|p| p[0].body == p[1].body) {
-            problems.push(format!("two tasks are called `{}`: at {} and at {}", pair[0].body, pair[0].place(), pair[1].place()));
+            problems.push(format!(
+                "two tasks are called `{}`: at {} and at {}",
+                pair[0].body,
+                pair[0].place(),
+                pair[1].place()
+            ));
         }
         for pair in dags.windows(2).filter(|p| p[0].dag_id == p[1].dag_id) {
             let (a, b) = (&pair[0], &pair[1]);
@@ -216,11 +238,26 @@ impl Registry {
                 Err(error) => problems.push(error.to_string()),
             }
         }
-        let defaults: Vec<&str> = built.values().filter(|d| d.is_default).map(|d| d.dag_id.as_str()).collect();
+        let defaults: Vec<&str> = built
+            .values()
+            .filter(|d| d.is_default)
+            .map(|d| d.dag_id.as_str())
+            .collect();
         if defaults.len() > 1 {
-            problems.push(format!("only one DAG can be the default, and {} are: {}", defaults.len(), defaults.join(", ")));
+            problems.push(format!(
+                "only one DAG can be the default, and {} are: {}",
+                defaults.len(),
+                defaults.join(", ")
+            ));
         }
-        if problems.is_empty() { Ok(Registry { dags: built, bodies }) } else { Err(RegistryError(problems)) }
+        if problems.is_empty() {
+            Ok(Registry {
+                dags: built,
+                bodies,
+            })
+        } else {
+            Err(RegistryError(problems))
+        }
     }
 
     /// All DAGs, by id.

@@ -28,14 +28,24 @@ pub trait Arg<T, Task, Name> {
 pub struct Input(pub(super) Result<Source, String>);
 
 impl Input {
-    fn node<T>(node: Node<T>, at: &'static Location<'static>, source: impl FnOnce(u32) -> Source) -> Input {
+    fn node<T>(
+        node: Node<T>,
+        at: &'static Location<'static>,
+        source: impl FnOnce(u32) -> Source,
+    ) -> Input {
         let own = Draft::current("a node was used", |d| d.own(node.stamp, node.task, at));
         // The problem is noted already; any source will do for a DAG that is refused.
-        Input(Ok(own.map_or(Source::Literal(serde_json::Value::Null), source)))
+        Input(Ok(
+            own.map_or(Source::Literal(serde_json::Value::Null), source)
+        ))
     }
 
     fn literal<T: Serialize>(value: T) -> Input {
-        Input(serde_json::to_value(value).map(Source::Literal).map_err(|e| format!("the value cannot be written as JSON: {e}")))
+        Input(
+            serde_json::to_value(value)
+                .map(Source::Literal)
+                .map_err(|e| format!("the value cannot be written as JSON: {e}")),
+        )
     }
 
     fn param<T>(param: Param<T>, at: &'static Location<'static>) -> Input {
@@ -50,7 +60,12 @@ impl Input {
     }
 
     fn list(inputs: impl Iterator<Item = Input>) -> Input {
-        Input(inputs.map(|i| i.0).collect::<Result<Vec<_>, _>>().map(Source::List))
+        Input(
+            inputs
+                .map(|i| i.0)
+                .collect::<Result<Vec<_>, _>>()
+                .map(Source::List),
+        )
     }
 }
 

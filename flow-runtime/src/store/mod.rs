@@ -182,7 +182,9 @@ pub struct XComRow {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The DAG has a run of this id already.
-    #[error("DAG `{dag_id}` already has a run `{run_id}`: choose another run id, or go on with it by `--resume {run_id}`")]
+    #[error(
+        "DAG `{dag_id}` already has a run `{run_id}`: choose another run id, or go on with it by `--resume {run_id}`"
+    )]
     RunExists {
         /// The DAG.
         dag_id: String,
@@ -196,7 +198,9 @@ pub enum StoreError {
     #[error("there is no DAG with hash `{0}` in the store")]
     NoSuchDagVersion(String),
     /// Somebody else has taken the run over.
-    #[error("run {run} was taken over by another process (epoch {given} is no longer valid, it is {present} now)")]
+    #[error(
+        "run {run} was taken over by another process (epoch {given} is no longer valid, it is {present} now)"
+    )]
     Fenced {
         /// Number of the run.
         run: i64,
@@ -229,7 +233,12 @@ pub trait MetadataStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::RunExists`] if the DAG has a run of this id; [`StoreError::NoSuchDagVersion`].
-    async fn create_run(&self, run: &DagRun, dag_version: &str, owner: &str) -> Result<(RunPk, Epoch)>;
+    async fn create_run(
+        &self,
+        run: &DagRun,
+        dag_version: &str,
+        owner: &str,
+    ) -> Result<(RunPk, Epoch)>;
 
     /// Takes a run over: raises its epoch, so that whoever held it before can change nothing any more.
     async fn acquire_run(&self, run: RunPk, owner: &str) -> Result<Epoch>;

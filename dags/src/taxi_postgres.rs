@@ -1,0 +1,59 @@
+//! New York's yellow taxi trips: web -> CSV -> Postgres, by COPY.
+
+use crate::source::{Columns, SAMPLE};
+use crate::taxi::download;
+use flow_runtime::data::{self, Download, Loaded, Summary};
+use flow_runtime::prelude::*;
+
+#[cfg(test)]
+mod tests;
+
+/// The database of a run that names none: a file in the home folder.
+const EMBEDDED: &str = "sqlite://warehouse.db";
+
+fn database(ctx: &Context, url: Option<&Secret<String>>) -> String {
+    url.map_or_else(|| ctx.in_home(EMBEDDED), |url| url.expose().clone())
+}
+
+/// Copies the CSV file into a table; rows of an earlier load of the same URL are replaced.
+#[task]
+pub async fn ingest(
+    ctx: &Context,
+    csv: &Download,
+    columns: Columns,
+    database_url: Option<Secret<String>>,
+    table: String,
+) -> Result<Loaded> {
+    let schema = tokio::task::block_in_place(|| columns.schema(&csv.path))?;
+    let database = database(ctx, database_url.as_ref());
+    Ok(data::load_csv(&database, &table, &csv.path, &schema, &csv.url, ctx).await?)
+}
+
+/// Looks at the rows that arrived.
+#[task]
+pub async fn verify(ctx: &Context, loaded: &Loaded, database_url: Option<Secret<String>>) -> Result<Summary> {
+    let database = database(ctx, database_url.as_ref());
+    let summary = data::summarise(&database, &loaded.table, Some(&loaded.source)).await?;
+    ensure!(summary.rows == loaded.rows, "{} rows were loaded, and {} are there", loaded.rows, summary.rows);
+    Ok(summary)
+}
+
+/// Yellow taxi trips of one month, from the web to Postgres.
+#[dag(tags = ["taxi", "postgres"], defaults(retries = 2, retry_delay = "5s"))]
+pub fn taxi_postgres(
+    /// Where the CSV file lies: http(s)://, file://, .csv or .csv.gz.
+    #[default(SAMPLE)]
+    url: String,
+    /// How its columns get their types.
+    #[default(Columns::Yellow)]
+    columns: Columns,
+    /// The database: postgres://USER:PASSWORD@HOST/NAME; a SQLite file in the home folder when none is given.
+    database_url: Option<Secret<String>>,
+    /// The table that gets the trips.
+    #[default("yellow_taxi_trips")]
+    table: String,
+) {
+    let csv = download(url);
+    let loaded = ingest(csv, columns, database_url, table);
+    verify(loaded, database_url);
+}
