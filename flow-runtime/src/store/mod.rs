@@ -1,11 +1,22 @@
 //! The metadata store: the truth about runs, tries and values.
 //!
-//! [`MetadataStore`] is the seam. [`memory`] keeps everything in this process, [`sqlite`] in one file; both pass the
+//! [`MetadataStore`] is the seam. [`memory`] keeps everything in this process, `sqlite` in one file; both pass the
 //! suite in [`conformance`], and a further store joins by one line there.
 //!
-//! Whoever works on a run holds its **epoch**: [`MetadataStore::acquire_run`] raises it, and a commit under an older
+//! Whoever works on a run holds its **epoch**: [`MetadataStore::acquire_run`] raises it, and a commit under any other
 //! epoch is refused as a whole ([`StoreError::Fenced`]). So a process that was taken for dead and wakes up can change
 //! nothing.
+//!
+//! Instants are kept to the microsecond; what is finer is cut off (towards the past).
+
+pub mod conformance;
+pub mod memory;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+
+pub use memory::MemoryStore;
+#[cfg(feature = "sqlite")]
+pub use sqlite::{Durability, SqliteStore};
 
 use chrono::{DateTime, Utc};
 use flow_core::event::Report;
@@ -59,7 +70,7 @@ pub struct RunCommit {
     /// The run's new state, if it changed. The first `Running` sets `start_date` if it is unset, a finished state sets
     /// `end_date`, an unfinished one after a finished one takes `end_date` away.
     pub status: Option<(RunStatus, DateTime<Utc>)>,
-    /// Rows of task instances, in full.
+    /// Rows of task instances, in full, each instance at most once. All archiving comes before all writing.
     pub instances: Vec<InstanceWrite>,
     /// Values of tries that ended.
     pub xcoms: Vec<XComWrite>,
@@ -95,8 +106,9 @@ pub struct InstanceRow {
 pub struct InstanceWrite {
     /// The row, in full; it replaces the present one.
     pub row: InstanceRow,
-    /// The row begins a new try (or clears an ended one): the present row, if it has a try number above 0, moves to
-    /// the history first.
+    /// The row begins a new try (or clears an ended one): the present row, if it has a try number above 0, is copied
+    /// to the history first. The history keeps the first copy of a try: archived once more (an instance that was
+    /// cleared, and begins its next try later), the later copy is dropped.
     pub archive: bool,
 }
 
@@ -134,7 +146,7 @@ pub enum CauseKind {
     Output,
 }
 
-/// A value to be kept: key `return_value` for what a task returned.
+/// A value to be kept; it replaces one of the same task, map index and key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct XComWrite {
     /// The task.
@@ -145,6 +157,8 @@ pub struct XComWrite {
     pub key: Arc<str>,
     /// The value.
     pub value: XComValue,
+    /// When it was made, by the writer's clock (a store has none).
+    pub timestamp: DateTime<Utc>,
 }
 
 /// The key of what a task returned.
@@ -155,7 +169,7 @@ pub const RETURN_VALUE: &str = "return_value";
 pub struct XComValue {
     /// Rust type of the value, as the author wrote it.
     pub type_name: Arc<str>,
-    /// Its encoded size in bytes.
+    /// Its encoded size in bytes; at most `i64::MAX`.
     pub size: u64,
     /// SHA-256 of the encoded value, hexadecimal.
     pub sha256: Arc<str>,
@@ -174,12 +188,12 @@ pub struct XComRow {
     pub key: String,
     /// The value.
     pub value: XComValue,
-    /// When it was written.
+    /// When it was made.
     pub timestamp: DateTime<Utc>,
 }
 
 /// What can go wrong in a store.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// The DAG has a run of this id already.
     #[error(
@@ -212,7 +226,7 @@ pub enum StoreError {
     /// The store holds something that cannot be read.
     #[error("the metadata store holds something that cannot be read: {0}")]
     Corrupt(String),
-    /// The database itself.
+    /// The database itself; the text says which one, what is wrong and what to try.
     #[error("{0}")]
     Backend(String),
 }
@@ -221,15 +235,22 @@ pub enum StoreError {
 pub type Result<T> = std::result::Result<T, StoreError>;
 
 /// The seam between the engine and a database. Every method is one transaction.
+///
+/// A caller may drop the future of any method: what it asked for is then done whole or not at all, and nobody else's
+/// call is touched.
 #[async_trait::async_trait]
 pub trait MetadataStore: Send + Sync + 'static {
-    /// Keeps this DAG under the SHA-256 of its JSON and returns that hash; the same DAG twice is kept once.
+    /// Keeps this DAG under the SHA-256 of its JSON (64 lower-case hexadecimal digits) and returns that hash; the same
+    /// DAG twice is kept once.
     async fn put_dag(&self, dag: &Dag) -> Result<String>;
 
     /// The DAG with this hash.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchDagVersion`].
     async fn dag_version(&self, hash: &str) -> Result<Dag>;
 
-    /// Makes a run, owned by `owner`, at epoch 1.
+    /// Makes a run, owned by `owner`, at epoch 1. Numbers of runs rise and are never given twice.
     ///
     /// # Errors
     /// [`StoreError::RunExists`] if the DAG has a run of this id; [`StoreError::NoSuchDagVersion`].
@@ -240,13 +261,19 @@ pub trait MetadataStore: Send + Sync + 'static {
         owner: &str,
     ) -> Result<(RunPk, Epoch)>;
 
-    /// Takes a run over: raises its epoch, so that whoever held it before can change nothing any more.
-    async fn acquire_run(&self, run: RunPk, owner: &str) -> Result<Epoch>;
-
-    /// Applies all of these changes, of several runs, or none. When this returns, they survive a crash.
+    /// Takes a run over: raises its epoch by one, so that whoever held it before can change nothing any more.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] if the epoch of one of them is old: then nothing at all was applied.
+    /// [`StoreError::NoSuchRun`].
+    async fn acquire_run(&self, run: RunPk, owner: &str) -> Result<Epoch>;
+
+    /// Applies all of these changes, of several runs, or none, in their order. When this returns, they survive a crash.
+    /// May be called by many tasks at the same time; a store gathers what waits into one transaction, and one
+    /// caller's error is not another's.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] if the epoch of one of them is not the present one, [`StoreError::NoSuchRun`]: then
+    /// nothing at all was applied.
     async fn commit(&self, commits: &[RunCommit]) -> Result<()>;
 
     /// The run of this DAG with this id.
@@ -255,12 +282,46 @@ pub trait MetadataStore: Send + Sync + 'static {
     /// Runs, newest first.
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<StoredRun>>;
 
-    /// All task instances of a run, by task id, then map index.
+    /// All task instances of a run, by task id, then map index; none for an unknown run.
     async fn instances(&self, run: RunPk) -> Result<Vec<InstanceRow>>;
 
-    /// All tries of all instances (or of one task), the present row last: by task id, map index, try number.
+    /// All tries of all instances (or of one task): by task id, map index, then the history by try number, then the
+    /// present row, whatever its try number (0 if it never began; that of an archived try if it was cleared).
     async fn tries(&self, run: RunPk, task_id: Option<&str>) -> Result<Vec<InstanceRow>>;
 
     /// All values of a run (or of one task), by task id, map index, key.
     async fn xcoms(&self, run: RunPk, task_id: Option<&str>) -> Result<Vec<XComRow>>;
+}
+
+/// Microseconds since 1970 in UTC: the form in which the stores keep an instant.
+fn to_micros(at: DateTime<Utc>) -> i64 {
+    at.timestamp_micros()
+}
+
+/// The instant, cut to the microsecond.
+fn cut(at: DateTime<Utc>) -> DateTime<Utc> {
+    // Every instant chrono can express is in range.
+    DateTime::from_timestamp_micros(to_micros(at)).unwrap_or(at)
+}
+
+/// A DAG's JSON and its SHA-256 in hexadecimal.
+fn fingerprint(dag: &Dag) -> Result<(String, String)> {
+    use std::fmt::Write;
+    let json = serde_json::to_string(dag)
+        .map_err(|e| StoreError::Backend(format!("DAG `{}` cannot be written as JSON: {e}", dag.dag_id)))?;
+    let mut hash = String::with_capacity(64);
+    for byte in <sha2::Sha256 as sha2::Digest>::digest(json.as_bytes()) {
+        // Writing to a String cannot fail.
+        let _ = write!(hash, "{byte:02x}");
+    }
+    Ok((hash, json))
+}
+
+/// Dates and state of a run after it moved to `status` at `at`; see [`RunCommit::status`].
+fn apply_status(run: &mut DagRun, status: RunStatus, at: DateTime<Utc>) {
+    run.state = status;
+    if status == RunStatus::Running && run.start_date.is_none() {
+        run.start_date = Some(at);
+    }
+    run.end_date = status.is_finished().then_some(at);
 }
