@@ -8,6 +8,7 @@
 mod batches;
 mod chunks;
 mod header;
+mod parser;
 mod records;
 
 pub(crate) use batches::{Batch, CsvBatches, sample};

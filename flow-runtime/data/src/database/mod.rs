@@ -5,6 +5,7 @@
 
 mod copy;
 mod feed;
+mod insert;
 mod postgres;
 mod sqlite;
 mod table;

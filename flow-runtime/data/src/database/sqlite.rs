@@ -3,24 +3,19 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use polars::prelude::DataFrame;
-use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection};
-use sqlx::{
-    Arguments, AssertSqlSafe, ConnectOptions, Connection, Row, query, query_scalar, query_with,
-};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, query, query_scalar, query_with};
 
-use super::feed::{Batches, Encoder, Feed};
-use super::table::{self, SOURCE_COLUMN, Table, literal, quote};
+use super::feed::{Batches, Feed};
+use super::insert::{InsertEncoder, insert};
+use super::table::{self, SOURCE_COLUMN, Table, quote};
 use super::{Loaded, Shape, Summary};
-use crate::cell::{Cell, cells};
 use crate::redact::redact;
-use crate::schema::{Column, Type};
-use crate::{Error, Progress, Result, parse};
+use crate::schema::Column;
+use crate::{Error, Progress, Result};
 
 /// How long a load waits for another writer of the same file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
-/// How many values one statement carries. SQLite allows 32,766; each statement costs a hop to its thread.
-const MAX_VALUES: usize = 8_000;
 
 fn failed(url: &str) -> impl Fn(sqlx::Error) -> Error + '_ {
     move |error| {
@@ -86,87 +81,6 @@ fn create(table: &Table, columns: &[Column]) -> String {
         .collect();
     format!(
         "CREATE TABLE IF NOT EXISTS {} ({fields}{} TEXT NOT NULL)",
-        table.sql(),
-        quote(SOURCE_COLUMN)
-    )
-}
-
-/// Rows for one statement: `INSERT .. VALUES (?, .., 'source'), ..`.
-struct Piece {
-    values: SqliteArguments,
-    rows: usize,
-}
-
-struct InsertEncoder {
-    piece: Piece,
-    most_rows: usize,
-}
-
-impl InsertEncoder {
-    fn new(columns: usize) -> Self {
-        Self {
-            piece: Piece {
-                values: SqliteArguments::default(),
-                rows: 0,
-            },
-            most_rows: (MAX_VALUES / columns.max(1)).max(1),
-        }
-    }
-}
-
-impl Encoder for InsertEncoder {
-    type Piece = Piece;
-
-    fn push(
-        &mut self,
-        frame: &DataFrame,
-        types: &[Type],
-        emit: &mut dyn FnMut(Piece) -> bool,
-    ) -> Result<()> {
-        let mut columns = cells(frame, types).map_err(|e| Error::Invalid(e.to_string()))?;
-        for _ in 0..frame.height() {
-            for column in &mut columns {
-                let values = &mut self.piece.values;
-                match column.next() {
-                    Cell::Null => values.add(None::<i64>),
-                    Cell::Bool(v) => values.add(v),
-                    Cell::Int(v) => values.add(v),
-                    Cell::Float(v) => values.add(v),
-                    Cell::Date(v) => values.add(parse::write_date(v)),
-                    Cell::Timestamp(v) => values.add(parse::write_timestamp(v)),
-                    Cell::Text(v) => values.add(v),
-                }
-                .map_err(|e| Error::Invalid(e.to_string()))?;
-            }
-            self.piece.rows += 1;
-            if self.piece.rows == self.most_rows {
-                let mut values = SqliteArguments::default();
-                values.reserve(self.most_rows * types.len(), 0);
-                if !emit(std::mem::replace(
-                    &mut self.piece,
-                    Piece { values, rows: 0 },
-                )) {
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn finish(self) -> Option<Piece> {
-        (self.piece.rows > 0).then_some(self.piece)
-    }
-}
-
-fn insert(table: &Table, columns: &[Column], source: &str, rows: usize) -> String {
-    let list: String = columns
-        .iter()
-        .map(|c| format!("{}, ", quote(&c.name)))
-        .collect();
-    let row = format!("({}{})", "?,".repeat(columns.len()), literal(source));
-    let rows = vec![row; rows].join(",");
-    format!(
-        "INSERT INTO {} ({list}{}) VALUES {rows}",
         table.sql(),
         quote(SOURCE_COLUMN)
     )

@@ -1,6 +1,7 @@
 //! Files to and from object stores and folders.
 
 mod open;
+mod place;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,8 @@ use object_store::{ObjectStoreExt, PutMultipartOptions, PutPayload, WriteMultipa
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use self::open::{Place, failed};
+use self::open::failed;
+use self::place::Place;
 use crate::files::{self, Part};
 use crate::redact::redact;
 use crate::{Error, Progress, Result};
