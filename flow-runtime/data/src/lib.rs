@@ -27,8 +27,8 @@
 //! # fn main() -> Result<(), flow_data::Error> {
 //! use flow_data::{ParquetOptions, Schema, Type, parquetize};
 //!
-//! let folder = std::env::temp_dir().join("flow-data-doc");
-//! std::fs::create_dir_all(&folder).unwrap();
+//! # let temporary = tempfile::tempdir().unwrap();
+//! # let folder = temporary.path();
 //! let csv = folder.join("trips.csv");
 //! std::fs::write(&csv, "id,picked_up,fare\n1,2021-01-01 00:30:10,8\n2,2021-01-01 00:51:20,\n").unwrap();
 //!
