@@ -7,12 +7,15 @@ extern crate self as flow_runtime;
 #[path = "private.rs"]
 pub mod __private;
 pub mod builder;
+pub mod clock;
 pub mod context;
 pub mod error;
+pub mod executor;
 pub mod registry;
 pub mod run_event;
 pub mod secret;
 pub mod store;
+pub mod telemetry;
 pub mod testing;
 pub mod value;
 

@@ -1,0 +1,75 @@
+//! Making a run: params, record, lock.
+
+use super::lease::{self, Lease};
+use super::scope::{Params, check_runnable};
+use super::{Engine, EngineError, RunRequest};
+use crate::store::{Epoch, InstanceRow, RunPk};
+use flow_core::params::{self, Extra};
+use flow_core::{Dag, DagRun, DataInterval, Event, RunState, RunStatus, TryRef};
+use std::sync::Arc;
+
+/// A run that is ready to be driven.
+pub(super) struct Begun {
+    pub(super) dag: Arc<Dag>,
+    pub(super) run: DagRun,
+    pub(super) pk: RunPk,
+    pub(super) epoch: Epoch,
+    pub(super) params: Params,
+    pub(super) state: RunState,
+    /// The rows that the store has.
+    pub(super) rows: Vec<InstanceRow>,
+    /// What is known to have happened.
+    pub(super) events: Vec<Event>,
+    /// The tries that were under way when the process of the run died.
+    pub(super) lost: Vec<TryRef>,
+    pub(super) resumed: bool,
+    pub(super) lease: Option<Lease>,
+}
+
+/// Makes a run.
+pub(super) async fn begin(engine: &Engine, dag: Arc<Dag>, request: RunRequest) -> Result<Begun, EngineError> {
+    // First of all: from here on no text on its way out may hold a secret.
+    let given = Params::conceal(&dag, request.params).values;
+    let values = params::check(&dag.params, &given, Extra::Refuse)
+        .map_err(|problems| EngineError::Params(problems.iter().map(ToString::to_string).collect()))?;
+    let params = Params::conceal(&dag, values);
+    check_runnable(engine, &dag)?;
+
+    let now = engine.clock.now();
+    let about = request.logical_date.unwrap_or(now);
+    let run = DagRun {
+        dag_id: dag.dag_id.clone(),
+        run_id: request.run_id.unwrap_or_else(|| request.run_type.run_id(now)),
+        run_type: request.run_type,
+        state: RunStatus::Queued,
+        logical_date: request.logical_date,
+        data_interval: Some(DataInterval { start: about, end: about }),
+        run_after: now,
+        start_date: None,
+        end_date: None,
+        conf: params.stored.clone(),
+    };
+    let lease = hold(engine, &run)?;
+    let version = engine.store.put_dag(&dag).await?;
+    let (pk, epoch) = engine.store.create_run(&run, &version, &lease::owner()).await?;
+    let state = RunState::new(&dag, &params.lengths()).with_logical_date(run.logical_date);
+    Ok(Begun {
+        dag,
+        run,
+        pk,
+        epoch,
+        params,
+        state,
+        rows: Vec::new(),
+        events: Vec::new(),
+        lost: Vec::new(),
+        resumed: false,
+        lease,
+    })
+}
+
+/// Locks the run, if the settings ask for it.
+pub(super) fn hold(engine: &Engine, run: &DagRun) -> Result<Option<Lease>, EngineError> {
+    let settings = &engine.settings;
+    settings.locks.then(|| Lease::take(&settings.home, &run.dag_id, &run.run_id)).transpose()
+}

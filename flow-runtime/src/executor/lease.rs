@@ -1,0 +1,98 @@
+//! Who is at work on a run? A lock that the operating system gives back when its process ends, however it ends.
+
+use super::EngineError;
+use sha2::{Digest, Sha256};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+/// A run held by this process, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Lease {
+    file: File,
+    path: PathBuf,
+}
+
+/// Who this process is, for people: `host, process 4711`.
+pub(super) fn owner() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::env::var("HOSTNAME"));
+    let host = host.unwrap_or_else(|_| "this host".into());
+    format!("{}, process {}", host.trim(), std::process::id())
+}
+
+impl Lease {
+    /// Takes the run, unless a process that lives holds it.
+    pub(super) fn take(home: &Path, dag_id: &str, run_id: &str) -> Result<Lease, EngineError> {
+        let folder = home.join("locks");
+        let path = folder.join(format!("{}.lock", name(dag_id, run_id)));
+        let failed = |e: std::io::Error| EngineError::Io(format!("cannot lock run `{run_id}` by {}: {e}", path.display()));
+        std::fs::create_dir_all(&folder).map_err(failed)?;
+        loop {
+            let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+            let mut file = open.map_err(failed)?;
+            match file.try_lock() {
+                Ok(()) if is_still_at(&file, &path) => {
+                    let note = file.set_len(0).and_then(|()| file.write_all(owner().as_bytes()));
+                    note.map_err(failed)?;
+                    return Ok(Lease { file, path });
+                }
+                // Its owner removed it between our two steps: ours is no longer the one that others see.
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Err(EngineError::Held(held(dag_id, run_id, &mut file))),
+                Err(TryLockError::Error(e)) => return Err(failed(e)),
+            }
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if cfg!(unix) {
+            // Removed while it is held; see `is_still_at`.
+            drop(std::fs::remove_file(&self.path));
+        }
+        drop(self.file.unlock());
+    }
+}
+
+fn held(dag_id: &str, run_id: &str, file: &mut File) -> String {
+    let mut who = String::new();
+    if file.read_to_string(&mut who).is_err() || who.is_empty() {
+        who = "another process".into();
+    }
+    format!("run `{run_id}` of DAG `{dag_id}` is being worked on ({who}): wait for it, or stop it first")
+}
+
+fn name(dag_id: &str, run_id: &str) -> String {
+    let digest = Sha256::digest(format!("{dag_id}\0{run_id}").as_bytes());
+    digest[..16].iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(unix)]
+fn is_still_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let inode = |m: std::io::Result<std::fs::Metadata>| m.ok().map(|m| (m.dev(), m.ino()));
+    inode(file.metadata()).is_some_and(|i| Some(i) == inode(std::fs::metadata(path)))
+}
+
+#[cfg(not(unix))]
+fn is_still_at(_: &File, _: &Path) -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_held_by_one_and_free_after() {
+        let home = tempfile::tempdir().unwrap();
+        let lease = Lease::take(home.path(), "d", "r").unwrap();
+        let error = Lease::take(home.path(), "d", "r").unwrap_err().to_string();
+        assert!(error.contains(&owner()) && error.contains("run `r` of DAG `d`"), "{error}");
+        drop(Lease::take(home.path(), "d", "other").unwrap());
+        drop(lease);
+        drop(Lease::take(home.path(), "d", "r").unwrap());
+        assert_eq!(std::fs::read_dir(home.path().join("locks")).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,177 @@
+//! The engine that runs a DAG inside this process: a thin shell around the decisions of `flow-core`.
+//!
+//! One loop per run ([`run_loop`]) gathers what happened, asks the planner what follows, commits that to the store in
+//! one transaction, and only then starts the bodies ([`try_runner`]) and tells the observer. So a try is durable before
+//! its body starts, and its end shares a commit with the start of what follows.
+//!
+//! A body that blocks runs on a thread that nothing can stop: when its try times out or is stopped, its token fires, the
+//! try ends, and the thread is left to itself; whatever it returns or logs later changes nothing.
+
+mod begin;
+mod error;
+mod gather;
+mod ids;
+mod inputs;
+mod lease;
+mod lists;
+mod outcome;
+mod outputs;
+mod panic;
+mod progress;
+mod queue;
+mod readers;
+mod report;
+mod resume;
+mod rows;
+mod run_loop;
+mod scope;
+mod settings;
+mod step;
+mod try_runner;
+mod values;
+
+pub use error::EngineError;
+pub use settings::EngineSettings;
+pub use values::{read_value, value_path};
+
+use crate::clock::{Clock, SystemClock};
+use crate::context::Context;
+use crate::registry::Bodies;
+use crate::run_event::Observer;
+use crate::store::{InstanceRow, MetadataStore, RunPk, StoredRun, XComRow};
+use crate::value::{Erased, Inputs};
+use chrono::{DateTime, Utc};
+use flow_core::{Dag, DagRun, RunType};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// Runs DAGs in this process. A clone is the same engine.
+#[derive(Clone)]
+pub struct Engine {
+    store: Arc<dyn MetadataStore>,
+    bodies: Arc<Bodies>,
+    settings: Arc<EngineSettings>,
+    clock: Arc<dyn Clock>,
+    replacements: Arc<BTreeMap<String, Replacement>>,
+}
+
+/// Stands in for the body of a task in a test.
+pub(crate) type Replacement = Arc<dyn Fn(Inputs, Context) -> anyhow::Result<Erased> + Send + Sync>;
+
+/// What run to make.
+#[derive(Debug, Clone)]
+pub struct RunRequest {
+    /// Its id; by default its type and the present instant.
+    pub run_id: Option<String>,
+    /// Who asks for it.
+    pub run_type: RunType,
+    /// The instant it is about; a manual run may have none, and is then about the instant it is made.
+    pub logical_date: Option<DateTime<Utc>>,
+    /// The params that were given; the engine checks them and adds the defaults.
+    pub params: Map<String, Value>,
+}
+
+impl Default for RunRequest {
+    /// A manual run about no instant, with no param given.
+    fn default() -> Self {
+        RunRequest { run_id: None, run_type: RunType::Manual, logical_date: None, params: Map::new() }
+    }
+}
+
+/// How a run is stopped from outside. A stopped run can be resumed.
+#[derive(Debug, Clone, Default)]
+pub struct Stop {
+    /// Starts no more tries, tells those that run, and gives them [`EngineSettings::grace`].
+    pub graceful: CancellationToken,
+    /// Drops what runs and returns.
+    pub at_once: CancellationToken,
+}
+
+/// How a run went.
+#[derive(Debug, Clone)]
+pub struct RunReport {
+    /// Its record.
+    pub run: DagRun,
+    /// Its number in the store.
+    pub pk: RunPk,
+    /// It was stopped before its end, and can be resumed; its state is still running.
+    pub interrupted: bool,
+    /// Its task instances, by task id, then map index.
+    pub instances: Vec<InstanceRow>,
+    /// Its values, by task id, map index, key.
+    pub values: Vec<XComRow>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// An engine that keeps its records in `store` and finds the tasks' functions in `bodies`.
+    ///
+    /// It puts a panic hook in front of the present one (once per process), which keeps silent about tasks that panic.
+    pub fn new(store: Arc<dyn MetadataStore>, bodies: Bodies, settings: EngineSettings) -> Engine {
+        panic::install_hook();
+        Engine {
+            store,
+            bodies: Arc::new(bodies),
+            settings: Arc::new(settings),
+            clock: Arc::new(SystemClock),
+            replacements: Arc::default(),
+        }
+    }
+
+    /// The same engine with another clock, for tests.
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Engine {
+        self.clock = clock;
+        self
+    }
+
+    /// The same engine with other functions behind these tasks, for tests.
+    pub(crate) fn with_replacements(mut self, replacements: BTreeMap<String, Replacement>) -> Engine {
+        self.replacements = Arc::new(replacements);
+        self
+    }
+
+    /// Makes a run and brings it to its end. Dropping the future leaves the run behind as a crash would.
+    ///
+    /// # Errors
+    /// Params that are missing or wrong, a DAG that this program cannot run, a run id that is taken, a store that
+    /// fails. A task that fails is no error: the report says so.
+    pub async fn run(
+        &self,
+        dag: Arc<Dag>,
+        request: RunRequest,
+        observer: Observer,
+        stop: Stop,
+    ) -> Result<RunReport, EngineError> {
+        let run = begin::begin(self, dag, request).await?;
+        run_loop::drive(self, run, observer, stop).await
+    }
+
+    /// Goes on with a run that was interrupted, whose process died, or that failed. `given` must hold its secret
+    /// params, which are not stored; all others are taken from the run.
+    ///
+    /// What has succeeded is not run again. A try that was under way when its process died counts, and is followed by
+    /// the next if the task has retries left; without retries its task fails, for it may have done its work already.
+    /// Of a failed run, what failed runs again, with all its retries.
+    ///
+    /// # Errors
+    /// As for [`Engine::run`]; also a run that has succeeded, one that another process works on, and one whose DAG has
+    /// changed since.
+    pub async fn resume(
+        &self,
+        dag: Arc<Dag>,
+        run: StoredRun,
+        given: Map<String, Value>,
+        observer: Observer,
+        stop: Stop,
+    ) -> Result<RunReport, EngineError> {
+        let run = resume::resume(self, dag, run, given).await?;
+        run_loop::drive(self, run, observer, stop).await
+    }
+}

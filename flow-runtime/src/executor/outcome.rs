@@ -1,0 +1,91 @@
+//! How a try ended, in the words of the planner and of the store.
+
+use super::panic::Panicked;
+use crate::clock::Clock;
+use crate::error::TaskError;
+use crate::secret::redact;
+use crate::store::{Cause, CauseKind, XComValue};
+use crate::value::{Erased, InputError, OutputError};
+use flow_core::event::Report;
+use flow_core::{Outcome, TryRef};
+use std::time::Duration;
+
+/// How a try ended.
+#[derive(Debug)]
+pub(super) struct TryEnd {
+    pub(super) of: TryRef,
+    pub(super) outcome: Outcome,
+    pub(super) cause: Option<Cause>,
+    /// What it returned.
+    pub(super) value: Option<Kept>,
+}
+
+/// A return value, and how it is stored; one that says nothing (`null`) is not.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) erased: Erased,
+    pub(super) stored: Option<XComValue>,
+}
+
+impl TryEnd {
+    pub(super) fn success(of: TryRef, report: Report, value: Kept) -> TryEnd {
+        TryEnd { of, outcome: Outcome::Success(report), cause: None, value: Some(value) }
+    }
+
+    /// The end of a try that has no value. Secrets are taken out of the message.
+    pub(super) fn without_value(of: TryRef, outcome: Outcome, kind: CauseKind, message: &str) -> TryEnd {
+        let cause = Cause { kind, message: redact(message).into_owned(), place: None };
+        TryEnd { of, outcome, cause: Some(cause), value: None }
+    }
+
+    pub(super) fn panicked(of: TryRef, panicked: Panicked) -> TryEnd {
+        let mut end = TryEnd::without_value(of, Outcome::Failed, CauseKind::Panic, &panicked.message);
+        if let Some(cause) = &mut end.cause {
+            cause.place = panicked.place;
+        }
+        end
+    }
+
+    pub(super) fn timed_out(of: TryRef, timeout: Duration) -> TryEnd {
+        let message = format!("the try took longer than its timeout of {}", flow_core::parse::human(timeout));
+        TryEnd::without_value(of, Outcome::Failed, CauseKind::Timeout, &message)
+    }
+
+    /// It was stopped before its end; it does not count.
+    pub(super) fn returned(of: TryRef) -> TryEnd {
+        let message = "the run was stopped before the try ended; it does not count as a try";
+        TryEnd::without_value(of, Outcome::Returned, CauseKind::Cancelled, message)
+    }
+
+    /// Its process died.
+    pub(super) fn lost(of: TryRef) -> TryEnd {
+        let message = "the process that ran this try ended before the try did";
+        TryEnd::without_value(of, Outcome::Lost, CauseKind::Lost, message)
+    }
+
+    /// The body returned an error.
+    pub(super) fn error(of: TryRef, error: &anyhow::Error, clock: &dyn Clock) -> TryEnd {
+        let text = format!("{error:#}");
+        let end = |outcome, kind| TryEnd::without_value(of, outcome, kind, &text);
+        match TaskError::of(error) {
+            Some(TaskError::Skip(why)) if error.chain().count() == 1 => {
+                TryEnd::without_value(of, Outcome::Skipped, CauseKind::Skipped, why)
+            }
+            Some(TaskError::Skip(_)) => end(Outcome::Skipped, CauseKind::Skipped),
+            Some(TaskError::Fail(_)) => end(Outcome::FailedForGood, CauseKind::Error),
+            Some(TaskError::Reschedule(after)) => {
+                let due = chrono::TimeDelta::from_std(*after).ok().and_then(|after| clock.now().checked_add_signed(after));
+                let outcome = Outcome::Rescheduled(due.unwrap_or(chrono::DateTime::<chrono::Utc>::MAX_UTC));
+                TryEnd { of, outcome, cause: None, value: None }
+            }
+            // The value and the type will be the same next time.
+            None if is::<InputError>(error) => end(Outcome::FailedForGood, CauseKind::Input),
+            None if is::<OutputError>(error) => end(Outcome::FailedForGood, CauseKind::Output),
+            None => end(Outcome::Failed, CauseKind::Error),
+        }
+    }
+}
+
+fn is<E: std::error::Error + Send + Sync + 'static>(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<E>().is_some() || error.chain().any(|e| e.is::<E>())
+}

@@ -1,0 +1,77 @@
+//! A panic in a task is a failed try: its message and place are caught, and nothing is printed. Panics of all other
+//! code go to the hook that was there before.
+
+use futures::FutureExt;
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, PanicHookInfo};
+use std::sync::Once;
+
+/// What a panic said, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Panicked {
+    /// Its message.
+    pub(super) message: String,
+    /// File and line, `src/lib.rs:17`.
+    pub(super) place: Option<String>,
+}
+
+tokio::task_local! {
+    /// Set while a body runs; the hook writes here.
+    static NOTE: RefCell<Option<Panicked>>;
+}
+
+/// Puts the hook in front of the present one, once per process.
+pub(super) fn install_hook() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let seen = NOTE.try_with(|note| *note.borrow_mut() = Some(note_of(info)));
+            if seen.is_err() {
+                previous(info);
+            }
+        }));
+    });
+}
+
+fn note_of(info: &PanicHookInfo<'_>) -> Panicked {
+    let message = info.payload_as_str().unwrap_or("the task panicked with a value that is not a text");
+    Panicked {
+        message: message.to_string(),
+        place: info.location().map(|l| format!("{}:{}", l.file(), l.line())),
+    }
+}
+
+fn taken() -> Panicked {
+    let note = NOTE.with(|note| note.borrow_mut().take());
+    // Without a note somebody put another hook in the place of ours, or resumed an unwinding.
+    note.unwrap_or_else(|| Panicked { message: "the task panicked".into(), place: None })
+}
+
+/// Runs an async body; its panic is an `Err`.
+pub(super) async fn watch<T>(body: impl Future<Output = T>) -> Result<T, Panicked> {
+    let caught = async { AssertUnwindSafe(body).catch_unwind().await.map_err(|_| taken()) };
+    NOTE.scope(RefCell::new(None), caught).await
+}
+
+/// Runs a blocking body on this thread; its panic is an `Err`.
+pub(super) fn watch_blocking<T>(body: impl FnOnce() -> T) -> Result<T, Panicked> {
+    NOTE.sync_scope(RefCell::new(None), || {
+        std::panic::catch_unwind(AssertUnwindSafe(body)).map_err(|_| taken())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn message_and_place_are_caught() {
+        install_hook();
+        let caught = watch(async { panic!("no {}", "rain") }).await.map(|(): ()| ()).unwrap_err();
+        assert_eq!(caught.message, "no rain");
+        assert!(caught.place.unwrap().contains("panic.rs:"));
+        let caught = watch_blocking(|| std::panic::panic_any(7)).map(|(): ()| ()).unwrap_err();
+        assert_eq!(caught.message, "the task panicked with a value that is not a text");
+    }
+}

@@ -1,0 +1,69 @@
+//! Progress on its way to the observer: at most ten reports in a second per try, and always the last one.
+
+use crate::context::Progress;
+use crate::run_event::RunEvent;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// Shortest time between two reports of a try.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Lets through what the observer can bear.
+pub(super) struct Throttle {
+    task_id: Arc<str>,
+    map_index: i32,
+    hints: mpsc::Sender<RunEvent>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    sent: Option<Instant>,
+    held_back: Option<(u64, Option<u64>)>,
+    closed: bool,
+}
+
+impl Throttle {
+    pub(super) fn new(task_id: Arc<str>, map_index: i32, hints: mpsc::Sender<RunEvent>) -> Arc<Throttle> {
+        Arc::new(Throttle { task_id, map_index, hints, state: Mutex::default() })
+    }
+
+    /// What a body reports to.
+    pub(super) fn progress(self: &Arc<Self>) -> Progress {
+        let throttle = self.clone();
+        Progress::new(move |done, total| throttle.report(done, total))
+    }
+
+    fn report(&self, done: u64, total: Option<u64>) {
+        let mut state = self.state.lock();
+        if state.closed {
+            return;
+        }
+        let now = Instant::now();
+        if state.sent.is_some_and(|sent| now.duration_since(sent) < PAUSE) {
+            state.held_back = Some((done, total));
+            return;
+        }
+        state.sent = Some(now);
+        state.held_back = None;
+        self.send(done, total);
+    }
+
+    /// The try has ended: what was held back is sent, what comes later is dropped.
+    pub(super) fn close(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        if let Some((done, total)) = state.held_back.take() {
+            self.send(done, total);
+        }
+    }
+
+    fn send(&self, done: u64, total: Option<u64>) {
+        let (task_id, map_index) = (self.task_id.clone(), self.map_index);
+        // No room: the next report will do.
+        drop(self.hints.try_send(RunEvent::Progress { task_id, map_index, done, total }));
+    }
+}

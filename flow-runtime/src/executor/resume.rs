@@ -1,0 +1,131 @@
+//! Going on with a run that another process, or an earlier call, left behind.
+
+use super::begin::{Begun, hold};
+use super::lease;
+use super::scope::{Params, check_runnable};
+use super::{Engine, EngineError};
+use crate::store::{CauseKind, InstanceRow, StoredRun};
+use flow_core::dag::TaskDef;
+use flow_core::dag_run::SECRET_MARK;
+use flow_core::params::{self, Extra};
+use flow_core::{Dag, Event, InstanceKey, RunState, RunStatus, StoredInstance, TaskState};
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+/// Takes a run over.
+pub(super) async fn resume(
+    engine: &Engine,
+    dag: Arc<Dag>,
+    stored: StoredRun,
+    given: Map<String, Value>,
+) -> Result<Begun, EngineError> {
+    let given = Params::conceal(&dag, given).values;
+    let run_id = stored.run.run_id.clone();
+    // Before the lock is taken, others may end the run; after it, nobody can.
+    let lease = hold(engine, &stored.run)?;
+    let stored = engine.store.run(&stored.run.dag_id, &run_id).await?.unwrap_or(stored);
+    if stored.run.state == RunStatus::Success {
+        return Err(EngineError::NotResumable(format!("run `{run_id}` has succeeded: there is nothing to go on with")));
+    }
+    let made_from = Arc::new(engine.store.dag_version(&stored.dag_version).await?);
+    if let Some(difference) = difference(&made_from, &dag) {
+        return Err(EngineError::DagChanged(format!(
+            "run `{run_id}` cannot go on, for DAG `{}` has changed since it was made: {difference}; start a new run",
+            dag.dag_id
+        )));
+    }
+    let dag = made_from;
+    check_runnable(engine, &dag)?;
+    let params = Params::conceal(&dag, complete(&dag, &stored.run.conf, given)?);
+
+    let epoch = engine.store.acquire_run(stored.pk, &lease::owner()).await?;
+    let rows = engine.store.instances(stored.pk).await?;
+    let keys = rows.iter().filter_map(|row| Some((key(&dag, row)?, row)));
+    let instances = keys.clone().map(|(key, row)| StoredInstance {
+        key,
+        state: row.state,
+        try_number: row.try_number,
+        max_tries: row.max_tries,
+        due: row.due,
+        report: row.report.clone(),
+    });
+    let state = RunState::restore(&dag, stored.run.state, instances, &params.lengths())
+        .with_logical_date(stored.run.logical_date);
+    let lost = state.in_flight();
+    let mut events = Vec::new();
+    if stored.run.state == RunStatus::Failed {
+        events.push(Event::Cleared(keys.filter(|(_, row)| runs_again(row)).map(|(key, _)| key).collect()));
+    }
+    Ok(Begun { dag, run: stored.run, pk: stored.pk, epoch, params, state, rows, events, lost, resumed: true, lease })
+}
+
+/// The instance of a row, if the DAG still has its task.
+pub(super) fn key(dag: &Dag, row: &InstanceRow) -> Option<InstanceKey> {
+    dag.task_ix(&row.task_id).map(|task| InstanceKey { task, map_index: row.map_index })
+}
+
+/// Of a failed run: what failed, and what was skipped only since the run took too long.
+fn runs_again(row: &InstanceRow) -> bool {
+    let stopped = row.cause.as_ref().is_some_and(|c| c.kind == CauseKind::Cancelled);
+    row.state.is_failure() || (row.state == TaskState::Skipped && stopped)
+}
+
+/// The params of the run, with its secrets as they are given now.
+fn complete(dag: &Dag, conf: &Map<String, Value>, given: Map<String, Value>) -> Result<Map<String, Value>, EngineError> {
+    let mut values = conf.clone();
+    let mut problems = Vec::new();
+    for def in dag.params.iter().filter(|p| p.secret) {
+        if values.get(&def.name).is_some_and(|v| *v == *SECRET_MARK) && !given.contains_key(&def.name) {
+            problems.push(format!("the param `{}` is a secret and was not stored with the run: give it again", def.name));
+        }
+    }
+    for (name, value) in given {
+        let secret = dag.params.iter().any(|p| p.secret && p.name == name);
+        match values.get(&name) {
+            Some(_) if secret => drop(values.insert(name, value)),
+            Some(present) if *present == value => {}
+            Some(_) => problems.push(format!(
+                "the param `{name}` of a run that goes on cannot be changed: leave it out, or start a new run"
+            )),
+            None => problems.push(format!("the run has no param `{name}`")),
+        }
+    }
+    if problems.is_empty() {
+        match params::check(&dag.params, &values, Extra::Allow) {
+            Ok(values) => return Ok(values),
+            Err(more) => problems.extend(more.iter().map(ToString::to_string)),
+        }
+    }
+    Err(EngineError::Params(problems))
+}
+
+/// The first difference between two versions of a DAG that matters to a run under way.
+fn difference(old: &Dag, new: &Dag) -> Option<String> {
+    for task in &old.tasks {
+        let Some(now) = new.task(&task.task_id) else { return Some(format!("task `{}` is gone", task.task_id)) };
+        if task.body != now.body {
+            return Some(format!("task `{}` is the function `{}` now, not `{}`", task.task_id, now.body, task.body));
+        }
+        if !same_wiring((old, task), (new, now)) {
+            return Some(format!("task `{}` has other arguments, upstream tasks or conditions", task.task_id));
+        }
+    }
+    let added = new.tasks.iter().find(|t| old.task(&t.task_id).is_none());
+    added.map(|t| format!("task `{}` is new", t.task_id)).or_else(|| {
+        let order = old.tasks.iter().zip(&new.tasks).find(|(a, b)| a.task_id != b.task_id);
+        order.map(|(a, _)| format!("task `{}` stands in another place", a.task_id))
+    })
+}
+
+fn same_wiring((old_dag, old): (&Dag, &TaskDef), (new_dag, new): (&Dag, &TaskDef)) -> bool {
+    let upstream = |dag: &Dag, task: &TaskDef| -> Vec<String> {
+        let mut ids: Vec<String> = task.upstream.iter().map(|&u| dag.tasks[u as usize].task_id.clone()).collect();
+        ids.sort();
+        ids
+    };
+    // Sources and conditions name tasks by index: they are compared by it, and so is the order of the tasks.
+    upstream(old_dag, old) == upstream(new_dag, new)
+        && old.inputs == new.inputs
+        && old.conditions == new.conditions
+        && (old.mapped, old.kind, old.trigger_rule) == (new.mapped, new.kind, new.trigger_rule)
+}

@@ -1,0 +1,119 @@
+//! What all tries of a run share.
+
+use super::ids::Ids;
+use super::lists::Lists;
+use super::outputs::Outputs;
+use super::report::Wanted;
+use super::{Engine, EngineError};
+use crate::registry::Body;
+use crate::run_event::RunEvent;
+use crate::secret;
+use crate::store::RunPk;
+use crate::value::Erased;
+use chrono::{DateTime, Utc};
+use flow_core::dag_run::SECRET_MARK;
+use flow_core::{Dag, DataInterval, TaskIx};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// What all tries of a run share.
+pub(super) struct Scope {
+    pub(super) engine: Engine,
+    pub(super) dag: Arc<Dag>,
+    pub(super) ids: Ids,
+    pub(super) pk: RunPk,
+    pub(super) run_id: String,
+    pub(super) logical_date: Option<DateTime<Utc>>,
+    pub(super) data_interval: Option<DataInterval>,
+    /// The real values of the params, secrets too; in memory alone.
+    pub(super) params: BTreeMap<String, Erased>,
+    /// What a [`Context`](crate::Context) shows.
+    pub(super) shown_params: Arc<Map<String, Value>>,
+    pub(super) outputs: Outputs,
+    pub(super) lists: Lists,
+    /// For each task, what must be found out about its value.
+    pub(super) wanted: Vec<Wanted>,
+    /// Logs and progress on their way to the observer.
+    pub(super) hints: mpsc::Sender<RunEvent>,
+}
+
+impl Scope {
+    /// The function of a task. [`check_runnable`] has seen that it is there.
+    pub(super) fn body(&self, task: TaskIx) -> Option<Body> {
+        self.engine.bodies.get(&self.dag.tasks[task as usize].body)
+    }
+}
+
+/// The params of a run, in the three forms that are needed.
+pub(super) struct Params {
+    /// The real values.
+    pub(super) values: Map<String, Value>,
+    /// What is stored: secrets are marked.
+    pub(super) stored: Map<String, Value>,
+}
+
+impl Params {
+    /// Puts the secrets among these values on the list of texts that nobody may print, before anything else is done.
+    pub(super) fn conceal(dag: &Dag, values: Map<String, Value>) -> Params {
+        let mut stored = values.clone();
+        for def in dag.params.iter().filter(|p| p.secret) {
+            if let Some(value) = stored.get_mut(&def.name).filter(|v| !v.is_null()) {
+                secret::conceal(value);
+                *value = Value::String(SECRET_MARK.into());
+            }
+        }
+        Params { values, stored }
+    }
+
+    /// As tasks get them by arguments.
+    pub(super) fn erased(&self) -> BTreeMap<String, Erased> {
+        self.values.iter().map(|(name, value)| (name.clone(), Erased::from_json(value.to_string()))).collect()
+    }
+
+    /// As tasks see them through their context: with the project's global ones, without secrets.
+    pub(super) fn shown(&self, dag: &Dag, global: &Map<String, Value>) -> Arc<Map<String, Value>> {
+        let mut shown = global.clone();
+        shown.extend(self.values.clone());
+        for def in dag.params.iter().filter(|p| p.secret) {
+            shown.remove(&def.name);
+        }
+        Arc::new(shown)
+    }
+
+    /// The number of elements of each param that is a list.
+    pub(super) fn lengths(&self) -> BTreeMap<String, u32> {
+        let length = |value: &Value| match value {
+            Value::Array(list) => Some(list.len()),
+            Value::Object(map) => Some(map.len()),
+            _ => None,
+        };
+        let lengths = self.values.iter().filter_map(|(name, v)| Some((name.clone(), length(v)? as u32)));
+        lengths.collect()
+    }
+}
+
+/// Is everything there that the DAG names? Asked before a run is made: later, its tasks would wait forever.
+pub(super) fn check_runnable(engine: &Engine, dag: &Dag) -> Result<(), EngineError> {
+    let pools = engine.settings.all_pools();
+    let mut problems = Vec::new();
+    for task in &dag.tasks {
+        let id = &task.task_id;
+        if engine.bodies.get(&task.body).is_none() && !engine.replacements.contains_key(id) {
+            problems.push(format!("task `{id}`: this program has no function `{}`", task.body));
+        }
+        match pools.get(&task.pool) {
+            None => problems.push(format!("task `{id}`: there is no pool `{}`", task.pool)),
+            Some(&slots) if task.pool_slots > slots => problems.push(format!(
+                "task `{id}` takes {} slots of the pool `{}`, which has {slots}",
+                task.pool_slots, task.pool
+            )),
+            Some(_) => {}
+        }
+    }
+    if engine.settings.parallelism == 0 || dag.max_active_tasks == 0 {
+        problems.push("no task may run: parallelism and max_active_tasks must be at least 1".into());
+    }
+    if problems.is_empty() { Ok(()) } else { Err(EngineError::Unrunnable(problems)) }
+}

@@ -1,0 +1,70 @@
+//! What an operator may set.
+
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The pool of tasks that name none.
+pub(super) const DEFAULT_POOL: &str = "default_pool";
+/// Its slots, unless they are set.
+pub(super) const DEFAULT_SLOTS: u32 = 128;
+
+/// What an operator may set. Start from [`EngineSettings::new`] or [`EngineSettings::in_memory`].
+#[derive(Debug, Clone)]
+pub struct EngineSettings {
+    /// The home folder; `logs`, `xcom` and `locks` lie in it.
+    pub home: PathBuf,
+    /// Most tries at one time, of one run. Default 32.
+    pub parallelism: usize,
+    /// Slots of each pool. `default_pool` is always there, with 128 slots unless it is set.
+    pub pools: BTreeMap<String, u32>,
+    /// How long a try that is told to end may go on. Default 10 seconds.
+    pub grace: Duration,
+    /// Write the log of each try under `logs`. Default true.
+    pub logs: bool,
+    /// JSON longer than this many bytes is kept in a file under `xcom`. Default 16 KiB.
+    pub inline_max: usize,
+    /// False keeps every value in its row, however long. Default true.
+    pub spill: bool,
+    /// Hold a lock under `locks` while a run is worked on, so that no other process takes it. Default true.
+    pub locks: bool,
+    /// `[params]` of flow.toml: what every task may read besides its run's params.
+    pub global_params: Map<String, Value>,
+}
+
+impl EngineSettings {
+    /// The defaults, with this home folder.
+    pub fn new(home: impl Into<PathBuf>) -> EngineSettings {
+        EngineSettings {
+            home: home.into(),
+            parallelism: 32,
+            pools: BTreeMap::new(),
+            grace: Duration::from_secs(10),
+            logs: true,
+            inline_max: 16 * 1024,
+            spill: true,
+            locks: true,
+            global_params: Map::new(),
+        }
+    }
+
+    /// The same, with nothing written under the home folder by the engine itself.
+    pub fn in_memory(home: impl Into<PathBuf>) -> EngineSettings {
+        EngineSettings { logs: false, spill: false, locks: false, ..EngineSettings::new(home) }
+    }
+
+    /// All pools, the default one among them.
+    pub(super) fn all_pools(&self) -> BTreeMap<String, u32> {
+        let mut pools = self.pools.clone();
+        pools.entry(DEFAULT_POOL.into()).or_insert(DEFAULT_SLOTS);
+        pools
+    }
+}
+
+impl Default for EngineSettings {
+    /// [`EngineSettings::new`] with the home folder `.flow`.
+    fn default() -> Self {
+        EngineSettings::new(".flow")
+    }
+}

@@ -1,0 +1,139 @@
+//! The log of one try: a file of JSON lines, made when the first line comes, and a stream to whoever looks on.
+
+use super::path::log_path;
+use crate::clock::Clock;
+use crate::run_event::RunEvent;
+use crate::secret;
+use crate::store::{Cause, CauseKind};
+use parking_lot::Mutex;
+use serde_json::{Map, Value};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tracing::Level;
+
+/// Whose log it is, and where it goes.
+pub(crate) struct TryLogParts<'a> {
+    /// The home folder; `None` writes no file.
+    pub(crate) home: Option<&'a Path>,
+    pub(crate) dag_id: &'a str,
+    pub(crate) run_id: &'a str,
+    pub(crate) task_id: Arc<str>,
+    pub(crate) map_index: i32,
+    pub(crate) try_number: u32,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Who looks on. A line for which there is no room is not streamed; the file has it.
+    pub(crate) stream: mpsc::Sender<RunEvent>,
+}
+
+/// The log of one try.
+pub(crate) struct TryLog {
+    path: Option<PathBuf>,
+    task_id: Arc<str>,
+    map_index: i32,
+    try_number: u32,
+    clock: Arc<dyn Clock>,
+    stream: mpsc::Sender<RunEvent>,
+    file: Mutex<LogFile>,
+}
+
+enum LogFile {
+    NotYet,
+    Open(File),
+    /// The try has ended; what a thread that was left behind still says is not its log any more.
+    Closed,
+}
+
+impl TryLog {
+    pub(crate) fn new(parts: TryLogParts<'_>) -> TryLog {
+        let TryLogParts { home, dag_id, run_id, task_id, map_index, try_number, clock, stream } = parts;
+        TryLog {
+            path: home.map(|home| log_path(home, dag_id, run_id, &task_id, map_index, try_number)),
+            task_id,
+            map_index,
+            try_number,
+            clock,
+            stream,
+            file: Mutex::new(LogFile::NotYet),
+        }
+    }
+
+    /// Files one event, and streams it from info upwards.
+    pub(crate) fn record(&self, level: Level, logger: &str, message: &str, fields: Map<String, Value>) {
+        let mut file = self.file.lock();
+        if matches!(*file, LogFile::Closed) {
+            return;
+        }
+        let now = self.clock.now();
+        if level <= Level::INFO {
+            let shown = fields.iter().fold(message.to_string(), |text, (name, value)| match value {
+                Value::String(value) => format!("{text} {name}={value}"),
+                value => format!("{text} {name}={value}"),
+            });
+            drop(self.stream.try_send(RunEvent::Log {
+                task_id: self.task_id.clone(),
+                map_index: self.map_index,
+                try_number: self.try_number,
+                level: level.as_str().into(),
+                message: secret::redact(&shown).into_owned(),
+                timestamp: now,
+            }));
+        }
+        self.append(&mut file, &airflow_name(level), logger, message, fields);
+    }
+
+    /// Ends the log, with the cause of the end as its last line if there is one. What comes later is dropped.
+    pub(crate) fn close(&self, cause: Option<&Cause>) {
+        let mut file = self.file.lock();
+        if matches!(*file, LogFile::Closed) {
+            return;
+        }
+        if let Some(cause) = cause {
+            let level = if matches!(cause.kind, CauseKind::Skipped | CauseKind::Cancelled) { "warning" } else { "error" };
+            let mut fields = Map::new();
+            fields.insert("cause".into(), serde_json::to_value(cause.kind).unwrap_or_default());
+            if let Some(place) = &cause.place {
+                fields.insert("place".into(), Value::String(place.clone()));
+            }
+            self.append(&mut file, level, "flow.task", &cause.message, fields);
+        }
+        *file = LogFile::Closed;
+    }
+
+    fn append(&self, file: &mut LogFile, level: &str, logger: &str, message: &str, fields: Map<String, Value>) {
+        let Some(path) = &self.path else { return };
+        if matches!(file, LogFile::NotYet)
+            && let Ok(opened) = open(path)
+        {
+            *file = LogFile::Open(opened);
+        }
+        // A log that cannot be written must not end a task that works.
+        let LogFile::Open(file) = file else { return };
+        let mut line = Map::new();
+        line.insert("timestamp".into(), serde_json::to_value(self.clock.now()).unwrap_or_default());
+        line.insert("level".into(), Value::String(level.into()));
+        line.insert("logger".into(), Value::String(logger.into()));
+        line.insert("event".into(), Value::String(message.into()));
+        line.insert("try_number".into(), self.try_number.into());
+        for (name, value) in fields {
+            line.entry(name).or_insert(value);
+        }
+        let mut text = secret::redact_value(&Value::Object(line)).to_string();
+        text.push('\n');
+        drop(file.write_all(text.as_bytes()));
+    }
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
+/// Airflow's names: `warning` for `WARN`, all in small letters.
+fn airflow_name(level: Level) -> String {
+    if level == Level::WARN { "warning".into() } else { level.as_str().to_lowercase() }
+}
