@@ -77,7 +77,7 @@ impl App {
 
     /// The metadata store, made if need be.
     pub async fn store(&self) -> Result<Arc<dyn MetadataStore>> {
-        super::run::engine::open_store(&self.config).await
+        super::engine::open_store(&self.config).await
     }
 
     /// `dags logs ..`: a command to copy.

@@ -18,6 +18,7 @@ mod args;
 mod check;
 mod describe;
 mod edges;
+mod engine;
 mod exit;
 mod format;
 mod list;
