@@ -1,0 +1,159 @@
+//! What every command stands on: the DAGs, the settings, the output.
+
+use super::args::{Global, ParamArgs};
+use super::exit::{CliError, Result};
+use super::output::Output;
+use super::params::{self, Given, Resolved};
+use crate::config::{Config, Flags};
+use crate::registry::Registry;
+use crate::store::MetadataStore;
+use crate::{secret, suggest};
+use flow_core::Dag;
+use serde_json::{Map, Value};
+use std::path::Path;
+use std::sync::Arc;
+
+/// The DAGs, the settings, the output.
+pub struct App {
+    /// All DAGs and bodies.
+    pub registry: Registry,
+    /// The settings in force.
+    pub config: Config,
+    /// Where results go.
+    pub out: Arc<Output>,
+    /// How to call this program with the same home folder: `dags`, `dags --home h`.
+    pub program: String,
+}
+
+impl App {
+    /// Collects the DAGs and reads the settings.
+    pub fn load(program: String, global: &Global, parallelism: Option<u32>, out: Arc<Output>) -> Result<App> {
+        let registry = Registry::collect()?;
+        let config = settings(global, parallelism)?;
+        let app = App { registry, config, out, program: called(program, global.home.as_deref()) };
+        match unknown_dags(&app.registry, &app.config).first() {
+            Some(problem) => Err(CliError::input(problem)),
+            None => Ok(app),
+        }
+    }
+
+    /// The params of a DAG, with what flow.toml, the environment and these arguments say.
+    pub fn params<'d>(&self, dag: &'d Dag, args: &ParamArgs) -> Result<Vec<Resolved<'d>>> {
+        let json = args.params_json.as_deref().map(read_json).transpose()?.unwrap_or_default();
+        let given = Given { config: &self.config, env: &env, json, flags: &args.params };
+        let resolved = params::resolve(dag, &given)?;
+        let secret = |flag: &String| {
+            let name = flag.split_once('=')?.0.trim();
+            resolved.iter().find(|p| p.def.secret && p.def.name == name).map(|p| &p.def.name)
+        };
+        if let Some(name) = args.params.iter().find_map(secret) {
+            let variable = params::env_name(name);
+            self.out.note(format!("note: a flag is seen by others and kept by the shell; give the secret `{name}` by {variable}"));
+        }
+        Ok(resolved)
+    }
+
+    /// `[params]` of flow.toml under the variables that set them; secrets are left out.
+    pub fn global_params(&self) -> Map<String, Value> {
+        let secret = |name: &str| self.registry.dags().any(|d| d.params.iter().any(|p| p.secret && p.name == name));
+        let mut globals = self.config.params.clone();
+        globals.retain(|name, value| {
+            if secret(name) {
+                secret::conceal(value);
+                return false;
+            }
+            if let Some(text) = env(&params::env_name(name)) {
+                *value = if value.is_string() { Value::from(text) } else { serde_json::from_str(&text).unwrap_or(Value::from(text)) };
+            }
+            true
+        });
+        globals
+    }
+
+    /// The metadata store; `None` if there is none yet (and a command that only reads makes none).
+    pub async fn store_to_read(&self) -> Result<Option<Arc<dyn MetadataStore>>> {
+        if self.config.database().exists() { self.store().await.map(Some) } else { Ok(None) }
+    }
+
+    /// The metadata store, made if need be.
+    pub async fn store(&self) -> Result<Arc<dyn MetadataStore>> {
+        super::engine::open_store(&self.config).await
+    }
+
+    /// `dags logs ..`: a command to copy.
+    pub fn command(&self, words: &[&str]) -> String {
+        let words = words.iter().map(|word| quoted(word));
+        std::iter::once(self.program.clone()).chain(words).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// The settings of the current folder.
+pub fn settings(global: &Global, parallelism: Option<u32>) -> Result<Config> {
+    let folder = std::env::current_dir().map_err(|e| CliError::outside(format!("the current folder cannot be read: {e}")))?;
+    let flags = Flags { home: global.home.clone(), parallelism: parallelism.map(|n| n as usize) };
+    Ok(Config::load(&folder, &flags, env)?)
+}
+
+fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn called(program: String, home: Option<&Path>) -> String {
+    home.map_or(program.clone(), |home| format!("{program} --home {}", quoted(&home.display().to_string())))
+}
+
+/// The word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "_-+:./=@,%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) { word.into() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+}
+
+/// `[dags.<id>]` of DAGs that are not there.
+pub fn unknown_dags(registry: &Registry, config: &Config) -> Vec<String> {
+    let ids = || registry.dags().map(|d| d.dag_id.as_str());
+    let file = config.file.as_deref().unwrap_or(Path::new("flow.toml")).display().to_string();
+    let strangers = config.dag_params.keys().filter(|id| registry.dag(id).is_none());
+    strangers
+        .map(|id| {
+            let near = suggest::nearest(id, ids()).map_or(String::new(), |n| format!(": did you mean `dags.{n}`?"));
+            format!("{file} sets `dags.{id}`, and there is no DAG `{id}`{near} (DAGs: {})", suggest::listed(&ids().collect::<Vec<_>>()))
+        })
+        .collect()
+}
+
+fn read_json(path: &Path) -> Result<Map<String, Value>> {
+    let (shown, text) = if path == Path::new("-") {
+        ("stdin".to_string(), std::io::read_to_string(std::io::stdin()))
+    } else {
+        (format!("`{}`", path.display()), std::fs::read_to_string(path))
+    };
+    let text = text.map_err(|e| CliError::input(format!("--params-json: {shown} cannot be read: {e}")))?;
+    match serde_json::from_str::<Value>(&text) {
+        Ok(Value::Object(map)) => Ok(map),
+        Ok(_) => Err(CliError::input(format!("--params-json: {shown} must hold one JSON object, like {{\"name\": \"value\"}}"))),
+        Err(e) => Err(CliError::input(format!("--params-json: {shown} is not JSON (line {}, column {})", e.line(), e.column()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_can_be_copied() {
+        assert_eq!(called("dags".into(), Some(Path::new("my home"))), "dags --home 'my home'");
+        assert_eq!(quoted("manual__2026-01-31T09:30:20.5+00:00"), "manual__2026-01-31T09:30:20.5+00:00");
+        assert_eq!(quoted("it's"), "'it'\\''s'");
+    }
+
+    #[test]
+    fn a_params_file_must_hold_an_object_and_is_never_quoted() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (text, said) in [("[1]", "must hold one JSON object"), ("{\"a\": hunter2}", "is not JSON (line 1, column"), ("", "is not JSON")] {
+            std::fs::write(file.path(), text).unwrap();
+            let error = read_json(file.path()).unwrap_err();
+            assert!(error.message.contains(said) && !error.message.contains("hunter2"), "{error:?}");
+        }
+        assert!(read_json(Path::new("/no/such/file")).unwrap_err().message.contains("cannot be read"));
+    }
+}

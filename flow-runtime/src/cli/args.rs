@@ -1,0 +1,237 @@
+//! The command line, as clap reads it.
+
+use super::exit::EXIT_CODES;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use flow_core::RunStatus;
+use std::path::PathBuf;
+
+/// Runs, records and shows the DAGs of this project. Without a command it runs the default DAG once.
+#[derive(Debug, Parser)]
+#[command(name = "dags", bin_name = "dags", version, max_term_width = 100, after_help = EXIT_CODES, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What holds for every command.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Global {
+    /// The home folder: database, logs, values, lake [env: FLOW_HOME] [default: .flow]
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub home: Option<PathBuf>,
+    /// Print JSON, under Airflow's field names
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the DAGs
+    List,
+    /// Show a DAG: its params, its tasks, and which output goes into which argument
+    Show(Show),
+    /// Check everything that can be checked without running: DAGs, settings, params, pools
+    Check,
+    /// Run a DAG once, here and now
+    Run(Run),
+    /// Run a DAG in memory: nothing is recorded, and its home folder is thrown away
+    Test(Test),
+    /// List runs, the newest first
+    Runs(Runs),
+    /// Show the tasks of a run
+    Tasks(Tasks),
+    /// Show what a task logged, and why its try ended
+    Logs(Logs),
+    /// Show the value a task returned
+    Xcom(Xcom),
+    /// Write a first DAG file, or a whole project
+    New(New),
+}
+
+/// Values for params.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ParamArgs {
+    /// Set a param; may be repeated. Numbers, booleans, lists and objects are written as JSON
+    #[arg(long = "param", short = 'p', value_name = "NAME=VALUE")]
+    pub params: Vec<String>,
+    /// Set params from a JSON object in a file, or from stdin by `-`
+    #[arg(long, value_name = "FILE")]
+    pub params_json: Option<PathBuf>,
+}
+
+/// `show`
+#[derive(Debug, Args)]
+pub struct Show {
+    /// The DAG [default: the one marked as default]
+    pub dag: Option<String>,
+    /// How to show it
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// Values to be shown as if they were given to `run`
+    #[command(flatten)]
+    pub params: ParamArgs,
+}
+
+/// How to show a DAG.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Text,
+    /// A Mermaid flowchart, for a README
+    Mermaid,
+    /// For programs
+    Json,
+}
+
+/// `run`
+#[derive(Debug, Default, Args)]
+pub struct Run {
+    /// The DAG [default: the one marked as default]
+    pub dag: Option<String>,
+    /// Values for its params.
+    #[command(flatten)]
+    pub params: ParamArgs,
+    /// The instant the run is about: 2021-01-01, 2021-01-01T10:00, or with an offset
+    #[arg(long, value_name = "DATE")]
+    pub logical_date: Option<String>,
+    /// Name the run yourself
+    #[arg(long, value_name = "ID")]
+    pub run_id: Option<String>,
+    /// Go on with an interrupted or failed run: its id, a part of it, or `latest`
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["run_id", "logical_date"])]
+    pub resume: Option<String>,
+    /// Most tries at one time [env: FLOW_PARALLELISM] [default: 32]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub parallelism: Option<u32>,
+}
+
+/// `test`
+#[derive(Debug, Args)]
+pub struct Test {
+    /// The DAG [default: the one marked as default]
+    pub dag: Option<String>,
+    /// Values for its params.
+    #[command(flatten)]
+    pub params: ParamArgs,
+    /// The instant the run is about
+    #[arg(long, value_name = "DATE")]
+    pub logical_date: Option<String>,
+    /// Most tries at one time [env: FLOW_PARALLELISM] [default: 32]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub parallelism: Option<u32>,
+}
+
+/// `runs`
+#[derive(Debug, Args)]
+pub struct Runs {
+    /// Of this DAG alone
+    pub dag: Option<String>,
+    /// In this state alone; may be repeated
+    #[arg(long, value_parser = run_status, value_name = "STATE")]
+    pub state: Vec<RunStatus>,
+    /// At most this many; 0 for all
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    pub limit: u32,
+}
+
+/// Which run is meant.
+#[derive(Debug, Clone, Args)]
+pub struct RunArg {
+    /// The run: its id, a part of it that no other has, or `latest`
+    pub run: String,
+    /// The DAG, where several have a run of this name
+    #[arg(long, value_name = "DAG")]
+    pub dag: Option<String>,
+}
+
+/// `tasks`
+#[derive(Debug, Args)]
+pub struct Tasks {
+    /// Which run is meant.
+    #[command(flatten)]
+    pub run: RunArg,
+}
+
+/// `logs`
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// Which run is meant.
+    #[command(flatten)]
+    pub run: RunArg,
+    /// The task
+    pub task: String,
+    /// The try [default: the latest]
+    #[arg(long = "try", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub try_number: Option<u32>,
+    /// The instance of a mapped task, from 0
+    #[arg(long, value_name = "I", value_parser = clap::value_parser!(i32).range(0..))]
+    pub map_index: Option<i32>,
+    /// Go on as the task writes, until its try ends
+    #[arg(long, short)]
+    pub follow: bool,
+}
+
+/// `xcom`
+#[derive(Debug, Args)]
+pub struct Xcom {
+    /// Which run is meant.
+    #[command(flatten)]
+    pub run: RunArg,
+    /// The task
+    pub task: String,
+    /// The instance of a mapped task, from 0
+    #[arg(long, value_name = "I", value_parser = clap::value_parser!(i32).range(0..))]
+    pub map_index: Option<i32>,
+}
+
+/// `new`
+#[derive(Debug, Args)]
+pub struct New {
+    /// Name of the DAG: its file becomes src/NAME.rs in the DAG folder
+    #[arg(required_unless_present = "project", conflicts_with = "project")]
+    pub name: Option<String>,
+    /// Write a whole project into this new folder
+    #[arg(long, value_name = "FOLDER")]
+    pub project: Option<PathBuf>,
+    /// Where flow-runtime lies, for a project that depends on it by path [default: this version, from crates.io]
+    #[arg(long, value_name = "FOLDER", requires = "project")]
+    pub flow: Option<PathBuf>,
+}
+
+fn run_status(text: &str) -> Result<RunStatus, String> {
+    RunStatus::from_name(text).ok_or_else(|| {
+        let names = ["queued", "running", "success", "failed"];
+        let near = crate::suggest::nearest(text, names).map_or(String::new(), |name| format!("did you mean `{name}`? "));
+        format!("{near}the states of a run are {}", names.join(", "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_may_stand_anywhere() {
+        let cli = Cli::parse_from(["dags", "run", "taxi", "-p", "a=1", "--param", "b=2", "--json", "--home", "h"]);
+        let Some(Command::Run(run)) = cli.command else { panic!("{cli:?}") };
+        assert_eq!((run.dag.as_deref(), run.params.params.len()), (Some("taxi"), 2));
+        assert!(cli.global.json && cli.global.home.is_some());
+    }
+
+    #[test]
+    fn help_tells_the_exit_codes() {
+        let help = Cli::command().render_help().to_string();
+        assert!(help.contains("3  the run was interrupted (Ctrl-C) and can be resumed"), "{help}");
+    }
+}

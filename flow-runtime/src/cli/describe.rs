@@ -1,0 +1,171 @@
+//! DAGs, runs and task instances as JSON, under the field names of Airflow's API.
+
+use super::edges::{self, Kind};
+use super::format;
+use super::params::Resolved;
+use super::show::Scope;
+use crate::store::{InstanceRow, StoredRun, XComRow};
+use flow_core::dag::Source;
+use flow_core::{Dag, TaskDef, TaskState};
+use serde_json::{Map, Value, json};
+
+/// A DAG in a listing.
+pub fn dag(dag: &Dag) -> Map<String, Value> {
+    let tags: Vec<Value> = dag.tags.iter().map(|tag| json!({"name": tag, "dag_id": dag.dag_id})).collect();
+    object(json!({
+        "dag_id": dag.dag_id,
+        "description": dag.doc.as_deref().map(|doc| format::first_line(Some(doc))),
+        "fileloc": dag.place.as_ref().map(|p| &p.file),
+        "line": dag.place.as_ref().map(|p| p.line),
+        "is_default": dag.is_default,
+        "timetable_summary": dag.schedule.as_ref().map(|s| s.as_str()),
+        "tags": tags,
+        "max_active_runs": dag.max_active_runs,
+        "max_active_tasks": dag.max_active_tasks,
+        "task_count": dag.tasks.len(),
+    }))
+}
+
+/// Everything about a DAG.
+pub fn dag_details(dag: &Dag, params: &[(Resolved<'_>, Scope)]) -> Value {
+    let mut all = self::dag(dag);
+    let down = dag.downstream();
+    let ids = |list: &[u32]| list.iter().map(|&ix| dag.tasks[ix as usize].task_id.as_str()).collect::<Vec<_>>();
+    let tasks: Vec<Value> = dag.tasks.iter().zip(&down).map(|(t, down)| task(dag, t, &ids(&t.upstream), &ids(down))).collect();
+    let edges: Vec<Value> = edges::edges(dag)
+        .into_iter()
+        .map(|edge| match edge.kind {
+            Kind::Data { output, argument, input, each } => json!({"from": edge.from, "to": edge.to, "kind": "data",
+                "output_type": output, "argument": argument, "argument_type": input, "each": each}),
+            Kind::When(value) => json!({"from": edge.from, "to": edge.to, "kind": "when", "equals": value}),
+            Kind::Order => json!({"from": edge.from, "to": edge.to, "kind": "order"}),
+        })
+        .collect();
+    all.extend(object(json!({
+        "doc_md": dag.doc,
+        "start_date": dag.start_date,
+        "end_date": dag.end_date,
+        "catchup": dag.catchup,
+        "dag_run_timeout": dag.dagrun_timeout.map(|d| d.as_secs_f64()),
+        "params": params.iter().map(|(p, scope)| (p.def.name.clone(), param(p, scope))).collect::<Map<_, _>>(),
+        "tasks": tasks,
+        "edges": edges,
+    })));
+    Value::Object(all)
+}
+
+fn param(param: &Resolved<'_>, scope: &Scope) -> Value {
+    let hidden = |value: &Value| if param.def.secret { json!("***") } else { crate::secret::redact_value(value) };
+    json!({
+        "value": param.shown(),
+        "source": param.origin.to_string(),
+        "description": param.def.doc,
+        "type": param.def.type_name,
+        "schema": param.def.schema,
+        "default": param.def.default.as_ref().map(hidden),
+        "required": param.def.default.is_none(),
+        "secret": param.def.secret,
+        "global": scope.global,
+        "shared_with": scope.shared_with,
+        "read_by": scope.read_by,
+    })
+}
+
+fn task(dag: &Dag, task: &TaskDef, up: &[&str], down: &[&str]) -> Value {
+    let seconds = |d: Option<std::time::Duration>| d.map(|d| d.as_secs_f64());
+    let input = |source: &Source| crate::secret::redact(&edges::source(dag, source)).into_owned();
+    let inputs = task.inputs.iter().map(|i| json!({"argument": i.name, "type": i.type_name, "source": input(&i.source)}));
+    json!({
+        "task_id": task.task_id,
+        "doc_md": task.doc,
+        "fileloc": task.place.as_ref().map(|p| &p.file),
+        "line": task.place.as_ref().map(|p| p.line),
+        "output_type": task.output,
+        "inputs": inputs.collect::<Vec<_>>(),
+        "upstream_task_ids": up,
+        "downstream_task_ids": down,
+        "is_mapped": task.mapped,
+        "trigger_rule": task.trigger_rule,
+        "retries": task.retry.retries,
+        "retry_delay": task.retry.delay.as_secs_f64(),
+        "retry_exponential_backoff": task.retry.backoff,
+        "max_retry_delay": seconds(task.retry.max_delay),
+        "execution_timeout": seconds(task.timeout),
+        "pool": task.pool,
+        "pool_slots": task.pool_slots,
+        "priority_weight": task.priority,
+        "weight_rule": task.weight_rule,
+        "queue": task.queue,
+    })
+}
+
+/// A run.
+pub fn run(stored: &StoredRun, interrupted: bool) -> Value {
+    let run = &stored.run;
+    let ended = run.start_date.zip(run.end_date).map(|(start, end)| format::seconds(start, end));
+    json!({
+        "dag_id": run.dag_id,
+        "dag_run_id": run.run_id,
+        "run_type": run.run_type,
+        "state": run.state,
+        "interrupted": interrupted,
+        "logical_date": run.logical_date,
+        "data_interval_start": run.data_interval.map(|i| i.start),
+        "data_interval_end": run.data_interval.map(|i| i.end),
+        "run_after": run.run_after,
+        "queued_at": run.run_after,
+        "start_date": run.start_date,
+        "end_date": run.end_date,
+        "duration": ended,
+        "conf": crate::secret::redact_value(&Value::Object(run.conf.clone())),
+    })
+}
+
+/// A task instance.
+pub fn instance(stored: &StoredRun, row: &InstanceRow, def: Option<&TaskDef>) -> Value {
+    let took = row.start_date.zip(row.end_date).map(|(start, end)| format::seconds(start, end));
+    json!({
+        "dag_id": stored.run.dag_id,
+        "dag_run_id": stored.run.run_id,
+        "task_id": row.task_id,
+        "map_index": row.map_index,
+        "state": (row.state != TaskState::None).then_some(row.state),
+        "try_number": row.try_number,
+        "max_tries": row.max_tries,
+        "start_date": row.start_date,
+        "end_date": row.end_date,
+        "duration": took,
+        "due": row.due,
+        "cause": row.cause,
+        "logical_date": stored.run.logical_date,
+        "run_after": stored.run.run_after,
+        "pool": def.map(|d| &d.pool),
+        "pool_slots": def.map(|d| d.pool_slots),
+        "queue": def.map(|d| &d.queue),
+        "priority_weight": def.map(|d| d.priority),
+    })
+}
+
+/// A value.
+pub fn xcom(stored: &StoredRun, row: &XComRow, value: Value) -> Value {
+    json!({
+        "dag_id": stored.run.dag_id,
+        "dag_run_id": stored.run.run_id,
+        "run_id": stored.run.run_id,
+        "task_id": row.task_id,
+        "map_index": row.map_index,
+        "key": row.key,
+        "timestamp": row.timestamp,
+        "type": row.value.type_name,
+        "size": row.value.size,
+        "sha256": row.value.sha256,
+        "value": value,
+    })
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}

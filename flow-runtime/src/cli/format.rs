@@ -1,0 +1,114 @@
+//! Numbers, durations and dates for people.
+
+use chrono::{DateTime, Utc};
+use std::time::Duration;
+
+/// `0.3s`, `12.0s`, `3m 07s`, `2h 05m`: what it took, always short.
+pub fn took(seconds: f64) -> String {
+    let seconds = seconds.max(0.0);
+    let tenths = (seconds * 10.0).round() as u64;
+    if tenths < 600 {
+        return format!("{}.{}s", tenths / 10, tenths % 10);
+    }
+    let whole = seconds.round() as u64;
+    match whole {
+        0..3600 => format!("{}m {:02}s", whole / 60, whole % 60),
+        3600..86_400 => format!("{}h {:02}m", whole / 3600, whole % 3600 / 60),
+        _ => format!("{}d {:02}h", whole / 86_400, whole % 86_400 / 3600),
+    }
+}
+
+/// Seconds from one instant to another.
+pub fn seconds(from: DateTime<Utc>, to: DateTime<Utc>) -> f64 {
+    (to - from).as_seconds_f64()
+}
+
+/// Whole seconds until then, at least one: `9s`, `1m 30s`.
+pub fn until(now: DateTime<Utc>, due: DateTime<Utc>) -> String {
+    let wait = seconds(now, due).ceil().max(1.0);
+    flow_core::parse::human(Duration::from_secs(wait as u64))
+}
+
+/// `2026-01-31 09:30:20`, in UTC.
+pub fn date(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// `09:30:20`, in UTC.
+pub fn clock(at: DateTime<Utc>) -> String {
+    at.format("%H:%M:%S").to_string()
+}
+
+/// `950`, `12.3k`, `1.2M`, `3.0G`: a count of anything.
+pub fn count(n: u64) -> String {
+    const UNITS: [(u64, &str); 4] = [(1_000_000_000_000, "T"), (1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")];
+    match UNITS.iter().find(|(size, _)| n >= *size) {
+        Some((size, unit)) => format!("{:.1}{unit}", n as f64 / *size as f64),
+        None => n.to_string(),
+    }
+}
+
+/// The text on one line: line breaks and tabs become blanks, other control characters are left out.
+pub fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).filter(|c| !c.is_control()).collect::<String>().trim().to_string()
+}
+
+/// The text on one line of at most this many columns.
+pub fn short(text: &str, columns: usize) -> String {
+    // What is far beyond the end need not be looked at.
+    let head: String = text.chars().take(columns * 4 + 8).collect();
+    console::truncate_str(&one_line(&head), columns, "…").into_owned()
+}
+
+/// The first line of a doc comment.
+pub fn first_line(doc: Option<&str>) -> &str {
+    doc.unwrap_or_default().trim().lines().next().unwrap_or_default().trim()
+}
+
+/// `1 task`, `2 tasks`.
+pub fn plural(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_stay_short() {
+        for (seconds, text) in [
+            (0.0, "0.0s"),
+            (-1.0, "0.0s"),
+            (0.25, "0.3s"),
+            (59.94, "59.9s"),
+            (59.96, "1m 00s"),
+            (187.0, "3m 07s"),
+            (7500.0, "2h 05m"),
+            (90_000.0, "1d 01h"),
+        ] {
+            assert_eq!(took(seconds), text, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn counts_have_one_decimal() {
+        for (n, text) in [(0, "0"), (999, "999"), (1_000, "1.0k"), (12_345_678, "12.3M"), (3_000_000_000, "3.0G")] {
+            assert_eq!(count(n), text);
+        }
+    }
+
+    #[test]
+    fn a_text_is_cut_to_one_line() {
+        assert_eq!(short("one\ntwo\u{7} three", 40), "one two three");
+        assert_eq!(short("one two three", 8), "one two…");
+        assert_eq!(short(&"ä".repeat(1000), 5), "ääää…");
+    }
+
+    #[test]
+    fn a_wait_is_never_zero() {
+        let now = DateTime::UNIX_EPOCH;
+        assert_eq!(until(now, now + Duration::from_millis(8_200)), "9s");
+        assert_eq!(until(now, now), "1s");
+        assert_eq!(until(now, now + Duration::from_secs(90)), "1m 30s");
+    }
+}

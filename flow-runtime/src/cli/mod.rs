@@ -1,0 +1,130 @@
+//! The command line of a project: every crate with DAGs gets all of it.
+//!
+//! ```no_run
+//! # mod my_dags {}
+//! use my_dags as _; // names the crate, or the linker leaves its DAGs out
+//!
+//! fn main() -> std::process::ExitCode {
+//!     flow_runtime::cli::main()
+//! }
+//! ```
+//!
+//! Exit codes: 0 success; 1 a run ended in state failed; 2 bad input; 3 the run was interrupted and can be resumed; 4
+//! something outside failed. Results go to stdout, everything else to stderr; with `--json` stdout holds nothing but JSON.
+//! All dates are UTC.
+
+mod app;
+mod args;
+mod check;
+mod describe;
+mod edges;
+mod engine;
+mod exit;
+mod format;
+mod list;
+mod live;
+mod logs;
+mod lookup;
+mod mermaid;
+mod new;
+mod observe;
+mod output;
+mod params;
+mod plain;
+mod run;
+mod runs;
+mod show;
+mod signals;
+mod style;
+mod summary;
+mod table;
+mod tasks;
+mod view;
+mod xcom;
+
+use app::App;
+use args::{Cli, Command};
+use clap::{CommandFactory as _, FromArgMatches as _};
+use exit::CliError;
+use output::Output;
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+pub use exit::{EXIT_CODES, Exit};
+
+/// Reads the command line of this process, does what it says, and tells how that ended.
+pub fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let program = args.first().map(Path::new).and_then(Path::file_stem).map_or("dags".into(), |n| n.to_string_lossy().into_owned());
+    let cli = match parse(&program, &args) {
+        Ok(cli) => cli,
+        Err(error) => return refused(&error, args.iter().any(|arg| arg == "--json")).into(),
+    };
+    let out = Arc::new(Output::standard(cli.global.json));
+    let exit = dispatch(program, cli, &out).unwrap_or_else(|error| {
+        out.error(&error);
+        error.exit
+    });
+    out.finish(exit).into()
+}
+
+fn parse(program: &str, args: &[OsString]) -> Result<Cli, clap::Error> {
+    let command = Cli::command().name(program.to_string()).bin_name(program);
+    Cli::from_arg_matches(&command.try_get_matches_from(args)?)
+}
+
+/// Help, the version, or a complaint of clap's.
+fn refused(error: &clap::Error, json: bool) -> Exit {
+    if !error.use_stderr() {
+        drop(error.print());
+        return Exit::Success;
+    }
+    if json {
+        let text = error.render().to_string();
+        let message = text.trim().trim_start_matches("error: ").split("\n\nUsage:").next().unwrap_or_default();
+        Output::standard(true).error(&CliError::input(message.to_string()));
+    } else {
+        drop(error.print());
+    }
+    Exit::BadInput
+}
+
+fn dispatch(program: String, cli: Cli, out: &Arc<Output>) -> exit::Result {
+    let app = |parallelism: Option<u32>| App::load(program.clone(), &cli.global, parallelism, out.clone());
+    match cli.command {
+        None => run::default(&app(None)?),
+        Some(Command::List) => list::list(&app(None)?),
+        Some(Command::Show(args)) => show::show(&app(None)?, &args),
+        Some(Command::Check) => check::check(program, &cli.global, out.clone()),
+        Some(Command::Run(args)) => run::run(&app(args.parallelism)?, &args),
+        Some(Command::Test(args)) => run::test(&app(args.parallelism)?, &args),
+        Some(Command::Runs(args)) => runs::runs(&app(None)?, &args),
+        Some(Command::Tasks(args)) => tasks::tasks(&app(None)?, &args),
+        Some(Command::Logs(args)) => logs::logs(&app(None)?, &args),
+        Some(Command::Xcom(args)) => xcom::xcom(&app(None)?, &args),
+        Some(Command::New(args)) => new::new(&args, out),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistakes_are_refused_with_code_2_and_help_is_none() {
+        let exit = |args: &[&str]| {
+            let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+            parse("flow", &args).map(|_| ()).map_err(|e| (e.use_stderr(), e.to_string()))
+        };
+        assert!(exit(&["flow", "list"]).is_ok());
+        assert!(exit(&["flow"]).is_ok());
+        let (stderr, text) = exit(&["flow", "lst"]).unwrap_err();
+        assert!(stderr && text.contains("a similar subcommand exists: 'list'"), "{text}");
+        let (stderr, text) = exit(&["flow", "--help"]).unwrap_err();
+        assert!(!stderr && text.contains("Usage: flow"), "{text}");
+        let (_, text) = exit(&["flow", "runs", "--state", "sucess"]).unwrap_err();
+        assert!(text.contains("did you mean `success`?"), "{text}");
+    }
+}

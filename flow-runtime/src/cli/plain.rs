@@ -1,0 +1,123 @@
+//! A run as lines, for a pipe or a log: `12:00:01 download  running  try 1/4`.
+
+use super::format::{clock, one_line, short, took, until};
+use super::style::Paint;
+use super::view::cause;
+use crate::run_event::RunEvent;
+use flow_core::{Dag, TaskState};
+
+/// Events as lines, in columns.
+#[derive(Debug, Clone, Copy)]
+pub struct Plain {
+    name: usize,
+    paint: Paint,
+}
+
+impl Plain {
+    /// Columns wide enough for the tasks of this DAG.
+    pub fn new(dag: &Dag, paint: Paint) -> Plain {
+        let width = |mapped: bool| if mapped { 4 } else { 0 };
+        let name = dag.tasks.iter().map(|t| t.task_id.chars().count() + width(t.mapped)).max().unwrap_or(0).min(40);
+        Plain { name, paint }
+    }
+
+    /// The line of this event; some events have none.
+    pub fn line(&self, event: &RunEvent) -> Option<String> {
+        use TaskState::*;
+        let Plain { name, paint } = *self;
+        match event {
+            RunEvent::RunStarted { dag_id, dag_run_id, resumed, timestamp } => {
+                let verb = if *resumed { "goes on" } else { "started" };
+                Some(format!("{} run {dag_run_id} of {dag_id} {verb}", paint.dim(clock(*timestamp))))
+            }
+            RunEvent::TaskState { state: None | Scheduled | Queued, .. } => Option::None,
+            RunEvent::TaskState { task_id, map_index, state, try_number, tries, duration, due, cause: why, value, timestamp } => {
+                let why = why.as_ref().map(|why| one_line(&cause(why)));
+                let mut words = Vec::new();
+                if *try_number > 0 {
+                    words.push(format!("try {try_number}/{tries}"));
+                }
+                words.extend(duration.map(took));
+                if let Some(due) = due {
+                    words.push(format!("again in {}", until(*timestamp, *due)));
+                }
+                words.extend(why);
+                words.extend(value.as_deref().filter(|v| *v != "null").map(|v| short(v, 120)));
+                let label = label(task_id, *map_index);
+                let state = paint.task(*state, format!("{:<15}", state.name()));
+                Some(format!("{} {label:<name$}  {state}  {}", paint.dim(clock(*timestamp)), words.join("  ")).trim_end().to_string())
+            }
+            RunEvent::Progress { .. } => Option::None,
+            RunEvent::Log { timestamp, .. } => {
+                Some(format!("{} {}", paint.dim(clock(*timestamp)), log(event, name, paint)?))
+            }
+            RunEvent::RunEnded { dag_id, dag_run_id, state, duration, timestamp } => {
+                let said = if state.is_finished() { state.name() } else { "interrupted" };
+                let said = paint.run(*state, said);
+                Some(format!("{} run {dag_run_id} of {dag_id} {said} after {}", paint.dim(clock(*timestamp)), took(*duration)))
+            }
+        }
+    }
+}
+
+/// `download  INFO   so many rows`: what a task logged.
+pub fn log(event: &RunEvent, name: usize, paint: Paint) -> Option<String> {
+    let RunEvent::Log { task_id, map_index, level, message, .. } = event else { return None };
+    let shown = match level.as_str() {
+        "ERROR" => paint.bad(level),
+        "WARN" => paint.warn(level),
+        _ => paint.dim(level),
+    };
+    let pad = " ".repeat(5usize.saturating_sub(level.len()));
+    Some(format!("{:<name$}  {shown}{pad}  {}", label(task_id, *map_index), one_line(message)))
+}
+
+/// `download`, or `download[3]` for an instance of a mapped task.
+pub fn label(task_id: &str, map_index: i32) -> String {
+    if map_index < 0 { task_id.to_string() } else { format!("{task_id}[{map_index}]") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Cause, CauseKind};
+    use chrono::DateTime;
+    use flow_core::{RunStatus, TaskDef};
+    use std::time::Duration;
+
+    #[test]
+    fn one_line_an_event() {
+        let mut dag = Dag::new("taxi");
+        dag.tasks = vec![TaskDef::new("download", "d"), TaskDef::new("load", "l")];
+        let plain = Plain::new(&dag, Paint(false));
+        let timestamp = DateTime::UNIX_EPOCH + Duration::from_secs(43_201);
+        let task = |state, map_index, cause, value: Option<&str>| RunEvent::TaskState {
+            task_id: "load".into(),
+            map_index,
+            state,
+            try_number: 1,
+            tries: 4,
+            duration: (state != TaskState::Running).then_some(1.25),
+            due: (state == TaskState::UpForRetry).then_some(timestamp + Duration::from_secs(9)),
+            cause,
+            value: value.map(Into::into),
+            timestamp,
+        };
+        let refused = Some(Cause { kind: CauseKind::Panic, message: "a\nb".into(), place: Some("src/x.rs:4".into()) });
+        let (dag_id, dag_run_id) = ("taxi".to_string(), "r1".to_string());
+        for (event, line) in [
+            (RunEvent::RunStarted { dag_id: dag_id.clone(), dag_run_id: dag_run_id.clone(), resumed: false, timestamp }, "run r1 of taxi started"),
+            (task(TaskState::Running, -1, None, None), "load      running          try 1/4"),
+            (task(TaskState::UpForRetry, -1, refused, None), "load      up_for_retry     try 1/4  1.3s  again in 9s  a b (src/x.rs:4)"),
+            (task(TaskState::Success, 2, None, Some("3")), "load[2]   success          try 1/4  1.3s  3"),
+            (
+                RunEvent::Log { task_id: "load".into(), map_index: -1, try_number: 1, level: "WARN".into(), message: "odd\nrow".into(), timestamp },
+                "load      WARN   odd row",
+            ),
+            (RunEvent::RunEnded { dag_id, dag_run_id, state: RunStatus::Running, duration: 3.0, timestamp }, "run r1 of taxi interrupted after 3.0s"),
+        ] {
+            assert_eq!(plain.line(&event), Some(format!("12:00:01 {line}")));
+        }
+        assert_eq!(plain.line(&task(TaskState::Scheduled, -1, None, None)), None);
+    }
+}
