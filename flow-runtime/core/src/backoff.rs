@@ -21,14 +21,21 @@ pub struct Seed<'a> {
 
 /// The wait after the try `try_number` ended badly.
 ///
-/// Without backoff it is the policy's delay. With it, `base = ceil(delay * backoff^(try_number - 1))` seconds, at
+/// Without backoff (a factor of 0 or 1) it is the policy's delay. With it, `base = ceil(delay * backoff^(try_number - 1))` seconds, at
 /// least one, plus a jitter below `base` from a SHA-1 of the ids; then no more than a day, and no more than the
 /// policy's `max_delay`. That is Airflow's formula, digit by digit.
 pub fn retry_delay(policy: &RetryPolicy, seed: Seed<'_>, try_number: u32) -> Duration {
-    if policy.backoff.is_nan() || policy.backoff <= 0.0 {
+    // Neither does a factor of one grow anything.
+    if policy.backoff.is_nan() || policy.backoff <= 0.0 || policy.backoff == 1.0 {
         return policy.delay;
     }
-    let grown = policy.delay.as_secs_f64() * policy.backoff.powf(f64::from(try_number) - 1.0);
+    let factor = policy.backoff.powf(f64::from(try_number) - 1.0);
+    // Beyond all numbers, even no delay at all has grown to the cap.
+    let grown = if factor.is_infinite() {
+        CAP
+    } else {
+        policy.delay.as_secs_f64() * factor
+    };
     let base = grown.ceil().max(1.0);
     // What is beyond the cap already needs no jitter, and might be too large for the arithmetic below.
     let jittered = if base >= CAP {

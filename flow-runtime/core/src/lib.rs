@@ -22,12 +22,13 @@ pub mod trigger_rule;
 pub mod waiting;
 
 pub use admit::{Candidate, InFlight, Limits, admit};
+pub use clear::{Selection, select};
 pub use dag::{Dag, TaskDef, TaskIx};
 pub use dag_run::{DagRun, DataInterval, RunType};
 pub use event::{Event, InstanceKey, Outcome, Plan, Report, Transition, TryRef, UNMAPPED};
 pub use mapping::element_indices;
 pub use params::{Extra, ParamProblem};
-pub use plan::plan;
+pub use plan::{decide, outlook, plan, plan_pass};
 pub use run::{Instance, RunState, StoredInstance};
 pub use schedule::Schedule;
 pub use state::{RunStatus, TaskState};

@@ -4,21 +4,25 @@ use crate::dag::{Dag, WeightRule};
 use crate::run::Relatives;
 
 /// The total weight of each task by its [`WeightRule`]: its own, and for `downstream` that of all its descendants, for
-/// `upstream` that of all its ancestors, each counted once. What does not fit into 32 bits is clamped, as in Airflow.
+/// `upstream` that of all its ancestors, each counted once. A
+/// task's own weight counts as 32 bits at most, as in Airflow.
 pub fn weights(dag: &Dag) -> Vec<i64> {
     let relatives = Relatives::new(dag);
-    let own = |t: u32| dag.tasks[t as usize].priority;
+    let own = |t: u32| {
+        dag.tasks[t as usize]
+            .priority
+            .clamp(i64::from(i32::MIN), i64::from(i32::MAX))
+    };
     let total = |t: u32| {
         let around = match dag.tasks[t as usize].weight_rule {
             WeightRule::Downstream => relatives.descendants(t),
             WeightRule::Upstream => relatives.ancestors(t),
             WeightRule::Absolute => Default::default(),
         };
-        let sum = around
+        around
             .into_iter()
             .filter(|&u| u != t)
-            .fold(own(t), |sum, u| sum.saturating_add(own(u)));
-        sum.clamp(i64::from(i32::MIN), i64::from(i32::MAX))
+            .fold(own(t), |sum, u| sum.saturating_add(own(u)))
     };
     (0..dag.tasks.len() as u32).map(total).collect()
 }
@@ -52,6 +56,6 @@ mod tests {
             .for_each(|t| t.weight_rule = WeightRule::Absolute);
         assert_eq!(weights(&dag), [1, 10, 100, 1000]);
         dag.tasks[0].priority = i64::MAX;
-        assert_eq!(weights(&dag)[0], i64::from(i32::MAX));
+        assert_eq!(weights(&dag)[0], i64::from(i32::MAX), "a weight is capped");
     }
 }

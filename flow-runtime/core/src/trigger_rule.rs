@@ -200,6 +200,7 @@ pub fn evaluate(rule: TriggerRule, up: &UpstreamCounts, map_index: i32) -> Decis
             Cut(UpstreamFailed)
         }
         TriggerRule::NoneFailedMinOneSuccess if up.skipped >= up.total => Cut(Skipped),
+        TriggerRule::NoneFailedMinOneSuccess if all_done && up.success == 0 => Cut(UpstreamFailed),
         TriggerRule::NoneFailed | TriggerRule::NoneFailedMinOneSuccess => {
             run_if(up.success + up.skipped >= there)
         }
@@ -223,7 +224,11 @@ pub fn evaluate(rule: TriggerRule, up: &UpstreamCounts, map_index: i32) -> Decis
 
 /// What the setups in whose scope an instance lies say, before its own rule is asked: all must have succeeded.
 pub fn setup_constraint(setups: &UpstreamCounts, map_index: i32) -> Decision {
-    evaluate(TriggerRule::AllSuccess, setups, map_index)
+    match evaluate(TriggerRule::AllSuccess, setups, map_index) {
+        // A removed setup made nothing ready; only mapped instances go on without it.
+        Decision::Run if map_index < 0 && setups.success < setups.total => Decision::Wait,
+        decision => decision,
+    }
 }
 
 /// Airflow compares the map index with the number of successes, not with the length of the list.

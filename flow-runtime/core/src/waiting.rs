@@ -129,7 +129,14 @@ pub fn why(dag: &Dag, run: &RunState, key: InstanceKey, now: DateTime<Utc>) -> O
 fn undecided(dag: &Dag, run: &RunState, key: InstanceKey, def: &TaskDef) -> Waiting {
     let node = &run.graph.nodes[key.task as usize];
     let unfinished = |tasks: &mut dyn Iterator<Item = u32>| -> Vec<String> {
-        let open = tasks.filter(|&u| is_open(run, u, key, node.up_beside.contains(&u)));
+        let open = tasks.filter(|&u| {
+            is_open(
+                run,
+                u,
+                key,
+                node.up_beside.contains(&u) || node.work_beside.contains(&u),
+            )
+        });
         open.take(NAMES)
             .filter_map(|u| dag.tasks.get(u as usize))
             .map(|t| t.task_id.clone())
@@ -149,7 +156,11 @@ fn undecided(dag: &Dag, run: &RunState, key: InstanceKey, def: &TaskDef) -> Wait
             Waiting::Slot
         };
     }
-    let upstream = unfinished(&mut def.upstream.iter().copied());
+    let holds = |w: &u32| {
+        run.graph.nodes[*w as usize].held.contains(&key.task) || node.work_beside.contains(w)
+    };
+    let work = (0..dag.tasks.len() as u32).filter(holds);
+    let upstream = unfinished(&mut def.upstream.iter().copied().chain(work));
     if !upstream.is_empty() {
         return Waiting::Upstream {
             rule: def.trigger_rule,

@@ -6,48 +6,32 @@ use crate::run::RunState;
 use crate::state::TaskState;
 use crate::trigger_rule::{Decision, TriggerRule, UpstreamCounts, evaluate, setup_constraint};
 
-/// What is decided about one instance, as its upstream stands now.
-pub(crate) fn decide(dag: &Dag, run: &RunState, key: InstanceKey) -> Decision {
-    let (Some(def), Some(track)) = (
-        dag.tasks.get(key.task as usize),
-        run.tasks.get(key.task as usize),
-    ) else {
+/// What the rules say about one instance as its upstream stands now, if nothing was decided about it yet.
+///
+/// For [`plan()`](crate::plan()) this is one step of many; it is here for those who explain.
+pub fn decide(dag: &Dag, run: &RunState, key: InstanceKey) -> Decision {
+    let Some(mut facts) = Facts::counted(dag, run, key.task) else {
         return Decision::Wait;
     };
-    let node = &run.graph.nodes[key.task as usize];
     if declined(run, key) {
         return Decision::Cut(TaskState::Skipped);
     }
-    let mut setups = track.setups();
-    beside(run, &node.setups_beside, key.map_index, &mut setups);
-    let mut upstream = track.upstream();
-    beside(run, &node.up_beside, key.map_index, &mut upstream);
-    rules(
-        def.trigger_rule,
-        node.teardown,
-        &setups,
-        &upstream,
-        key.map_index,
-    )
+    let node = &run.graph.nodes[key.task as usize];
+    beside(run, &node.up_beside, key.map_index, &mut facts.upstream);
+    beside(run, &node.setups_beside, key.map_index, &mut facts.setups);
+    let mut work = UpstreamCounts::default();
+    beside(run, &node.work_beside, key.map_index, &mut work);
+    facts.open_work |= work.done() < work.total;
+    facts.decide(key.map_index)
 }
 
 /// What is decided about all undecided instances of a task at once; `None` if they must be asked one by one.
-pub(crate) fn decide_task(dag: &Dag, run: &RunState, task: TaskIx) -> Option<Decision> {
-    let (def, track) = (dag.tasks.get(task as usize)?, run.tasks.get(task as usize)?);
+pub(super) fn decide_task(dag: &Dag, run: &RunState, task: TaskIx) -> Option<Decision> {
+    let mut facts = Facts::counted(dag, run, task)?;
     let node = &run.graph.nodes[task as usize];
-    let (mut setups, mut upstream) = (track.setups(), track.upstream());
-    let all_alike = upstream.removed == 0 && setups.removed == 0;
-    if node.up_beside.is_empty() && node.setups_beside.is_empty() {
-        return (all_alike || !track.expanded).then(|| {
-            decide(
-                dag,
-                run,
-                InstanceKey {
-                    task,
-                    map_index: UNMAPPED,
-                },
-            )
-        });
+    let all_alike = facts.upstream.removed == 0 && facts.setups.removed == 0;
+    if node.up_beside.is_empty() && node.setups_beside.is_empty() && node.work_beside.is_empty() {
+        return all_alike.then(|| decide(dag, run, InstanceKey { task, map_index: 0 }));
     }
     if !all_alike
         || node
@@ -57,38 +41,65 @@ pub(crate) fn decide_task(dag: &Dag, run: &RunState, task: TaskIx) -> Option<Dec
     {
         return None;
     }
-    // What is beside it counts as unfinished here. A cut that this finds holds for each instance; and as long as
-    // something that is counted is unfinished, waiting holds too: what is beside it stirs its own instance.
-    let open = upstream.done() < upstream.total || setups.done() < setups.total;
-    upstream.add_many(TaskState::None, node.up_beside.len() as u32, false);
-    setups.add_many(TaskState::None, node.setups_beside.len() as u32, true);
-    match rules(def.trigger_rule, node.teardown, &setups, &upstream, 0) {
+    // What is beside it counts as unfinished here. As long as something that is counted is unfinished too, waiting
+    // holds for each instance: what is beside one stirs that one when it finishes.
+    let open = facts.open_work
+        || facts.upstream.done() < facts.upstream.total
+        || facts.setups.done() < facts.setups.total;
+    facts
+        .upstream
+        .add_many(TaskState::None, node.up_beside.len() as u32, false);
+    facts
+        .setups
+        .add_many(TaskState::None, node.setups_beside.len() as u32, true);
+    match facts.decide(0) {
         Decision::Wait if open => Some(Decision::Wait),
         _ => None,
     }
 }
 
-fn rules(
+/// What the rules of a task look at.
+struct Facts {
     rule: TriggerRule,
     teardown: bool,
-    setups: &UpstreamCounts,
-    upstream: &UpstreamCounts,
-    map_index: i32,
-) -> Decision {
-    if upstream.total == 0 || rule == TriggerRule::Always {
-        return Decision::Run;
+    upstream: UpstreamCounts,
+    setups: UpstreamCounts,
+    /// A teardown is held by work that is not right above it.
+    open_work: bool,
+}
+
+impl Facts {
+    /// Without what is beside the task.
+    fn counted(dag: &Dag, run: &RunState, task: TaskIx) -> Option<Facts> {
+        let (def, track) = (dag.tasks.get(task as usize)?, run.tasks.get(task as usize)?);
+        Some(Facts {
+            rule: def.trigger_rule,
+            teardown: run.graph.nodes[task as usize].teardown,
+            upstream: track.upstream(),
+            setups: track.setups(),
+            open_work: track.work.unfinished() > 0,
+        })
     }
-    // A teardown asks its setups by its own rule.
-    let constraint = if teardown {
-        Decision::Run
-    } else {
-        setup_constraint(setups, map_index)
-    };
-    match (constraint, evaluate(rule, upstream, map_index)) {
-        (Decision::Cut(state), _) => Decision::Cut(state),
-        (_, Decision::Cut(state)) => Decision::Cut(state),
-        (Decision::Run, decision) => decision,
-        (Decision::Wait, _) => Decision::Wait,
+
+    fn decide(&self, map_index: i32) -> Decision {
+        if self.upstream.total == 0 || self.rule == TriggerRule::Always {
+            return Decision::Run;
+        }
+        let decision = evaluate(self.rule, &self.upstream, map_index);
+        if self.teardown {
+            // It asks its setups by its rule, and then lets finish all that needs them.
+            let held = self.rule == TriggerRule::AllDoneSetupSuccess && self.open_work;
+            return if held && decision == Decision::Run {
+                Decision::Wait
+            } else {
+                decision
+            };
+        }
+        match (setup_constraint(&self.setups, map_index), decision) {
+            (Decision::Cut(state), _) | (_, Decision::Cut(state)) => Decision::Cut(state),
+            (Decision::Run, decision) => decision,
+            (Decision::Wait, _) => Decision::Wait,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::state::{RunStatus, TaskState};
 
 /// What becomes of a run when nothing more follows: success if all is finished and no leaf failed; failed if one did,
 /// or if what is unfinished is undecided and nothing under way could change that.
-pub(crate) fn outlook(run: &RunState) -> RunStatus {
+pub fn outlook(run: &RunState) -> RunStatus {
     if run.totals.unfinished() == 0 {
         return if run.failed_leaves > 0 {
             RunStatus::Failed

@@ -10,7 +10,9 @@ mod settle;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use decide::{decide, decide_task};
+pub use decide::decide;
+use decide::decide_task;
+pub use end::outlook;
 
 use crate::dag::{Dag, TaskIx};
 use crate::event::{Event, InstanceKey, Plan, Transition, TryRef};
@@ -26,6 +28,24 @@ use std::collections::{BTreeMap, BTreeSet};
 ///
 /// `dag` must be the one that `run` was made for.
 pub fn plan(dag: &Dag, run: &mut RunState, events: &[Event], now: DateTime<Utc>) -> Plan {
+    plan_rounds(dag, run, events, now, usize::MAX)
+}
+
+/// As [`plan()`], but one round of decisions only: what follows from what these changed is left to the next call.
+///
+/// That is the pace of Airflow's scheduler, where a task may end while a cut is still on its way down the graph. It is
+/// here to be compared with it.
+pub fn plan_pass(dag: &Dag, run: &mut RunState, events: &[Event], now: DateTime<Utc>) -> Plan {
+    plan_rounds(dag, run, events, now, 1)
+}
+
+fn plan_rounds(
+    dag: &Dag,
+    run: &mut RunState,
+    events: &[Event],
+    now: DateTime<Utc>,
+    rounds: usize,
+) -> Plan {
     let before = run.status;
     let mut batch = Batch::new(dag, run, now);
     for event in events {
@@ -37,8 +57,9 @@ pub fn plan(dag: &Dag, run: &mut RunState, events: &[Event], now: DateTime<Utc>)
     }
     if batch.run.status == RunStatus::Running {
         batch.wake();
-        batch.settle();
-        batch.end();
+        if batch.settle(rounds) {
+            batch.end();
+        }
     }
     batch.into_plan(before)
 }
@@ -96,9 +117,12 @@ impl<'a> Batch<'a> {
         }
         let graph = std::sync::Arc::clone(&self.run.graph);
         let node = &graph.nodes[key.task as usize];
-        self.dirty_tasks
-            .extend(node.down.iter().chain(&node.scope).chain(&node.feeds));
-        for &task in node.down_beside.iter().chain(&node.scope_beside) {
+        let counted = [&node.down, &node.scope, &node.held, &node.feeds];
+        self.dirty_tasks.extend(counted.into_iter().flatten());
+        for &task in [&node.down_beside, &node.scope_beside, &node.held_beside]
+            .into_iter()
+            .flatten()
+        {
             let below = InstanceKey { task, ..key };
             if key.map_index >= 0 && self.run.slot(below).is_some() {
                 self.dirty.insert(below);

@@ -30,11 +30,17 @@ enum Move {
 }
 
 impl Batch<'_> {
-    pub(super) fn settle(&mut self) {
+    /// `false` if it takes more rounds than that.
+    pub(super) fn settle(&mut self, mut rounds: usize) -> bool {
         if std::mem::take(&mut self.run.unsettled) {
             self.dirty_tasks.extend(0..self.run.tasks.len() as TaskIx);
         }
         while !(self.dirty_tasks.is_empty() && self.dirty.is_empty()) {
+            if rounds == 0 {
+                self.run.unsettled = true;
+                return false;
+            }
+            rounds -= 1;
             let mut round = Round::default();
             let tasks = std::mem::take(&mut self.dirty_tasks);
             let single = std::mem::take(&mut self.dirty);
@@ -61,6 +67,7 @@ impl Batch<'_> {
                 }
             }
         }
+        true
     }
 
     /// Looks at all undecided instances of a task.
@@ -266,8 +273,8 @@ impl Batch<'_> {
         let graph = Arc::clone(&self.run.graph);
         let node = &graph.nodes[task as usize];
         self.dirty_tasks.insert(task);
-        self.dirty_tasks
-            .extend(node.down_beside.iter().chain(&node.scope_beside));
+        let beside = [&node.down_beside, &node.scope_beside, &node.held_beside];
+        self.dirty_tasks.extend(beside.into_iter().flatten());
     }
 
     fn count_work(&mut self) {

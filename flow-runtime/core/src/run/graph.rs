@@ -28,12 +28,19 @@ pub(crate) struct Node {
     pub(crate) down: Vec<TaskIx>,
     /// Direct downstream tasks beside it.
     pub(crate) down_beside: Vec<TaskIx>,
-    /// For a setup: the tasks in its scope that count it.
+    /// For a setup: the tasks in its scope that count it. Those right below it are not among them: their own rule
+    /// speaks of it.
     pub(crate) scope: Vec<TaskIx>,
     /// For a setup: the tasks in its scope beside it.
     pub(crate) scope_beside: Vec<TaskIx>,
     /// The setups beside it in whose scope it lies.
     pub(crate) setups_beside: Vec<TaskIx>,
+    /// The teardowns that wait for it though they are not right below it.
+    pub(crate) held: Vec<TaskIx>,
+    /// Those of them beside it.
+    pub(crate) held_beside: Vec<TaskIx>,
+    /// For a teardown: the tasks beside it that it waits for though they are not right above it.
+    pub(crate) work_beside: Vec<TaskIx>,
     /// Tasks mapped over its output, or over that of tasks mapped over it, that are not downstream of it directly.
     pub(crate) feeds: Vec<TaskIx>,
     /// The lists it is mapped over.
@@ -93,7 +100,7 @@ impl Graph {
         let relatives = Relatives::new(dag);
         for s in (0..nodes.len() as TaskIx).filter(|&s| relatives.setup(s)) {
             for t in relatives.scope(s) {
-                if relatives.teardown(t) {
+                if relatives.teardown(t) || dag.tasks[t as usize].upstream.contains(&s) {
                     continue;
                 }
                 if beside(s, t) {
@@ -101,6 +108,16 @@ impl Graph {
                     nodes[t as usize].setups_beside.push(s);
                 } else {
                     nodes[s as usize].scope.push(t);
+                }
+            }
+        }
+        for t in (0..nodes.len() as TaskIx).filter(|&t| relatives.teardown(t)) {
+            for w in relatives.indirect_work(t) {
+                if beside(w, t) {
+                    nodes[w as usize].held_beside.push(t);
+                    nodes[t as usize].work_beside.push(w);
+                } else {
+                    nodes[w as usize].held.push(t);
                 }
             }
         }
@@ -183,6 +200,20 @@ impl<'a> Relatives<'a> {
             .iter()
             .copied()
             .filter(|&t| self.teardown(t))
+    }
+
+    /// The tasks between a teardown and its setups that are not right above it: it waits for them as well, since what
+    /// its setups made must stay until all that needs it has finished.
+    fn indirect_work(&self, teardown: TaskIx) -> BTreeSet<TaskIx> {
+        let direct = &self.dag.tasks[teardown as usize].upstream;
+        let setups = direct
+            .iter()
+            .copied()
+            .filter(|&s| (s as usize) < self.down.len() && self.setup(s));
+        let below: BTreeSet<TaskIx> = setups.flat_map(|s| self.descendants(s)).collect();
+        let mut between = self.ancestors(teardown);
+        between.retain(|w| *w != teardown && below.contains(w) && !direct.contains(w));
+        between
     }
 
     /// The tasks in the scope of a setup: below it, and above one of its teardowns if it has any.

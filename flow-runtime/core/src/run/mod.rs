@@ -56,6 +56,8 @@ pub(crate) struct Track {
     pub(crate) up_setups: Counts,
     /// Instances of the setups in whose scope it lies, by state, without those beside it.
     pub(crate) setups: Counts,
+    /// For a teardown: instances by state that it waits for though they are not right above it, without those beside.
+    pub(crate) work: Counts,
     /// What its successful instances reported, where it says anything.
     pub(crate) reports: BTreeMap<i32, Report>,
     /// For each task that its reports decline: how many do.

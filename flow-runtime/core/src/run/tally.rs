@@ -142,6 +142,9 @@ impl RunState {
         for &d in &node.scope {
             self.tasks[d as usize].setups.shift(from, to, n);
         }
+        for &d in &node.held {
+            self.tasks[d as usize].work.shift(from, to, n);
+        }
     }
 
     /// Counts everything from the instances alone: the one place where a run's size is paid for.
