@@ -4,16 +4,12 @@ use crate::source::{Columns, SAMPLE};
 use flow_runtime::data::{self, Download, Loaded, ParquetFile, Uploaded};
 use flow_runtime::prelude::*;
 
-#[cfg(test)]
-mod tests;
-
 /// What became of the trips.
 #[value]
 pub struct Report {
     rows: u64,
     csv_bytes: u64,
     parquet_bytes: u64,
-    seconds: f64,
     columns: Vec<String>,
     first_rows: Vec<Vec<Option<String>>>,
 }
@@ -45,13 +41,13 @@ pub async fn load(ctx: &Context, object: &Uploaded, csv: &Download, warehouse: S
     Ok(data::load_parquet(&ctx.in_home(&warehouse), &table, &local.path, &csv.url, ctx).await?)
 }
 
-/// Looks at the table: rows, bytes, time, first rows.
+/// Looks at the table: rows, bytes, first rows.
 #[task]
 pub async fn summary(ctx: &Context, csv: &Download, object: &Uploaded, loaded: &Loaded, warehouse: String) -> Result<Report> {
     let table = data::summarise(&ctx.in_home(&warehouse), &loaded.table, Some(&loaded.source)).await?;
     let columns = table.columns.into_iter().map(|c| c.name).collect();
-    let report = Report { rows: table.rows, csv_bytes: csv.bytes, parquet_bytes: object.bytes, seconds: ctx.elapsed().as_secs_f64(), columns, first_rows: table.first_rows };
-    info!(rows = report.rows, seconds = report.seconds, "the trips are in `{}`", loaded.table);
+    let report = Report { rows: table.rows, csv_bytes: csv.bytes, parquet_bytes: object.bytes, columns, first_rows: table.first_rows };
+    info!(rows = report.rows, "the trips are in `{}`", loaded.table);
     Ok(report)
 }
 

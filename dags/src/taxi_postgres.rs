@@ -5,9 +5,6 @@ use crate::taxi::download;
 use flow_runtime::data::{self, Download, Loaded, Summary};
 use flow_runtime::prelude::*;
 
-#[cfg(test)]
-mod tests;
-
 /// The database of a run that names none: a file in the home folder.
 const EMBEDDED: &str = "sqlite://warehouse.db";
 
@@ -24,7 +21,7 @@ pub async fn ingest(
     database_url: Option<Secret<String>>,
     table: String,
 ) -> Result<Loaded> {
-    let schema = tokio::task::block_in_place(|| columns.schema(&csv.path))?;
+    let schema = columns.schema(&csv.path)?;
     let database = database(ctx, database_url.as_ref());
     Ok(data::load_csv(&database, &table, &csv.path, &schema, &csv.url, ctx).await?)
 }
