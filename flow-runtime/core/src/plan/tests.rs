@@ -1,1 +1,8 @@
+//! Tables: given a graph, when this happens, then that follows.
 
+mod ends;
+mod mapped;
+mod rules;
+mod tries;
+mod work;
+mod world;

@@ -50,8 +50,11 @@ impl RunState {
     /// The number of instances where it is known before any task ran.
     pub(super) fn static_length(&self, task: TaskIx) -> Option<u32> {
         let node = self.graph.node(task).filter(|n| n.mapped)?;
+        if node.axes.iter().any(reads_a_task) {
+            return None;
+        }
         match self.product(&node.axes) {
-            Length::Known(n) if node.axes.iter().all(|axis| !reads_a_task(axis)) => Some(n),
+            Length::Known(n) => Some(n),
             _ => None,
         }
     }
@@ -103,7 +106,7 @@ impl RunState {
             return Length::Known(track.own.get(TaskState::Success));
         }
         let mapped = self.graph.nodes[task as usize].mapped;
-        match track.instances[0].state {
+        match track.instances.first().map_or(TaskState::None, |i| i.state) {
             TaskState::Skipped => Length::Known(0),
             TaskState::Success if mapped => Length::Known(0),
             TaskState::Success => {
