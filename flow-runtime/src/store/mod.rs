@@ -307,8 +307,12 @@ fn cut(at: DateTime<Utc>) -> DateTime<Utc> {
 /// A DAG's JSON and its SHA-256 in hexadecimal.
 fn fingerprint(dag: &Dag) -> Result<(String, String)> {
     use std::fmt::Write;
-    let json = serde_json::to_string(dag)
-        .map_err(|e| StoreError::Backend(format!("DAG `{}` cannot be written as JSON: {e}", dag.dag_id)))?;
+    let json = serde_json::to_string(dag).map_err(|e| {
+        StoreError::Backend(format!(
+            "DAG `{}` cannot be written as JSON: {e}",
+            dag.dag_id
+        ))
+    })?;
     let mut hash = String::with_capacity(64);
     for byte in <sha2::Sha256 as sha2::Digest>::digest(json.as_bytes()) {
         // Writing to a String cannot fail.
