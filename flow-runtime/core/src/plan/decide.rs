@@ -30,7 +30,7 @@ pub(super) fn decide_task(dag: &Dag, run: &RunState, task: TaskIx) -> Option<Dec
     let mut facts = Facts::counted(dag, run, task)?;
     let node = &run.graph.nodes[task as usize];
     let all_alike = facts.upstream.removed == 0 && facts.setups.removed == 0;
-    if node.up_beside.is_empty() && node.setups_beside.is_empty() && node.work_beside.is_empty() {
+    if !node.has_beside() {
         return all_alike.then(|| decide(dag, run, InstanceKey { task, map_index: 0 }));
     }
     if !all_alike

@@ -60,6 +60,9 @@ fn plan_rounds(
         if batch.settle(rounds) {
             batch.end();
         }
+    } else {
+        // It is all looked at when it starts.
+        batch.run.unsettled = false;
     }
     batch.into_plan(before)
 }
@@ -71,6 +74,8 @@ struct Batch<'a> {
     now: DateTime<Utc>,
     /// The instances that were written, as they were before; `None` for those that were made.
     touched: BTreeMap<InstanceKey, Option<Instance>>,
+    /// Tasks that must be looked at again instance by instance.
+    dirty_wholly: BTreeSet<TaskIx>,
     /// Tasks all of whose undecided instances must be looked at again.
     dirty_tasks: BTreeSet<TaskIx>,
     /// Single instances that must be looked at again.
@@ -85,6 +90,7 @@ impl<'a> Batch<'a> {
             run,
             now,
             touched: BTreeMap::new(),
+            dirty_wholly: BTreeSet::new(),
             dirty_tasks: BTreeSet::new(),
             dirty: BTreeSet::new(),
             cancel: Vec::new(),

@@ -33,22 +33,29 @@ impl Batch<'_> {
     /// `false` if it takes more rounds than that.
     pub(super) fn settle(&mut self, mut rounds: usize) -> bool {
         if std::mem::take(&mut self.run.unsettled) {
-            self.dirty_tasks.extend(0..self.run.tasks.len() as TaskIx);
+            self.dirty_wholly.extend(0..self.run.tasks.len() as TaskIx);
         }
-        while !(self.dirty_tasks.is_empty() && self.dirty.is_empty()) {
+        while !(self.dirty_wholly.is_empty()
+            && self.dirty_tasks.is_empty()
+            && self.dirty.is_empty())
+        {
             if rounds == 0 {
                 self.run.unsettled = true;
                 return false;
             }
             rounds -= 1;
             let mut round = Round::default();
+            let wholly = std::mem::take(&mut self.dirty_wholly);
             let tasks = std::mem::take(&mut self.dirty_tasks);
             let single = std::mem::take(&mut self.dirty);
-            for &task in &tasks {
-                self.judge_task(task, &mut round);
+            for &task in &wholly {
+                self.judge_task(task, true, &mut round);
+            }
+            for &task in tasks.difference(&wholly) {
+                self.judge_task(task, false, &mut round);
             }
             for key in single {
-                if !tasks.contains(&key.task) {
+                if !wholly.contains(&key.task) {
                     self.judge(key, &mut round);
                 }
             }
@@ -70,8 +77,9 @@ impl Batch<'_> {
         true
     }
 
-    /// Looks at all undecided instances of a task.
-    fn judge_task(&mut self, task: TaskIx, round: &mut Round) {
+    /// Looks at all undecided instances of a task. If something in its mapped group may have changed unseen, `wholly`
+    /// asks them one by one; else what it counts upstream may tell that all of them wait.
+    fn judge_task(&mut self, task: TaskIx, wholly: bool, round: &mut Round) {
         self.count_work();
         let track = &self.run.tasks[task as usize];
         if track.expanded
@@ -96,7 +104,8 @@ impl Batch<'_> {
             );
         }
         match decide_task(self.dag, self.run, task) {
-            Some(Decision::Wait) => {}
+            Some(Decision::Wait)
+                if !(wholly && self.run.graph.nodes[task as usize].has_beside()) => {}
             Some(Decision::Cut(state)) => round.moves.push(Move::All(task, state)),
             Some(Decision::Run) => {
                 if let Some(n) = self.revised_length(task) {
@@ -104,7 +113,7 @@ impl Batch<'_> {
                 }
                 round.moves.push(Move::All(task, TaskState::Scheduled));
             }
-            None => {
+            Some(Decision::Wait) | None => {
                 for key in self.undecided(task) {
                     self.judge(key, round);
                 }
@@ -272,9 +281,9 @@ impl Batch<'_> {
         }
         let graph = Arc::clone(&self.run.graph);
         let node = &graph.nodes[task as usize];
-        self.dirty_tasks.insert(task);
+        self.dirty_wholly.insert(task);
         let beside = [&node.down_beside, &node.scope_beside, &node.held_beside];
-        self.dirty_tasks.extend(beside.into_iter().flatten());
+        self.dirty_wholly.extend(beside.into_iter().flatten());
     }
 
     fn count_work(&mut self) {

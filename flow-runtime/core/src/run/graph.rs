@@ -49,6 +49,13 @@ pub(crate) struct Node {
     pub(crate) judges: Vec<TaskIx>,
 }
 
+impl Node {
+    /// Does it look at anything beside it?
+    pub(crate) fn has_beside(&self) -> bool {
+        !(self.up_beside.is_empty() && self.setups_beside.is_empty() && self.work_beside.is_empty())
+    }
+}
+
 impl Graph {
     pub(crate) fn new(dag: &Dag) -> Graph {
         let known = |t: &TaskIx| (*t as usize) < dag.tasks.len();

@@ -39,7 +39,8 @@ impl RunState {
     ) -> RunState {
         let mut run = RunState::empty(dag, param_lengths);
         run.status = status;
-        run.unsettled = true;
+        // The DAG may have changed since: all is looked at again. A run that is not running is looked at when it starts.
+        run.unsettled = status == RunStatus::Running;
         let rows: Vec<StoredInstance> = instances.into_iter().collect();
         let mut highest: Vec<Option<i32>> = vec![None; run.tasks.len()];
         for row in &rows {

@@ -6,7 +6,7 @@ use flow_core::{
     Dag, Event, InstanceKey, Outcome, Plan, Report, RunState, RunStatus, StoredInstance, TaskIx,
     TaskState, TryRef, UNMAPPED, plan,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A run, its rows, and the time.
 #[derive(Clone)]
@@ -56,12 +56,18 @@ impl History {
                 },
             );
         }
+        let mut ended = BTreeSet::new();
         for event in events {
-            if let Event::Ended(of, Outcome::Success(report)) = event
-                && let Some(row) = self.rows.get_mut(&of.key)
+            let Event::Ended(of, outcome) = event else {
+                continue;
+            };
+            // Of two ends of one try the first counts.
+            if !ended.insert(of) || !planned.transitions.iter().any(|t| t.key == of.key) {
+                continue;
+            }
+            if let (Outcome::Success(report), Some(row)) = (outcome, self.rows.get_mut(&of.key))
                 && row.state == TaskState::Success
                 && row.try_number == of.try_number
-                && planned.transitions.iter().any(|t| t.key == of.key)
             {
                 row.report = report.clone();
             }
