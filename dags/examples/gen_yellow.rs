@@ -68,18 +68,8 @@ fn amount(out: &mut String, cents: i64) {
 /// A moment of January (or the first hours of February) 2021.
 fn moment(out: &mut String, second: u64) {
     let (day, of_day) = (second / 86_400, second % 86_400);
-    let (month, day) = if day < 31 {
-        (1, day + 1)
-    } else {
-        (2, day - 30)
-    };
-    let _ = write!(
-        out,
-        "2021-{month:02}-{day:02} {:02}:{:02}:{:02},",
-        of_day / 3_600,
-        of_day / 60 % 60,
-        of_day % 60
-    );
+    let (month, day) = if day < 31 { (1, day + 1) } else { (2, day - 30) };
+    let _ = write!(out, "2021-{month:02}-{day:02} {:02}:{:02}:{:02},", of_day / 3_600, of_day / 60 % 60, of_day % 60);
 }
 
 fn row(out: &mut String, random: &mut Random, number: u64, first_blank: u64) {
@@ -114,11 +104,7 @@ fn row(out: &mut String, random: &mut Random, number: u64, first_blank: u64) {
         extra = 0;
         tip = if random.chance(500) { 275 } else { 0 };
     }
-    let sign = if !blank && paid_by >= 3 && random.chance(500) {
-        -1
-    } else {
-        1
-    };
+    let sign = if !blank && paid_by >= 3 && random.chance(500) { -1 } else { 1 };
 
     if !blank {
         out.push(if random.chance(680) { '2' } else { '1' });
@@ -136,11 +122,7 @@ fn row(out: &mut String, random: &mut Random, number: u64, first_blank: u64) {
         let _ = write!(out, "{passengers}");
     }
     out.push(',');
-    let whole = if distance >= 100 {
-        (distance / 100).to_string()
-    } else {
-        String::new()
-    };
+    let whole = if distance >= 100 { (distance / 100).to_string() } else { String::new() };
     let _ = write!(out, "{whole}.{:02},", distance % 100);
     if blank {
         out.push_str(",,");
@@ -156,27 +138,13 @@ fn row(out: &mut String, random: &mut Random, number: u64, first_blank: u64) {
         let _ = write!(out, "{rate},{flag},");
     }
     // Two halves make the middle numbers likelier, as Manhattan's zones are.
-    let _ = write!(
-        out,
-        "{},{},",
-        1 + random.below(133) + random.below(133),
-        1 + random.below(133) + random.below(133)
-    );
+    let _ = write!(out, "{},{},", 1 + random.below(133) + random.below(133), 1 + random.below(133) + random.below(133));
     if !blank {
         let _ = write!(out, "{paid_by}");
     }
     out.push(',');
     let total = fare + extra + 50 + tip + tolls + 30 + congestion;
-    for cents in [
-        sign * fare,
-        sign * extra,
-        sign * 50,
-        tip,
-        tolls,
-        sign * 30,
-        sign * total,
-        sign * congestion,
-    ] {
+    for cents in [sign * fare, sign * extra, sign * 50, tip, tolls, sign * 30, sign * total, sign * congestion] {
         amount(out, cents);
     }
     out.pop();
@@ -199,18 +167,9 @@ fn generate(out: &mut dyn Write, rows: u64, seed: u64) -> std::io::Result<()> {
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let parse = |at: usize, default: u64| {
-        arguments
-            .get(at)
-            .map_or(Some(default), |text| text.parse().ok())
-    };
-    let (Some(path), Some(rows), Some(seed)) =
-        (arguments.first(), parse(1, REAL_ROWS), parse(2, REAL_SEED))
-    else {
-        let _ = writeln!(
-            std::io::stderr(),
-            "usage: gen_yellow OUT.csv[.gz] [ROWS] [SEED]"
-        );
+    let parse = |at: usize, default: u64| arguments.get(at).map_or(Some(default), |text| text.parse().ok());
+    let (Some(path), Some(rows), Some(seed)) = (arguments.first(), parse(1, REAL_ROWS), parse(2, REAL_SEED)) else {
+        let _ = writeln!(std::io::stderr(), "usage: gen_yellow OUT.csv[.gz] [ROWS] [SEED]");
         return ExitCode::from(2);
     };
     let written = File::create(path).map(BufWriter::new).and_then(|mut file| {

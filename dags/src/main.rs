@@ -11,11 +11,7 @@ fn main() -> ExitCode {
         Ok(registry) => {
             let ids: Vec<&str> = registry.dags().map(|d| d.dag_id.as_str()).collect();
             let written = writeln!(std::io::stdout(), "{}", ids.join("\n"));
-            if written.is_ok() {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            }
+            if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "{error}");

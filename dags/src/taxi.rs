@@ -23,7 +23,13 @@ pub async fn download(ctx: &Context, url: String) -> Result<Download> {
 /// Turns CSV into parquet, in bounded memory, with a stated type for every column.
 #[task]
 pub fn parquetize(ctx: &Context, csv: &Download, columns: Columns) -> Result<ParquetFile> {
-    Ok(data::parquetize(&csv.path, csv.path.with_extension("parquet"), &columns.schema(&csv.path)?, &Default::default(), ctx)?)
+    Ok(data::parquetize(
+        &csv.path,
+        csv.path.with_extension("parquet"),
+        &columns.schema(&csv.path)?,
+        &Default::default(),
+        ctx,
+    )?)
 }
 
 /// Puts the file into the lake: a folder, or an object store by its URL.
@@ -36,17 +42,35 @@ pub async fn upload(ctx: &Context, parquet: &ParquetFile, lake: String) -> Resul
 
 /// Loads the file from the lake into a table; rows of an earlier load of the same URL are replaced.
 #[task]
-pub async fn load(ctx: &Context, object: &Uploaded, csv: &Download, warehouse: String, table: String) -> Result<Loaded> {
+pub async fn load(
+    ctx: &Context,
+    object: &Uploaded,
+    csv: &Download,
+    warehouse: String,
+    table: String,
+) -> Result<Loaded> {
     let local = data::fetch(&object.url, csv.path.with_extension("fetched.parquet"), &()).await?;
     Ok(data::load_parquet(&ctx.in_home(&warehouse), &table, &local.path, &csv.url, ctx).await?)
 }
 
 /// Looks at the table: rows, bytes, first rows.
 #[task]
-pub async fn summary(ctx: &Context, csv: &Download, object: &Uploaded, loaded: &Loaded, warehouse: String) -> Result<Report> {
+pub async fn summary(
+    ctx: &Context,
+    csv: &Download,
+    object: &Uploaded,
+    loaded: &Loaded,
+    warehouse: String,
+) -> Result<Report> {
     let table = data::summarise(&ctx.in_home(&warehouse), &loaded.table, Some(&loaded.source)).await?;
     let columns = table.columns.into_iter().map(|c| c.name).collect();
-    let report = Report { rows: table.rows, csv_bytes: csv.bytes, parquet_bytes: object.bytes, columns, first_rows: table.first_rows };
+    let report = Report {
+        rows: table.rows,
+        csv_bytes: csv.bytes,
+        parquet_bytes: object.bytes,
+        columns,
+        first_rows: table.first_rows,
+    };
     info!(rows = report.rows, "the trips are in `{}`", loaded.table);
     Ok(report)
 }

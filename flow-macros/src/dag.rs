@@ -17,12 +17,8 @@ struct Param {
 }
 
 pub fn expand(options: TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
-    let function: ItemFn = syn::parse2(item).map_err(|e| {
-        syn::Error::new(
-            e.span(),
-            format!("`#[dag]` goes on a function outside of an `impl`: {e}"),
-        )
-    })?;
+    let function: ItemFn = syn::parse2(item)
+        .map_err(|e| syn::Error::new(e.span(), format!("`#[dag]` goes on a function outside of an `impl`: {e}")))?;
     let private = private(find_crate(&options).as_ref());
     let mut errors = Errors::default();
     let options = DagOptions::parse(options, &private, &mut errors);
@@ -35,19 +31,13 @@ pub fn expand(options: TokenStream, item: TokenStream) -> syn::Result<TokenStrea
 fn check_signature(function: &ItemFn, errors: &mut Errors) {
     let sig = &function.sig;
     if let Some(asyncness) = &sig.asyncness {
-        errors.at(
-            asyncness,
-            "a DAG cannot be `async`: its body only wires tasks, nothing in it waits",
-        );
+        errors.at(asyncness, "a DAG cannot be `async`: its body only wires tasks, nothing in it waits");
     }
     if !sig.generics.params.is_empty() || sig.generics.where_clause.is_some() {
         errors.at(&sig.generics, "a DAG cannot be generic");
     }
     if let ReturnType::Type(_, ty) = &sig.output {
-        errors.at(
-            ty,
-            "a DAG returns nothing: its tasks are what its body calls",
-        );
+        errors.at(ty, "a DAG returns nothing: its tasks are what its body calls");
     }
     if let Some(constness) = &sig.constness {
         errors.at(constness, "a DAG cannot be `const`");
@@ -58,10 +48,9 @@ fn params(function: &ItemFn, errors: &mut Errors) -> Vec<Param> {
     let mut out = Vec::new();
     for input in &function.sig.inputs {
         let param = match input {
-            FnArg::Receiver(receiver) => Err(syn::Error::new_spanned(
-                receiver,
-                "a DAG cannot take `self`: it is a plain function",
-            )),
+            FnArg::Receiver(receiver) => {
+                Err(syn::Error::new_spanned(receiver, "a DAG cannot take `self`: it is a plain function"))
+            }
             FnArg::Typed(arg) => param(arg),
         };
         out.extend(errors.take(param));
@@ -71,10 +60,7 @@ fn params(function: &ItemFn, errors: &mut Errors) -> Vec<Param> {
 
 fn param(arg: &PatType) -> syn::Result<Param> {
     let Pat::Ident(pat) = &*arg.pat else {
-        return Err(syn::Error::new_spanned(
-            &arg.pat,
-            "a param needs a plain name: people set it by that name",
-        ));
+        return Err(syn::Error::new_spanned(&arg.pat, "a param needs a plain name: people set it by that name"));
     };
     if let Type::Reference(_) | Type::ImplTrait(_) = &*arg.ty {
         return Err(syn::Error::new_spanned(
@@ -83,12 +69,7 @@ fn param(arg: &PatType) -> syn::Result<Param> {
         ));
     }
     let default = default_of(&arg.attrs)?;
-    Ok(Param {
-        name: pat.ident.clone(),
-        ty: (*arg.ty).clone(),
-        doc: doc_of(&arg.attrs),
-        default,
-    })
+    Ok(Param { name: pat.ident.clone(), ty: (*arg.ty).clone(), doc: doc_of(&arg.attrs), default })
 }
 
 fn default_of(attrs: &[Attribute]) -> syn::Result<Option<Expr>> {
@@ -101,50 +82,27 @@ fn default_of(attrs: &[Attribute]) -> syn::Result<Option<Expr>> {
             ));
         }
         if default.is_some() {
-            return Err(syn::Error::new_spanned(
-                attr,
-                "`#[default(..)]` is given twice",
-            ));
+            return Err(syn::Error::new_spanned(attr, "`#[default(..)]` is given twice"));
         }
-        let value = attr.parse_args::<Expr>().map_err(|e| {
-            syn::Error::new(
-                e.span(),
-                format!("`#[default(value)]` takes one value: {e}"),
-            )
-        })?;
+        let value = attr
+            .parse_args::<Expr>()
+            .map_err(|e| syn::Error::new(e.span(), format!("`#[default(value)]` takes one value: {e}")))?;
         default = Some(value);
     }
     Ok(default)
 }
 
-fn tokens(
-    function: &ItemFn,
-    options: &DagOptions,
-    params: &[Param],
-    private: &TokenStream,
-) -> TokenStream {
+fn tokens(function: &ItemFn, options: &DagOptions, params: &[Param], private: &TokenStream) -> TokenStream {
     let name = &function.sig.ident;
     let (vis, cfgs) = (&function.vis, cfgs(&function.attrs));
     let attrs = function.attrs.iter().filter(|a| !a.path().is_ident("cfg"));
-    let id = options
-        .id
-        .as_ref()
-        .map(syn::LitStr::value)
-        .unwrap_or_else(|| name.to_string());
-    let doc = options
-        .doc
-        .clone()
-        .or_else(|| doc_of(&function.attrs))
-        .unwrap_or_default();
+    let id = options.id.as_ref().map(syn::LitStr::value).unwrap_or_else(|| name.to_string());
+    let doc = options.doc.clone().or_else(|| doc_of(&function.attrs)).unwrap_or_default();
     let settings = options.tokens();
     let line = line_of(name);
     let declare = params.iter().map(|p| declare(p, private));
     let mut body = (*function.block).clone();
-    rewrite(
-        &mut body,
-        params.iter().map(|p| p.name.clone()).collect(),
-        private,
-    );
+    rewrite(&mut body, params.iter().map(|p| p.name.clone()).collect(), private);
     quote! {
         #(#cfgs)*
         #(#attrs)*
@@ -205,17 +163,10 @@ fn tokens(
 
 /// `let url = dag.param::<String>("url")...add();`
 fn declare(param: &Param, private: &TokenStream) -> TokenStream {
-    let Param {
-        name,
-        ty,
-        doc,
-        default,
-    } = param;
+    let Param { name, ty, doc, default } = param;
     let (text, written) = (name.to_string(), written(ty));
     let doc = doc.as_ref().map(|d| quote!(.doc(#d)));
-    let default = default
-        .as_ref()
-        .map(|d| quote_spanned!(d.span()=> .default(#d)));
+    let default = default.as_ref().map(|d| quote_spanned!(d.span()=> .default(#d)));
     let builder = quote_spanned!(ty.span()=> __flow.param::<#ty>(#text));
     quote!(let #name: #private::Param<#ty> = #builder.type_name(#written)#doc #default.add();)
 }

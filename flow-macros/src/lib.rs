@@ -39,9 +39,7 @@ use proc_macro::TokenStream;
 #[proc_macro_attribute]
 pub fn task(options: TokenStream, item: TokenStream) -> TokenStream {
     let item = proc_macro2::TokenStream::from(item);
-    task::expand(options.into(), item.clone())
-        .unwrap_or_else(|e| support::with_errors(item, &e))
-        .into()
+    task::expand(options.into(), item.clone()).unwrap_or_else(|e| support::with_errors(item, &e)).into()
 }
 
 /// Makes a DAG of a function: calls in its body become tasks, what they return become edges, and its arguments become params.
@@ -77,7 +75,5 @@ pub fn dag(options: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn value(options: TokenStream, item: TokenStream) -> TokenStream {
     let item = proc_macro2::TokenStream::from(item);
-    value::expand(options.into(), item.clone())
-        .unwrap_or_else(|e| support::with_errors(item, &e))
-        .into()
+    value::expand(options.into(), item.clone()).unwrap_or_else(|e| support::with_errors(item, &e)).into()
 }

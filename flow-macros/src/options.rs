@@ -65,25 +65,15 @@ impl Pair {
 
     fn text(&self) -> syn::Result<LitStr> {
         match self.expr()? {
-            Expr::Lit(ExprLit {
-                lit: Lit::Str(text),
-                ..
-            }) => Ok(text.clone()),
-            other => Err(syn::Error::new_spanned(
-                other,
-                format!("`{}` takes a text in quotes", self.name),
-            )),
+            Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Ok(text.clone()),
+            other => Err(syn::Error::new_spanned(other, format!("`{}` takes a text in quotes", self.name))),
         }
     }
 
     /// A text that `parse` understands; its error becomes the compiler's.
-    fn checked<T>(
-        &self,
-        parse: impl FnOnce(&str) -> Result<T, String>,
-    ) -> syn::Result<(LitStr, T)> {
+    fn checked<T>(&self, parse: impl FnOnce(&str) -> Result<T, String>) -> syn::Result<(LitStr, T)> {
         let text = self.text()?;
-        let value = parse(&text.value())
-            .map_err(|e| syn::Error::new(text.span(), format!("`{}`: {e}", self.name)))?;
+        let value = parse(&text.value()).map_err(|e| syn::Error::new(text.span(), format!("`{}`: {e}", self.name)))?;
         Ok((text, value))
     }
 
@@ -105,17 +95,11 @@ impl Pair {
             if value < least || value > most {
                 return Err(syn::Error::new_spanned(
                     expr,
-                    format!(
-                        "`{}` takes a whole number from {least} to {most}",
-                        self.name
-                    ),
+                    format!("`{}` takes a whole number from {least} to {most}", self.name),
                 ));
             }
         } else if matches!(expr, Expr::Lit(_)) {
-            return Err(syn::Error::new_spanned(
-                expr,
-                format!("`{}` takes a whole number", self.name),
-            ));
+            return Err(syn::Error::new_spanned(expr, format!("`{}` takes a whole number", self.name)));
         }
         Ok(expr.to_token_stream())
     }
@@ -123,26 +107,15 @@ impl Pair {
     fn factor(&self) -> syn::Result<TokenStream> {
         let expr = self.expr()?;
         let value = match expr {
-            Expr::Lit(ExprLit {
-                lit: Lit::Float(float),
-                ..
-            }) => float.base10_parse::<f64>()?,
-            Expr::Lit(ExprLit {
-                lit: Lit::Int(int), ..
-            }) => int.base10_parse::<f64>()?,
+            Expr::Lit(ExprLit { lit: Lit::Float(float), .. }) => float.base10_parse::<f64>()?,
+            Expr::Lit(ExprLit { lit: Lit::Int(int), .. }) => int.base10_parse::<f64>()?,
             Expr::Lit(_) | Expr::Unary(_) => {
-                return Err(syn::Error::new_spanned(
-                    expr,
-                    format!("`{}` takes a number, 0 or from 1 up", self.name),
-                ));
+                return Err(syn::Error::new_spanned(expr, format!("`{}` takes a number, 0 or from 1 up", self.name)));
             }
             other => return Ok(other.to_token_stream()),
         };
         if value != 0.0 && value < 1.0 {
-            return Err(syn::Error::new_spanned(
-                expr,
-                format!("`{}` takes 0 (off) or a number from 1 up", self.name),
-            ));
+            return Err(syn::Error::new_spanned(expr, format!("`{}` takes 0 (off) or a number from 1 up", self.name)));
         }
         Ok(quote!(#value))
     }
@@ -150,10 +123,7 @@ impl Pair {
     fn boolean(&self) -> syn::Result<bool> {
         match &self.value {
             PairValue::Flag => Ok(true),
-            PairValue::Is(Expr::Lit(ExprLit {
-                lit: Lit::Bool(value),
-                ..
-            })) => Ok(value.value),
+            PairValue::Is(Expr::Lit(ExprLit { lit: Lit::Bool(value), .. })) => Ok(value.value),
             _ => Err(self.error(format!("`{}` takes `true` or `false`", self.name))),
         }
     }
@@ -161,12 +131,8 @@ impl Pair {
 
 fn literal_number(expr: &Expr) -> syn::Result<Option<i64>> {
     match expr {
-        Expr::Lit(ExprLit {
-            lit: Lit::Int(int), ..
-        }) => int.base10_parse().map(Some),
-        Expr::Unary(unary) if matches!(unary.op, syn::UnOp::Neg(_)) => {
-            Ok(literal_number(&unary.expr)?.map(|n| -n))
-        }
+        Expr::Lit(ExprLit { lit: Lit::Int(int), .. }) => int.base10_parse().map(Some),
+        Expr::Unary(unary) if matches!(unary.op, syn::UnOp::Neg(_)) => Ok(literal_number(&unary.expr)?.map(|n| -n)),
         _ => Ok(None),
     }
 }
@@ -195,11 +161,7 @@ fn krate(pair: &Pair) -> syn::Result<Path> {
 
 /// The path given by `crate = ..`, read before all else since every expansion needs it.
 pub fn find_crate(tokens: &TokenStream) -> Option<Path> {
-    Pair::list(tokens.clone())
-        .ok()?
-        .iter()
-        .find(|p| p.name == "crate")
-        .and_then(|p| krate(p).ok())
+    Pair::list(tokens.clone()).ok()?.iter().find(|p| p.name == "crate").and_then(|p| krate(p).ok())
 }
 
 /// The options of a task, as tokens of the fields of `TaskOptions`.
@@ -239,10 +201,7 @@ impl TaskOptions {
             "max_retry_delay" => set(&mut self.max_retry_delay, pair, pair.duration(private)?),
             "timeout" => {
                 let time = pair.duration(private)?;
-                if pair
-                    .checked(flow_core::parse::duration)
-                    .is_ok_and(|(_, t)| t.is_zero())
-                {
+                if pair.checked(flow_core::parse::duration).is_ok_and(|(_, t)| t.is_zero()) {
                     return Err(syn::Error::new(
                         pair.expr()?.span(),
                         "`timeout` cannot be zero: leave it out for no timeout",
@@ -259,9 +218,7 @@ impl TaskOptions {
             "id" => set(&mut self.id, pair, id_text(pair)?),
             "doc" => set(&mut self.doc, pair, pair.text()?.value()),
             "crate" => set(&mut self.krate, pair, krate(pair)?),
-            other => Err(pair.error(format!(
-                "a task has no option `{other}`; there are: {TASK_OPTIONS}"
-            ))),
+            other => Err(pair.error(format!("a task has no option `{other}`; there are: {TASK_OPTIONS}"))),
         }
     }
 
@@ -270,21 +227,12 @@ impl TaskOptions {
         let some = |tokens: &Option<TokenStream>| option(tokens.as_ref(), private);
         let text = |text: &Option<LitStr>| option(text.as_ref(), private);
         let (id, pool, queue) = (text(&self.id), text(&self.pool), text(&self.queue));
-        let (retries, retry_delay, retry_backoff) = (
-            some(&self.retries),
-            some(&self.retry_delay),
-            some(&self.retry_backoff),
-        );
-        let (max_retry_delay, timeout, trigger_rule) = (
-            some(&self.max_retry_delay),
-            some(&self.timeout),
-            some(&self.trigger_rule),
-        );
-        let (pool_slots, priority, weight_rule) = (
-            some(&self.pool_slots),
-            some(&self.priority),
-            some(&self.weight_rule),
-        );
+        let (retries, retry_delay, retry_backoff) =
+            (some(&self.retries), some(&self.retry_delay), some(&self.retry_backoff));
+        let (max_retry_delay, timeout, trigger_rule) =
+            (some(&self.max_retry_delay), some(&self.timeout), some(&self.trigger_rule));
+        let (pool_slots, priority, weight_rule) =
+            (some(&self.pool_slots), some(&self.priority), some(&self.weight_rule));
         quote! {
             #private::TaskOptions {
                 id: #id,
@@ -311,12 +259,8 @@ fn trigger_rule(pair: &Pair, private: &TokenStream) -> syn::Result<TokenStream> 
     }
     let (text, rule) = pair.checked(|name| {
         let names: Vec<&str> = TriggerRule::ALL.iter().map(|r| r.name()).collect();
-        TriggerRule::from_name(name).ok_or_else(|| {
-            format!(
-                "there is no trigger rule `{name}`; there are: {}",
-                names.join(", ")
-            )
-        })
+        TriggerRule::from_name(name)
+            .ok_or_else(|| format!("there is no trigger rule `{name}`; there are: {}", names.join(", ")))
     })?;
     let variant = Ident::new(&format!("{rule:?}"), text.span());
     Ok(quote!(#private::TriggerRule::#variant))
@@ -330,9 +274,7 @@ fn weight_rule(pair: &Pair, private: &TokenStream) -> syn::Result<TokenStream> {
         "downstream" => Ok("Downstream"),
         "upstream" => Ok("Upstream"),
         "absolute" => Ok("Absolute"),
-        other => Err(format!(
-            "there is no weight rule `{other}`; there are: downstream, upstream, absolute"
-        )),
+        other => Err(format!("there is no weight rule `{other}`; there are: downstream, upstream, absolute")),
     })?;
     let variant = Ident::new(variant, text.span());
     Ok(quote!(#private::WeightRule::#variant))
@@ -341,10 +283,7 @@ fn weight_rule(pair: &Pair, private: &TokenStream) -> syn::Result<TokenStream> {
 fn name_text(pair: &Pair) -> syn::Result<LitStr> {
     let text = pair.text()?;
     if text.value().trim().is_empty() {
-        return Err(syn::Error::new(
-            text.span(),
-            format!("`{}` cannot be empty", pair.name),
-        ));
+        return Err(syn::Error::new(text.span(), format!("`{}` cannot be empty", pair.name)));
     }
     Ok(text)
 }
@@ -353,10 +292,7 @@ fn id_text(pair: &Pair) -> syn::Result<LitStr> {
     let text = pair.text()?;
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     if text.value().is_empty() || !text.value().chars().all(good) {
-        return Err(syn::Error::new(
-            text.span(),
-            "an id is made of letters, digits, `_`, `-` and `.`",
-        ));
+        return Err(syn::Error::new(text.span(), "an id is made of letters, digits, `_`, `-` and `.`"));
     }
     Ok(text)
 }
@@ -401,9 +337,7 @@ impl DagOptions {
         let method = &pair.name;
         let call = match name.as_str() {
             "schedule" => {
-                let (text, _) = pair.checked(|t| {
-                    flow_core::schedule::Schedule::parse(t).map_err(|e| e.to_string())
-                })?;
+                let (text, _) = pair.checked(|t| flow_core::schedule::Schedule::parse(t).map_err(|e| e.to_string()))?;
                 quote!(.schedule(#text))
             }
             "start_date" | "end_date" => {
@@ -438,15 +372,11 @@ impl DagOptions {
             }
             "defaults" => {
                 let PairValue::Holds(tokens) = &pair.value else {
-                    return Err(pair.error(
-                        "`defaults` takes task options in parentheses: `defaults(retries = 2)`",
-                    ));
+                    return Err(pair.error("`defaults` takes task options in parentheses: `defaults(retries = 2)`"));
                 };
                 let options = TaskOptions::parse(tokens.clone(), private, errors);
                 if options.id.is_some() || options.doc.is_some() || options.krate.is_some() {
-                    return Err(pair.error(
-                        "`id`, `doc` and `crate` belong to one task and cannot be a default",
-                    ));
+                    return Err(pair.error("`id`, `doc` and `crate` belong to one task and cannot be a default"));
                 }
                 self.defaults = Some(options.tokens(private));
                 return Ok(());
@@ -464,9 +394,7 @@ impl DagOptions {
                 return Ok(());
             }
             other => {
-                return Err(pair.error(format!(
-                    "a DAG has no option `{other}`; there are: {DAG_OPTIONS}"
-                )));
+                return Err(pair.error(format!("a DAG has no option `{other}`; there are: {DAG_OPTIONS}")));
             }
         };
         self.calls.push(call);
@@ -490,10 +418,7 @@ fn tags(pair: &Pair) -> syn::Result<Vec<LitStr>> {
         .elems
         .iter()
         .map(|tag| match tag {
-            Expr::Lit(ExprLit {
-                lit: Lit::Str(text),
-                ..
-            }) => Ok(text.clone()),
+            Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Ok(text.clone()),
             other => Err(syn::Error::new_spanned(other, "a tag is a text in quotes")),
         })
         .collect()

@@ -12,11 +12,7 @@ use syn::{BinOp, Block, Expr, Ident, Item, Pat, Path, PathSegment, Stmt, Token, 
 /// Rewrites the body; `bound` are the names of the params, `private` the path of the runtime.
 pub fn rewrite(block: &mut Block, bound: Vec<Ident>, private: &proc_macro2::TokenStream) {
     let names = bound.iter().map(Ident::to_string).collect();
-    Rewriter {
-        scopes: vec![names],
-        private: private.clone(),
-    }
-    .visit_block_mut(block);
+    Rewriter { scopes: vec![names], private: private.clone() }.visit_block_mut(block);
 }
 
 struct Rewriter {
@@ -66,11 +62,7 @@ impl Rewriter {
 }
 
 fn starts_upper(ident: &Ident) -> bool {
-    ident
-        .to_string()
-        .trim_start_matches("r#")
-        .trim_start_matches('_')
-        .starts_with(char::is_uppercase)
+    ident.to_string().trim_start_matches("r#").trim_start_matches('_').starts_with(char::is_uppercase)
 }
 
 /// An array literal beside `>>` may hold nodes of different types.
@@ -93,17 +85,8 @@ impl VisitMut for Rewriter {
         }
         match &mut *call.func {
             Expr::Path(callee) if callee.qself.is_none() && self.is_task(&callee.path) => {
-                let span = callee
-                    .path
-                    .segments
-                    .last()
-                    .expect("a path has a segment")
-                    .ident
-                    .span();
-                callee
-                    .path
-                    .segments
-                    .push(PathSegment::from(Ident::new("node", span)));
+                let span = callee.path.segments.last().expect("a path has a segment").ident.span();
+                callee.path.segments.push(PathSegment::from(Ident::new("node", span)));
             }
             // A path that is no task, or a helper in parentheses: as it is.
             Expr::Path(_) | Expr::Paren(_) => {}
@@ -124,16 +107,10 @@ impl VisitMut for Rewriter {
             // A function written inside the body is a helper, from the block's first line on.
             for statement in &block.stmts {
                 if let Stmt::Item(Item::Fn(function)) = statement
-                    && !function
-                        .attrs
-                        .iter()
-                        .any(|a| a.path().segments.last().is_some_and(|s| s.ident == "task"))
+                    && !function.attrs.iter().any(|a| a.path().segments.last().is_some_and(|s| s.ident == "task"))
                 {
                     let name = function.sig.ident.to_string();
-                    this.scopes
-                        .last_mut()
-                        .expect("the scope of the block")
-                        .push(name);
+                    this.scopes.last_mut().expect("the scope of the block").push(name);
                 }
             }
             visit_mut::visit_block_mut(this, block);
@@ -206,9 +183,7 @@ impl VisitMut for Rewriter {
             self.visit_expr_mut(&mut repeat.1);
             let (value, count) = repeat;
             mac.tokens = quote::quote!(#value; #count);
-        } else if let Ok(mut list) =
-            mac.parse_body_with(Punctuated::<Expr, Token![,]>::parse_terminated)
-        {
+        } else if let Ok(mut list) = mac.parse_body_with(Punctuated::<Expr, Token![,]>::parse_terminated) {
             list.iter_mut().for_each(|e| self.visit_expr_mut(e));
             mac.tokens = quote::quote!(#list);
         }

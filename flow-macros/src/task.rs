@@ -9,18 +9,14 @@ use syn::{FnArg, GenericArgument, ItemFn, Pat, PathArguments, ReturnType, Type};
 
 /// Names that a type cannot take: the struct beside the function would shadow them.
 const PRIMITIVES: [&str; 18] = [
-    "bool", "char", "str", "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64",
-    "i128", "isize", "f32", "f64", "expand",
+    "bool", "char", "str", "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128", "isize",
+    "f32", "f64", "expand",
 ];
 
 /// One argument: the context, or a value by value or by reference.
 enum Argument {
     Context,
-    Value {
-        name: Ident,
-        ty: Type,
-        by_reference: bool,
-    },
+    Value { name: Ident, ty: Type, by_reference: bool },
 }
 
 /// What the function returns: the type of the value, and whether it comes in a `Result`.
@@ -52,32 +48,26 @@ fn check_signature(function: &ItemFn, errors: &mut Errors) {
     if PRIMITIVES.contains(&sig.ident.to_string().as_str()) {
         errors.at(
             &sig.ident,
-            format!(
-                "a task cannot be called `{}`: a type or a function of flow has that name",
-                sig.ident
-            ),
+            format!("a task cannot be called `{}`: a type or a function of flow has that name", sig.ident),
         );
     }
     if !sig.generics.params.is_empty() || sig.generics.where_clause.is_some() {
-        errors.at(&sig.generics, "a task cannot be generic: its values are stored, so their types must be known; write one task per type");
+        errors.at(
+            &sig.generics,
+            "a task cannot be generic: its values are stored, so their types must be known; write one task per type",
+        );
     }
     if let Some(constness) = &sig.constness {
         errors.at(constness, "a task cannot be `const`");
     }
     if matches!(sig.safety, syn::Safety::Unsafe(_)) {
-        errors.at(
-            &sig.fn_token,
-            "a task cannot be `unsafe`: put the unsafe part into a function that it calls",
-        );
+        errors.at(&sig.fn_token, "a task cannot be `unsafe`: put the unsafe part into a function that it calls");
     }
     if let Some(abi) = &sig.abi {
         errors.at(abi, "a task cannot be `extern`");
     }
     if let Some(variadic) = &sig.variadic {
-        errors.at(
-            variadic,
-            "a task cannot take a variable number of arguments: take a `Vec<T>`",
-        );
+        errors.at(variadic, "a task cannot take a variable number of arguments: take a `Vec<T>`");
     }
 }
 
@@ -86,14 +76,13 @@ fn arguments(function: &ItemFn, errors: &mut Errors) -> Vec<Argument> {
     for input in &function.sig.inputs {
         match input {
             FnArg::Receiver(receiver) => {
-                errors.at(receiver, "a task cannot take `self`: it is a plain function; pass what it needs as arguments");
+                errors
+                    .at(receiver, "a task cannot take `self`: it is a plain function; pass what it needs as arguments");
             }
             FnArg::Typed(arg) => {
                 let argument = argument(&arg.pat, &arg.ty);
                 if let Some(argument) = errors.take(argument) {
-                    if matches!(argument, Argument::Context)
-                        && out.iter().any(|a| matches!(a, Argument::Context))
-                    {
+                    if matches!(argument, Argument::Context) && out.iter().any(|a| matches!(a, Argument::Context)) {
                         errors.at(arg, "a task takes the context at most once");
                     }
                     out.push(argument);
@@ -128,10 +117,7 @@ fn argument(pat: &Pat, ty: &Type) -> syn::Result<Argument> {
         return if by_reference {
             Ok(Argument::Context)
         } else {
-            Err(syn::Error::new_spanned(
-                &ty,
-                "take the context by reference: `ctx: &Context`",
-            ))
+            Err(syn::Error::new_spanned(&ty, "take the context by reference: `ctx: &Context`"))
         };
     }
     match &ty {
@@ -142,33 +128,20 @@ fn argument(pat: &Pat, ty: &Type) -> syn::Result<Argument> {
             ));
         }
         Type::ImplTrait(_) => {
-            return Err(syn::Error::new_spanned(
-                &ty,
-                "name the type: values are stored, so it must be known",
-            ));
+            return Err(syn::Error::new_spanned(&ty, "name the type: values are stored, so it must be known"));
         }
         Type::Slice(slice) => {
             let elem = &slice.elem;
-            let sentence = format!(
-                "take `&Vec<{}>`: a slice cannot be kept between tasks",
-                written(elem)
-            );
+            let sentence = format!("take `&Vec<{}>`: a slice cannot be kept between tasks", written(elem));
             return Err(syn::Error::new_spanned(&ty, sentence));
         }
         _ => {}
     }
     match pat {
         Pat::Ident(ident) if ident.subpat.is_none() && ident.by_ref.is_none() => {
-            Ok(Argument::Value {
-                name: ident.ident.clone(),
-                ty,
-                by_reference,
-            })
+            Ok(Argument::Value { name: ident.ident.clone(), ty, by_reference })
         }
-        other => Err(syn::Error::new_spanned(
-            other,
-            "an argument of a task needs a plain name: it is shown to people",
-        )),
+        other => Err(syn::Error::new_spanned(other, "an argument of a task needs a plain name: it is shown to people")),
     }
 }
 
@@ -185,10 +158,7 @@ fn returned(output: &ReturnType, errors: &mut Errors) -> Returned {
     let unit = || syn::parse_quote!(());
     let ty = match output {
         ReturnType::Default => {
-            return Returned {
-                ty: unit(),
-                result: false,
-            };
+            return Returned { ty: unit(), result: false };
         }
         ReturnType::Type(_, ty) => (**ty).clone(),
     };
@@ -199,8 +169,7 @@ fn returned(output: &ReturnType, errors: &mut Errors) -> Returned {
         Type::Reference(_) => errors.at(&ty, "a task returns a value of its own, not a reference"),
         _ => {}
     }
-    let Some(segment) = last_segment(&ty).filter(|s| s.ident.to_string().ends_with("Result"))
-    else {
+    let Some(segment) = last_segment(&ty).filter(|s| s.ident.to_string().ends_with("Result")) else {
         return Returned { ty, result: false };
     };
     let inner = match &segment.arguments {
@@ -214,10 +183,7 @@ fn returned(output: &ReturnType, errors: &mut Errors) -> Returned {
         Some(ty) => Returned { ty, result: true },
         None => {
             errors.at(&ty, format!("say what it gives: `{}<T>`", segment.ident));
-            Returned {
-                ty: unit(),
-                result: true,
-            }
+            Returned { ty: unit(), result: true }
         }
     }
 }
@@ -234,16 +200,8 @@ fn beside(
     let vis = &function.vis;
     let cfgs = cfgs(&function.attrs);
     let doc = options.doc.clone().or_else(|| doc_of(&function.attrs));
-    let summary =
-        format!("The task [`{name}`](fn@{name}) as a part of a DAG: `{name}::node(..)` adds it.");
-    let spec = spec(
-        function,
-        options,
-        doc.as_deref(),
-        arguments,
-        returned,
-        private,
-    );
+    let summary = format!("The task [`{name}`](fn@{name}) as a part of a DAG: `{name}::node(..)` adds it.");
+    let spec = spec(function, options, doc.as_deref(), arguments, returned, private);
     let body = body(function, arguments, returned, private);
     let node = node(function, arguments, returned, private);
     let no_hidden_result = no_hidden_result(returned, private);
@@ -291,11 +249,7 @@ fn spec(
         }
         Argument::Context => None,
     });
-    let kind = if function.sig.asyncness.is_some() {
-        quote!(Async)
-    } else {
-        quote!(Blocking)
-    };
+    let kind = if function.sig.asyncness.is_some() { quote!(Async) } else { quote!(Blocking) };
     let line = line_of(&function.sig.ident);
     quote! {
         #private::TaskSpec {
@@ -313,23 +267,14 @@ fn spec(
 }
 
 /// `fn run`: decodes the arguments, calls the function, encodes what it returns.
-fn body(
-    function: &ItemFn,
-    arguments: &[Argument],
-    returned: &Returned,
-    private: &TokenStream,
-) -> TokenStream {
+fn body(function: &ItemFn, arguments: &[Argument], returned: &Returned, private: &TokenStream) -> TokenStream {
     let name = &function.sig.ident;
     let mut decode = Vec::new();
     let mut given = Vec::new();
     for argument in arguments {
         match argument {
             Argument::Context => given.push(quote!(&ctx)),
-            Argument::Value {
-                name,
-                ty,
-                by_reference,
-            } => {
+            Argument::Value { name, ty, by_reference } => {
                 let index = decode.len();
                 let local = quote::format_ident!("argument_{index}");
                 let text = name.to_string();
@@ -343,18 +288,11 @@ fn body(
             }
         }
     }
-    let finish = if returned.result {
-        quote!(finish_result)
-    } else {
-        quote!(finish_value)
-    };
+    let finish = if returned.result { quote!(finish_result) } else { quote!(finish_value) };
     let value = &returned.ty;
     let finish = quote_spanned!(value.span()=> #private::#finish::<#value>);
-    let finish = if returned.result {
-        quote_spanned!(value.span()=> #private::finish_result::<#value, _>)
-    } else {
-        finish
-    };
+    let finish =
+        if returned.result { quote_spanned!(value.span()=> #private::finish_result::<#value, _>) } else { finish };
     let uses = quote!(use #private::{ByClone as _, ByDecode as _};);
     if function.sig.asyncness.is_some() {
         quote! {
@@ -380,12 +318,7 @@ fn body(
 }
 
 /// `download::node(url)`: what a call inside `#[dag]` becomes.
-fn node(
-    function: &ItemFn,
-    arguments: &[Argument],
-    returned: &Returned,
-    private: &TokenStream,
-) -> TokenStream {
+fn node(function: &ItemFn, arguments: &[Argument], returned: &Returned, private: &TokenStream) -> TokenStream {
     let name = &function.sig.ident;
     // The same span as the function's name: "go to definition" on a task call arrives there.
     let node = Ident::new("node", name.span());
@@ -419,7 +352,8 @@ fn no_hidden_result(returned: &Returned, private: &TokenStream) -> TokenStream {
         return TokenStream::new();
     }
     let ty = &returned.ty;
-    let sentence = "this return type is a `Result` under another name: call it `..Result<T>`, so that an error fails the task";
+    let sentence =
+        "this return type is a `Result` under another name: call it `..Result<T>`, so that an error fails the task";
     quote_spanned! {ty.span()=>
         const _: () = {
             use #private::NotAResult as _;

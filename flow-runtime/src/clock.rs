@@ -41,10 +41,7 @@ pub struct TokioClock {
 impl TokioClock {
     /// A clock that shows `start` now.
     pub fn starting_at(start: DateTime<Utc>) -> TokioClock {
-        TokioClock {
-            start: start.trunc_subsecs(6),
-            origin: tokio::time::Instant::now(),
-        }
+        TokioClock { start: start.trunc_subsecs(6), origin: tokio::time::Instant::now() }
     }
 }
 

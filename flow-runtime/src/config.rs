@@ -172,15 +172,24 @@ mod tests {
         let inner = folder.path().join("a/b");
         std::fs::create_dir_all(&inner).unwrap();
         let get = |name: &str| env.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_string());
-        let mut config = Config::load(&inner, &flags, get).map_err(|e| e.to_string().replace(&folder.path().display().to_string(), ""))?;
+        let mut config = Config::load(&inner, &flags, get)
+            .map_err(|e| e.to_string().replace(&folder.path().display().to_string(), ""))?;
         config.home = config.home.strip_prefix(folder.path()).map(Path::to_path_buf).unwrap_or(config.home);
         Ok(config)
     }
 
     #[test]
     fn a_file_above_is_found_and_its_home_lies_beside_it() {
-        let config = load("home = 'h'\nparallelism = 4\ndurability = 'power'\n[pools]\nw = 2\n[params]\nlake = 'x'\n", &[], Flags::default()).unwrap();
-        assert_eq!((config.home.as_path(), config.parallelism, config.durability), (Path::new("h"), 4, Durability::Power));
+        let config = load(
+            "home = 'h'\nparallelism = 4\ndurability = 'power'\n[pools]\nw = 2\n[params]\nlake = 'x'\n",
+            &[],
+            Flags::default(),
+        )
+        .unwrap();
+        assert_eq!(
+            (config.home.as_path(), config.parallelism, config.durability),
+            (Path::new("h"), 4, Durability::Power)
+        );
         assert_eq!((config.pools["w"], &config.params["lake"]), (2, &Value::from("x")));
         assert_eq!(load("", &[], Flags::default()).unwrap().home, Path::new(".flow"));
     }
@@ -189,14 +198,18 @@ mod tests {
     fn flags_beat_env_and_env_beats_the_file() {
         let env = [("FLOW_HOME", "from_env"), ("FLOW_PARALLELISM", "5"), ("FLOW_LOG", "DEBUG")];
         let config = load("home = 'h'\nparallelism = 4", &env, Flags::default()).unwrap();
-        assert_eq!((config.home.as_path(), config.parallelism, config.log_level.as_str()), (Path::new("a/b/from_env"), 5, "debug"));
+        assert_eq!(
+            (config.home.as_path(), config.parallelism, config.log_level.as_str()),
+            (Path::new("a/b/from_env"), 5, "debug")
+        );
         let config = load("", &env, Flags { home: Some("flag".into()), parallelism: Some(6) }).unwrap();
         assert_eq!((config.home.as_path(), config.parallelism), (Path::new("a/b/flag"), 6));
     }
 
     #[test]
     fn a_wrong_variable_is_named_with_what_it_may_be() {
-        let error = load("", &[("FLOW_PARALLELISM", "many"), ("FLOW_DURABILITY", "eternal")], Flags::default()).unwrap_err();
+        let error =
+            load("", &[("FLOW_PARALLELISM", "many"), ("FLOW_DURABILITY", "eternal")], Flags::default()).unwrap_err();
         assert_eq!(
             error,
             "FLOW_PARALLELISM is `many`, and must be a whole number from 1 on\nFLOW_DURABILITY is `eternal`, and must be `process` or `power`"
@@ -206,14 +219,23 @@ mod tests {
     #[test]
     fn a_wrong_file_is_refused_with_line_and_suggestion() {
         for (toml, said) in [
-            ("parallelism = 4\nparalelism = 5", "/flow.toml:2: there is no setting `paralelism`: did you mean `parallelism`?"),
-            ("[dags.taxi]\nparam = 1", "/flow.toml:2: there is no setting `dags.taxi.param`: did you mean `dags.taxi.params`?"),
+            (
+                "parallelism = 4\nparalelism = 5",
+                "/flow.toml:2: there is no setting `paralelism`: did you mean `parallelism`?",
+            ),
+            (
+                "[dags.taxi]\nparam = 1",
+                "/flow.toml:2: there is no setting `dags.taxi.param`: did you mean `dags.taxi.params`?",
+            ),
             ("[pools]\nw = 'two'", "/flow.toml:2: `pools.w` is a string, and must be a whole number from 1 on"),
             ("[pools]\nw = 0", "/flow.toml:2: `pools.w` is 0, and must be a whole number from 1 on"),
             ("home = 3", "/flow.toml:1: `home` is an integer, and must be a string"),
             ("params = 3", "/flow.toml:1: `params` is an integer, and must be a table"),
             ("durability = 'x'", "/flow.toml:1: `durability` is `x`, and must be `process` or `power`"),
-            ("[log]\nlevel = 'loud'", "/flow.toml:2: `log.level` is `loud`, and must be one of error, warn, info, debug, trace"),
+            (
+                "[log]\nlevel = 'loud'",
+                "/flow.toml:2: `log.level` is `loud`, and must be one of error, warn, info, debug, trace",
+            ),
         ] {
             let error = load(toml, &[], Flags::default()).unwrap_err();
             assert!(error.starts_with(said), "{error}");

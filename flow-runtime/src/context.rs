@@ -74,25 +74,17 @@ impl Context {
 
     /// A context of these parts.
     pub fn new(parts: ContextParts) -> Context {
-        Context {
-            inner: Arc::new(Inner { parts }),
-        }
+        Context { inner: Arc::new(Inner { parts }) }
     }
 
     /// The same context with these params (for a unit test).
     pub fn with_params(&self, params: Map<String, Value>) -> Context {
-        Context::new(ContextParts {
-            params: Arc::new(params),
-            ..self.inner.parts.clone()
-        })
+        Context::new(ContextParts { params: Arc::new(params), ..self.inner.parts.clone() })
     }
 
     /// The same context with this home folder (for a unit test).
     pub fn with_home(&self, home: impl Into<PathBuf>) -> Context {
-        Context::new(ContextParts {
-            home: home.into(),
-            ..self.inner.parts.clone()
-        })
+        Context::new(ContextParts { home: home.into(), ..self.inner.parts.clone() })
     }
 
     /// Id of the DAG.
@@ -146,19 +138,11 @@ impl Context {
             let known: Vec<&str> = params.keys().map(String::as_str).collect();
             format!(
                 "there is no param `{name}` in this run; there are: {}",
-                if known.is_empty() {
-                    "none".into()
-                } else {
-                    known.join(", ")
-                }
+                if known.is_empty() { "none".into() } else { known.join(", ") }
             )
         })?;
-        T::deserialize(value).with_context(|| {
-            format!(
-                "param `{name}` is not a `{}`",
-                crate::value::short_type_name::<T>()
-            )
-        })
+        T::deserialize(value)
+            .with_context(|| format!("param `{name}` is not a `{}`", crate::value::short_type_name::<T>()))
     }
 
     /// The run's params and the project's global ones; secrets are left out.
@@ -182,10 +166,7 @@ impl Context {
     /// assert_eq!(ctx.in_home("/srv/lake"), "/srv/lake");
     /// ```
     pub fn in_home(&self, place: &str) -> String {
-        let (scheme, path) = match place
-            .strip_prefix("sqlite://")
-            .or_else(|| place.strip_prefix("sqlite:"))
-        {
+        let (scheme, path) = match place.strip_prefix("sqlite://").or_else(|| place.strip_prefix("sqlite:")) {
             Some(path) => ("sqlite://", path),
             None => ("", place),
         };
@@ -215,11 +196,7 @@ impl Context {
 impl std::fmt::Debug for Context {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let p = &self.inner.parts;
-        write!(
-            f,
-            "Context({}/{}/{}[{}] try {})",
-            p.dag_id, p.run_id, p.task_id, p.map_index, p.try_number
-        )
+        write!(f, "Context({}/{}/{}[{}] try {})", p.dag_id, p.run_id, p.task_id, p.map_index, p.try_number)
     }
 }
 

@@ -39,9 +39,7 @@ impl TaskError {
 
     /// The verb inside an error, however much context was wrapped around it.
     pub fn of(error: &anyhow::Error) -> Option<&TaskError> {
-        error
-            .downcast_ref::<TaskError>()
-            .or_else(|| error.chain().find_map(|e| e.downcast_ref()))
+        error.downcast_ref::<TaskError>().or_else(|| error.chain().find_map(|e| e.downcast_ref()))
     }
 }
 
@@ -52,13 +50,8 @@ mod tests {
 
     #[test]
     fn a_verb_is_found_under_context() {
-        let error = Err::<(), _>(TaskError::skip("no data"))
-            .context("reading the day")
-            .unwrap_err();
-        assert_eq!(
-            TaskError::of(&error),
-            Some(&TaskError::Skip("no data".into()))
-        );
+        let error = Err::<(), _>(TaskError::skip("no data")).context("reading the day").unwrap_err();
+        assert_eq!(TaskError::of(&error), Some(&TaskError::Skip("no data".into())));
         assert_eq!(TaskError::of(&anyhow::anyhow!("plain")), None);
     }
 }

@@ -113,10 +113,7 @@ impl std::fmt::Debug for Body {
 impl TaskSpec {
     /// Where the function stands.
     pub fn place(&self) -> Place {
-        Place {
-            file: self.file.into(),
-            line: self.line,
-        }
+        Place { file: self.file.into(), line: self.line }
     }
 }
 
@@ -156,12 +153,7 @@ impl Bodies {
     /// The bodies of all `#[task]` functions linked into this program. Of two of the same key the later wins; only
     /// [`Registry::collect`] complains.
     pub fn collect() -> Bodies {
-        Bodies(
-            inventory::iter::<TaskEntry>
-                .into_iter()
-                .map(|e| (e.0.body, e.0.run))
-                .collect(),
-        )
+        Bodies(inventory::iter::<TaskEntry>.into_iter().map(|e| (e.0.body, e.0.run)).collect())
     }
 
     /// The function of this key.
@@ -186,14 +178,8 @@ impl Registry {
     /// # Errors
     /// No DAG at all, two DAGs or two bodies of one name, more than one default DAG, a DAG that cannot be built.
     pub fn collect() -> Result<Registry, RegistryError> {
-        let tasks: Vec<&TaskSpec> = inventory::iter::<TaskEntry>
-            .into_iter()
-            .map(|e| e.0)
-            .collect();
-        let dags: Vec<DagSpec> = inventory::iter::<DagEntry>
-            .into_iter()
-            .map(|e| e.0)
-            .collect();
+        let tasks: Vec<&TaskSpec> = inventory::iter::<TaskEntry>.into_iter().map(|e| e.0).collect();
+        let dags: Vec<DagSpec> = inventory::iter::<DagEntry>.into_iter().map(|e| e.0).collect();
         Registry::from_specs(tasks, dags)
     }
 
@@ -201,10 +187,7 @@ impl Registry {
     ///
     /// # Errors
     /// As for [`Registry::collect`].
-    pub fn from_specs(
-        mut tasks: Vec<&TaskSpec>,
-        mut dags: Vec<DagSpec>,
-    ) -> Result<Registry, RegistryError> {
+    pub fn from_specs(mut tasks: Vec<&TaskSpec>, mut dags: Vec<DagSpec>) -> Result<Registry, RegistryError> {
         tasks.sort_by_key(|t| (t.body, t.file, t.line));
         dags.sort_by_key(|d| (d.dag_id, d.file, d.line));
         let mut problems = Vec::new();
@@ -238,11 +221,7 @@ impl Registry {
                 Err(error) => problems.push(error.to_string()),
             }
         }
-        let defaults: Vec<&str> = built
-            .values()
-            .filter(|d| d.is_default)
-            .map(|d| d.dag_id.as_str())
-            .collect();
+        let defaults: Vec<&str> = built.values().filter(|d| d.is_default).map(|d| d.dag_id.as_str()).collect();
         if defaults.len() > 1 {
             problems.push(format!(
                 "only one DAG can be the default, and {} are: {}",
@@ -250,14 +229,7 @@ impl Registry {
                 defaults.join(", ")
             ));
         }
-        if problems.is_empty() {
-            Ok(Registry {
-                dags: built,
-                bodies,
-            })
-        } else {
-            Err(RegistryError(problems))
-        }
+        if problems.is_empty() { Ok(Registry { dags: built, bodies }) } else { Err(RegistryError(problems)) }
     }
 
     /// All DAGs, by id.

@@ -73,8 +73,7 @@ impl<T: JsonSchema> JsonSchema for Secret<T> {
 }
 
 /// The longest first, so that a secret that contains another is replaced whole.
-static CONCEALED: RwLock<BTreeSet<(std::cmp::Reverse<usize>, String)>> =
-    RwLock::new(BTreeSet::new());
+static CONCEALED: RwLock<BTreeSet<(std::cmp::Reverse<usize>, String)>> = RwLock::new(BTreeSet::new());
 
 /// Puts every text inside this value on the list of those that [`redact`] replaces: as it is, as JSON writes it, and, if
 /// it is a URL, its password alone (as written and decoded).
@@ -90,11 +89,7 @@ pub fn conceal(value: &Value) {
 
 fn conceal_text(text: &str) {
     let json = Value::String(text.into()).to_string();
-    let mut forms = vec![
-        text.to_string(),
-        json[1..json.len() - 1].to_string(),
-        percent_encoded(text),
-    ];
+    let mut forms = vec![text.to_string(), json[1..json.len() - 1].to_string(), percent_encoded(text)];
     if let Ok(url) = url::Url::parse(text)
         && let Some(password) = url.password()
     {
@@ -102,12 +97,7 @@ fn conceal_text(text: &str) {
         forms.push(percent_decoded(password));
     }
     let mut list = CONCEALED.write();
-    list.extend(
-        forms
-            .into_iter()
-            .filter(|f| f.len() >= SHORTEST)
-            .map(|f| (std::cmp::Reverse(f.len()), f)),
-    );
+    list.extend(forms.into_iter().filter(|f| f.len() >= SHORTEST).map(|f| (std::cmp::Reverse(f.len()), f)));
 }
 
 fn percent_encoded(text: &str) -> String {
@@ -116,9 +106,7 @@ fn percent_encoded(text: &str) -> String {
 
 fn percent_decoded(text: &str) -> String {
     // `parse` also turns `+` into a blank, which a password in a URL does not mean.
-    url::form_urlencoded::parse(text.replace('+', "%2B").as_bytes())
-        .map(|(k, _)| k.into_owned())
-        .collect()
+    url::form_urlencoded::parse(text.replace('+', "%2B").as_bytes()).map(|(k, _)| k.into_owned()).collect()
 }
 
 /// The text with every concealed secret, and the password of every URL in it, replaced by `***`.
@@ -137,10 +125,7 @@ pub fn redact(text: &str) -> Cow<'_, str> {
 
 /// Does the text hold a concealed secret?
 pub fn reveals(text: &str) -> bool {
-    CONCEALED
-        .read()
-        .iter()
-        .any(|(_, secret)| text.contains(secret.as_str()))
+    CONCEALED.read().iter().any(|(_, secret)| text.contains(secret.as_str()))
 }
 
 /// Replaces `scheme://user:password@` by `scheme://user:***@`; `None` if there is nothing to replace.
@@ -156,10 +141,7 @@ fn redact_urls(text: &str) -> Option<String> {
             .find(|c: char| c == '/' || c == '?' || c == '#' || c.is_whitespace() || c == '"')
             .unwrap_or(after.len());
         let authority = &after[..end];
-        match authority
-            .rfind('@')
-            .and_then(|i| authority[..i].find(':').map(|colon| (colon, i)))
-        {
+        match authority.rfind('@').and_then(|i| authority[..i].find(':').map(|colon| (colon, i))) {
             Some((colon, i)) if &authority[colon + 1..i] != MARK => {
                 out.push_str(&authority[..=colon]);
                 out.push_str(MARK);
@@ -179,11 +161,7 @@ pub fn redact_value(value: &Value) -> Value {
     match value {
         Value::String(text) => Value::String(redact(text).into_owned()),
         Value::Array(list) => Value::Array(list.iter().map(redact_value).collect()),
-        Value::Object(map) => Value::Object(
-            map.iter()
-                .map(|(k, v)| (k.clone(), redact_value(v)))
-                .collect(),
-        ),
+        Value::Object(map) => Value::Object(map.iter().map(|(k, v)| (k.clone(), redact_value(v))).collect()),
         Value::Number(number) if reveals(&number.to_string()) => Value::String(MARK.into()),
         other => other.clone(),
     }
@@ -195,10 +173,7 @@ mod tests {
 
     #[test]
     fn passwords_in_urls_are_replaced_wherever_they_stand() {
-        assert_eq!(
-            redact("to postgres://ada:pa/ss@h/db, then"),
-            "to postgres://ada:pa/ss@h/db, then"
-        );
+        assert_eq!(redact("to postgres://ada:pa/ss@h/db, then"), "to postgres://ada:pa/ss@h/db, then");
         assert_eq!(
             redact("to postgres://ada:pass@h:5/db?x=1 and s3://k:v@b"),
             "to postgres://ada:***@h:5/db?x=1 and s3://k:***@b"
@@ -211,10 +186,7 @@ mod tests {
     fn a_concealed_text_is_replaced_in_every_form() {
         conceal(&Value::String("tok\"en-äbc 123".into()));
         assert_eq!(redact("x tok\"en-äbc 123 y"), "x *** y");
-        assert_eq!(
-            redact(&serde_json::json!({"k": "tok\"en-äbc 123"}).to_string()),
-            "{\"k\":\"***\"}"
-        );
+        assert_eq!(redact(&serde_json::json!({"k": "tok\"en-äbc 123"}).to_string()), "{\"k\":\"***\"}");
         conceal(&Value::String("postgres://u:s%40cret-pw@h/db".into()));
         assert_eq!(redact("password s@cret-pw refused"), "password *** refused");
     }

@@ -31,7 +31,11 @@ pub fn hints<'a>(given: &str, what: &str, names: impl IntoIterator<Item = &'a st
     if let Some(name) = nearest(given, names.iter().copied()) {
         hints.push(format!("did you mean `{name}`?"));
     }
-    hints.push(if names.is_empty() { format!("there is no {what} at all") } else { format!("{what}s: {}", listed(&names)) });
+    hints.push(if names.is_empty() {
+        format!("there is no {what} at all")
+    } else {
+        format!("{what}s: {}", listed(&names))
+    });
     hints
 }
 

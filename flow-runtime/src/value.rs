@@ -38,16 +38,7 @@ pub struct Erased {
 impl std::fmt::Debug for Erased {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Never the text: it may be a secret's.
-        write!(
-            f,
-            "Erased({} bytes of JSON{})",
-            self.json.len(),
-            if self.shared.is_some() {
-                ", shared"
-            } else {
-                ""
-            }
-        )
+        write!(f, "Erased({} bytes of JSON{})", self.json.len(), if self.shared.is_some() { ", shared" } else { "" })
     }
 }
 
@@ -57,20 +48,13 @@ impl Erased {
     /// # Errors
     /// If serde cannot write it as JSON (a map with keys that are not text, for example).
     pub fn new<T: Value>(value: T) -> anyhow::Result<Erased> {
-        let json =
-            serde_json::to_string(&value).context("the return value cannot be written as JSON")?;
-        Ok(Erased {
-            json: json.into(),
-            shared: Some(Arc::new(value)),
-        })
+        let json = serde_json::to_string(&value).context("the return value cannot be written as JSON")?;
+        Ok(Erased { json: json.into(), shared: Some(Arc::new(value)) })
     }
 
     /// A value of which only the text is there.
     pub fn from_json(json: impl Into<Arc<str>>) -> Erased {
-        Erased {
-            json: json.into(),
-            shared: None,
-        }
+        Erased { json: json.into(), shared: None }
     }
 
     /// Its JSON text.
@@ -98,11 +82,9 @@ impl Inputs {
     }
 
     fn get(&self, index: usize, name: &str) -> anyhow::Result<&Erased> {
-        self.0.get(index).ok_or_else(|| {
-            anyhow!(InputError(format!(
-                "argument `{name}` (number {index}) was not given"
-            )))
-        })
+        self.0
+            .get(index)
+            .ok_or_else(|| anyhow!(InputError(format!("argument `{name}` (number {index}) was not given"))))
     }
 
     /// The argument as a shared reference-counted value (for `&T`).
@@ -110,9 +92,7 @@ impl Inputs {
     /// # Errors
     /// [`InputError`] if it is missing or its text is not a `T`.
     pub fn shared<T: Argument>(&self, index: usize, name: &str) -> anyhow::Result<Arc<T>> {
-        self.get(index, name)?
-            .share()
-            .map_err(|e| undecodable::<T>(name, &e))
+        self.get(index, name)?.share().map_err(|e| undecodable::<T>(name, &e))
     }
 
     fn decoded<T: Argument>(&self, index: usize, name: &str) -> anyhow::Result<T> {
@@ -127,15 +107,8 @@ pub struct InputError(pub String);
 
 fn undecodable<T>(name: &str, error: &serde_json::Error) -> anyhow::Error {
     // serde's text quotes the value, which may be a secret: only its kind and place are told.
-    let what = if std::any::type_name::<T>().contains("Secret<") {
-        String::new()
-    } else {
-        format!(": {error}")
-    };
-    anyhow!(InputError(format!(
-        "argument `{name}` is not a `{}`{what}",
-        short_type_name::<T>()
-    )))
+    let what = if std::any::type_name::<T>().contains("Secret<") { String::new() } else { format!(": {error}") };
+    anyhow!(InputError(format!("argument `{name}` is not a `{}`{what}", short_type_name::<T>())))
 }
 
 /// A return value that could not be encoded.
@@ -170,10 +143,7 @@ pub struct Owned<T> {
 /// A chooser for this type. A function of its own, so that the only bound a type can miss is `Argument`, with its
 /// message.
 pub fn owned<T: Argument>() -> Owned<T> {
-    Owned {
-        share: Inputs::shared::<T>,
-        decode: Inputs::decoded::<T>,
-    }
+    Owned { share: Inputs::shared::<T>, decode: Inputs::decoded::<T> }
 }
 
 /// See [`Owned`].
@@ -217,24 +187,15 @@ mod tests {
     fn a_value_made_here_is_shared_not_decoded() {
         let big = Erased::new(vec![1u8; 10]).unwrap();
         let inputs = Inputs::new(vec![big.clone(), big]);
-        let (a, b) = (
-            inputs.shared::<Vec<u8>>(0, "a").unwrap(),
-            inputs.shared::<Vec<u8>>(1, "b").unwrap(),
-        );
+        let (a, b) = (inputs.shared::<Vec<u8>>(0, "a").unwrap(), inputs.shared::<Vec<u8>>(1, "b").unwrap());
         assert!(Arc::ptr_eq(&a, &b));
     }
 
     #[test]
     fn owned_arguments_are_cloned_or_decoded_and_stay_for_the_next_try() {
-        let inputs = Inputs::new(vec![
-            Erased::new(NotClone(7)).unwrap(),
-            Erased::from_json("\"x\""),
-        ]);
+        let inputs = Inputs::new(vec![Erased::new(NotClone(7)).unwrap(), Erased::from_json("\"x\"")]);
         for _ in 0..2 {
-            assert_eq!(
-                (&owned::<NotClone>()).take(&inputs, 0, "n").unwrap(),
-                NotClone(7)
-            );
+            assert_eq!((&owned::<NotClone>()).take(&inputs, 0, "n").unwrap(), NotClone(7));
             assert_eq!((&owned::<String>()).take(&inputs, 1, "s").unwrap(), "x");
         }
     }
@@ -244,10 +205,7 @@ mod tests {
         let inputs = Inputs::new(vec![Erased::from_json("\"hunter2\"")]);
         let error = inputs.shared::<u8>(0, "count").unwrap_err().to_string();
         assert!(error.contains("argument `count` is not a `u8`"), "{error}");
-        let error = inputs
-            .shared::<crate::Secret<u8>>(0, "pin")
-            .unwrap_err()
-            .to_string();
+        let error = inputs.shared::<crate::Secret<u8>>(0, "pin").unwrap_err().to_string();
         assert_eq!(error, "argument `pin` is not a `Secret<u8>`");
     }
 }

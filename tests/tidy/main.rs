@@ -5,10 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the workspace")
-        .to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_path_buf()
 }
 
 /// Every file that git tracks (or would), with its text.
@@ -19,20 +16,9 @@ fn files(ending: &str) -> Vec<(String, String)> {
         .output()
         .expect("git lists the files");
     let names = String::from_utf8(git.stdout).expect("names are UTF-8");
-    let read = |name: &str| {
-        fs::read_to_string(root().join(name))
-            .ok()
-            .map(|text| (name.to_string(), text))
-    };
-    let found: Vec<_> = names
-        .lines()
-        .filter(|n| n.ends_with(ending))
-        .filter_map(read)
-        .collect();
-    assert!(
-        !found.is_empty(),
-        "no file ends in {ending}: is this a git checkout?"
-    );
+    let read = |name: &str| fs::read_to_string(root().join(name)).ok().map(|text| (name.to_string(), text));
+    let found: Vec<_> = names.lines().filter(|n| n.ends_with(ending)).filter_map(read).collect();
+    assert!(!found.is_empty(), "no file ends in {ending}: is this a git checkout?");
     found
 }
 
@@ -42,11 +28,7 @@ fn forbid(folder: &str, text: &str, may: &[&str], why: &str) {
         .into_iter()
         .filter(|(name, _)| name.starts_with(folder) && !may.iter().any(|m| name.contains(m)))
         .flat_map(|(name, body)| {
-            let lines = body
-                .lines()
-                .enumerate()
-                .map(|(i, l)| (i + 1, l.to_string()))
-                .collect::<Vec<_>>();
+            let lines = body.lines().enumerate().map(|(i, l)| (i + 1, l.to_string())).collect::<Vec<_>>();
             let name = name.clone();
             lines
                 .into_iter()
@@ -65,64 +47,31 @@ fn no_file_is_longer_than_600_lines() {
         .filter(|(_, lines)| *lines > 600)
         .map(|(name, lines)| format!("{name} ({lines})"))
         .collect();
-    assert!(
-        long.is_empty(),
-        "one file, one idea; these are too long: {}",
-        long.join(", ")
-    );
+    assert!(long.is_empty(), "one file, one idea; these are too long: {}", long.join(", "));
 }
 
 #[test]
 fn the_core_is_pure() {
-    for text in [
-        "tokio",
-        "sqlx",
-        "Utc::now",
-        "Instant::now",
-        "SystemTime::now",
-        "rand::",
-        "std::fs",
-        "std::net",
-    ] {
-        forbid(
-            "flow-runtime/core/src",
-            text,
-            &[],
-            "has no place in a crate that cannot do I/O",
-        );
+    for text in ["tokio", "sqlx", "Utc::now", "Instant::now", "SystemTime::now", "rand::", "std::fs", "std::net"] {
+        forbid("flow-runtime/core/src", text, &[], "has no place in a crate that cannot do I/O");
     }
 }
 
 #[test]
 fn the_data_crate_knows_no_flow() {
     for text in ["flow_core", "flow_runtime", "flow_macros"] {
-        forbid(
-            "flow-runtime/data/src",
-            text,
-            &[],
-            "is not known to flow-data",
-        );
+        forbid("flow-runtime/data/src", text, &[], "is not known to flow-data");
     }
 }
 
 #[test]
 fn sql_stays_in_the_store() {
-    forbid(
-        "flow-runtime/src",
-        "sqlx::",
-        &["src/store/"],
-        "belongs into store/",
-    );
+    forbid("flow-runtime/src", "sqlx::", &["src/store/"], "belongs into store/");
 }
 
 #[test]
 fn the_clock_is_read_in_one_place() {
-    forbid(
-        "flow-runtime/src",
-        "Utc::now",
-        &["src/clock.rs"],
-        "belongs into clock.rs",
-    );
+    forbid("flow-runtime/src", "Utc::now", &["src/clock.rs"], "belongs into clock.rs");
 }
 
 #[test]
@@ -142,17 +91,9 @@ fn the_first_dag_fits_on_a_screen() {
 #[test]
 fn every_dependency_says_why_it_is_there() {
     let text = fs::read_to_string(root().join("Cargo.toml")).expect("Cargo.toml");
-    let table = text
-        .split("[workspace.dependencies]")
-        .nth(1)
-        .expect("the table")
-        .split("\n[")
-        .next()
-        .unwrap_or("");
-    let silent: Vec<&str> = table
-        .lines()
-        .filter(|l| l.contains('=') && !l.starts_with("flow-") && !l.contains('#'))
-        .collect();
+    let table = text.split("[workspace.dependencies]").nth(1).expect("the table").split("\n[").next().unwrap_or("");
+    let silent: Vec<&str> =
+        table.lines().filter(|l| l.contains('=') && !l.starts_with("flow-") && !l.contains('#')).collect();
     assert!(silent.is_empty(), "say in a comment why: {silent:?}");
 }
 
@@ -160,9 +101,6 @@ fn every_dependency_says_why_it_is_there() {
 fn the_readme_begins_with_a_program() {
     let text = fs::read_to_string(root().join("README.md")).expect("README.md");
     let program = text.find("```rust").expect("a program");
-    assert!(
-        text[..program].lines().count() <= 6,
-        "the first screen is a program"
-    );
+    assert!(text[..program].lines().count() <= 6, "the first screen is a program");
     assert!(text.contains("cargo run --bin dags\n") && text.contains("cargo test --workspace\n"));
 }

@@ -109,31 +109,19 @@ impl Limits {
     /// The limit that holds this candidate back; `None` if it may go.
     pub fn refuses<R>(&self, candidate: &Candidate<R>, in_flight: &InFlight) -> Option<Waiting> {
         if in_flight.total >= self.parallelism {
-            return Some(Waiting::Parallelism {
-                limit: self.parallelism,
-            });
+            return Some(Waiting::Parallelism { limit: self.parallelism });
         }
         let Some(&slots) = self.pools.get(&candidate.pool) else {
-            return Some(Waiting::NoPool {
-                pool: candidate.pool.clone(),
-            });
+            return Some(Waiting::NoPool { pool: candidate.pool.clone() });
         };
         let open = slots.saturating_sub(in_flight.pool(&candidate.pool));
         if candidate.pool_slots > open {
             let (pool, needs) = (candidate.pool.clone(), candidate.pool_slots);
-            return Some(Waiting::Pool {
-                pool,
-                slots,
-                open,
-                needs,
-            });
+            return Some(Waiting::Pool { pool, slots, open, needs });
         }
         match self.active_tasks.get(&candidate.dag_id) {
             Some(&limit) if in_flight.dag(&candidate.dag_id) >= limit => {
-                Some(Waiting::ActiveTasks {
-                    dag_id: candidate.dag_id.clone(),
-                    limit,
-                })
+                Some(Waiting::ActiveTasks { dag_id: candidate.dag_id.clone(), limit })
             }
             _ => None,
         }
@@ -170,10 +158,7 @@ mod tests {
     fn candidate(run: u32, task: u32, weight: i64) -> Candidate<u32> {
         Candidate {
             run,
-            key: InstanceKey {
-                task,
-                map_index: -1,
-            },
+            key: InstanceKey { task, map_index: -1 },
             dag_id: format!("dag{run}"),
             pool: "p".into(),
             pool_slots: 1,
@@ -183,34 +168,19 @@ mod tests {
     }
 
     fn limits(parallelism: u32, pool: u32) -> Limits {
-        Limits {
-            parallelism,
-            pools: [("p".to_string(), pool)].into(),
-            active_tasks: BTreeMap::new(),
-        }
+        Limits { parallelism, pools: [("p".to_string(), pool)].into(), active_tasks: BTreeMap::new() }
     }
 
     fn picked(all: &BTreeSet<Candidate<u32>>, limits: &Limits) -> Vec<(u32, u32)> {
-        admit(all, limits, &mut InFlight::default())
-            .into_iter()
-            .map(|c| (c.run, c.key.task))
-            .collect()
+        admit(all, limits, &mut InFlight::default()).into_iter().map(|c| (c.run, c.key.task)).collect()
     }
 
     #[test]
     fn the_heavier_goes_first_then_the_older_run_then_the_earlier_task() {
         let mut young = candidate(1, 0, 5);
         young.run_after += chrono::TimeDelta::days(1);
-        let all = BTreeSet::from([
-            young,
-            candidate(2, 1, 5),
-            candidate(2, 0, 5),
-            candidate(3, 9, 7),
-        ]);
-        assert_eq!(
-            picked(&all, &limits(9, 9)),
-            [(3, 9), (2, 0), (2, 1), (1, 0)]
-        );
+        let all = BTreeSet::from([young, candidate(2, 1, 5), candidate(2, 0, 5), candidate(3, 9, 7)]);
+        assert_eq!(picked(&all, &limits(9, 9)), [(3, 9), (2, 0), (2, 1), (1, 0)]);
         assert_eq!(picked(&all, &limits(2, 9)), [(3, 9), (2, 0)]);
         assert_eq!(picked(&all, &limits(9, 1)), [(3, 9)]);
     }
@@ -221,48 +191,24 @@ mod tests {
         wide.pool_slots = 3;
         let mut lost = candidate(1, 1, 8);
         lost.pool = "gone".into();
-        let all = BTreeSet::from([
-            wide.clone(),
-            lost.clone(),
-            candidate(1, 2, 1),
-            candidate(1, 3, 1),
-            candidate(2, 0, 0),
-        ]);
-        let limits = Limits {
-            active_tasks: [("dag1".to_string(), 1)].into(),
-            ..limits(9, 2)
-        };
+        let all =
+            BTreeSet::from([wide.clone(), lost.clone(), candidate(1, 2, 1), candidate(1, 3, 1), candidate(2, 0, 0)]);
+        let limits = Limits { active_tasks: [("dag1".to_string(), 1)].into(), ..limits(9, 2) };
         let mut in_flight = InFlight::default();
-        let went: Vec<_> = admit(&all, &limits, &mut in_flight)
-            .into_iter()
-            .map(|c| (c.run, c.key.task))
-            .collect();
+        let went: Vec<_> = admit(&all, &limits, &mut in_flight).into_iter().map(|c| (c.run, c.key.task)).collect();
         assert_eq!(went, [(1, 2), (2, 0)]);
         let why = |c: &Candidate<u32>, in_flight: &InFlight| {
             let reason = limits.refuses(c, in_flight);
             reason.expect("it did not go").to_string()
         };
-        assert_eq!(
-            why(&wide, &in_flight),
-            "needs 3 slots of the pool p, which has 2 in all"
-        );
+        assert_eq!(why(&wide, &in_flight), "needs 3 slots of the pool p, which has 2 in all");
         assert_eq!(why(&lost, &in_flight), "its pool gone does not exist");
-        assert_eq!(
-            why(&candidate(1, 3, 1), &in_flight),
-            "needs 1 of the 2 slots of the pool p, and 0 are free"
-        );
+        assert_eq!(why(&candidate(1, 3, 1), &in_flight), "needs 1 of the 2 slots of the pool p, and 0 are free");
         in_flight.remove("dag2", "p", 1);
         assert_eq!(
             why(&candidate(1, 3, 1), &in_flight),
             "dag1 has as many tasks in flight as it may (max_active_tasks is 1)"
         );
-        assert_eq!(
-            (
-                in_flight.total(),
-                in_flight.pool("p"),
-                in_flight.dag("dag1")
-            ),
-            (1, 1, 1)
-        );
+        assert_eq!((in_flight.total(), in_flight.pool("p"), in_flight.dag("dag1")), (1, 1, 1));
     }
 }

@@ -31,18 +31,10 @@ pub fn retry_delay(policy: &RetryPolicy, seed: Seed<'_>, try_number: u32) -> Dur
     }
     let factor = policy.backoff.powf(f64::from(try_number) - 1.0);
     // Beyond all numbers, even no delay at all has grown to the cap.
-    let grown = if factor.is_infinite() {
-        CAP
-    } else {
-        policy.delay.as_secs_f64() * factor
-    };
+    let grown = if factor.is_infinite() { CAP } else { policy.delay.as_secs_f64() * factor };
     let base = grown.ceil().max(1.0);
     // What is beyond the cap already needs no jitter, and might be too large for the arithmetic below.
-    let jittered = if base >= CAP {
-        CAP
-    } else {
-        (base + jitter(seed, try_number, base as u64) as f64).min(CAP)
-    };
+    let jittered = if base >= CAP { CAP } else { (base + jitter(seed, try_number, base as u64) as f64).min(CAP) };
     let wait = Duration::from_secs_f64(jittered);
     policy.max_delay.map_or(wait, |longest| wait.min(longest))
 }
@@ -50,18 +42,14 @@ pub fn retry_delay(policy: &RetryPolicy, seed: Seed<'_>, try_number: u32) -> Dur
 /// SHA-1 of the ids as one big-endian number, modulo `base`.
 fn jitter(seed: Seed<'_>, try_number: u32, base: u64) -> u64 {
     let digest = Sha1::digest(hashed(seed, try_number).as_bytes());
-    digest
-        .iter()
-        .fold(0, |rest, &byte| (rest * 256 + u64::from(byte)) % base)
+    digest.iter().fold(0, |rest, &byte| (rest * 256 + u64::from(byte)) % base)
 }
 
 /// The text that is hashed: `dag#task#2025-01-01 00:00:00+00:00#2`, with `None` for a run that is about no instant.
 fn hashed(seed: Seed<'_>, try_number: u32) -> String {
     let date = match seed.logical_date {
         None => "None".to_string(),
-        Some(at) if at.timestamp_subsec_micros() == 0 => {
-            at.format("%Y-%m-%d %H:%M:%S+00:00").to_string()
-        }
+        Some(at) if at.timestamp_subsec_micros() == 0 => at.format("%Y-%m-%d %H:%M:%S+00:00").to_string(),
         Some(at) => at.format("%Y-%m-%d %H:%M:%S%.6f+00:00").to_string(),
     };
     format!("{}#{}#{date}#{try_number}", seed.dag_id, seed.task_id)
@@ -80,18 +68,11 @@ mod tests {
         }
     }
 
-    const SEED: Seed<'static> = Seed {
-        dag_id: "d",
-        task_id: "t",
-        logical_date: None,
-    };
+    const SEED: Seed<'static> = Seed { dag_id: "d", task_id: "t", logical_date: None };
 
     #[test]
     fn without_backoff_it_is_the_delay() {
-        assert_eq!(
-            retry_delay(&policy(10, 0.0, Some(3)), SEED, 7),
-            Duration::from_secs(10)
-        );
+        assert_eq!(retry_delay(&policy(10, 0.0, Some(3)), SEED, 7), Duration::from_secs(10));
     }
 
     #[test]
@@ -105,34 +86,16 @@ mod tests {
 
     #[test]
     fn both_caps_hold_however_late_the_try() {
-        assert_eq!(
-            retry_delay(&policy(10, 2.0, None), SEED, u32::MAX),
-            Duration::from_secs(86_400)
-        );
-        assert_eq!(
-            retry_delay(&policy(10, 2.0, Some(30)), SEED, 20),
-            Duration::from_secs(30)
-        );
-        assert_eq!(
-            retry_delay(&policy(10, f64::INFINITY, None), SEED, 2),
-            Duration::from_secs(86_400)
-        );
+        assert_eq!(retry_delay(&policy(10, 2.0, None), SEED, u32::MAX), Duration::from_secs(86_400));
+        assert_eq!(retry_delay(&policy(10, 2.0, Some(30)), SEED, 20), Duration::from_secs(30));
+        assert_eq!(retry_delay(&policy(10, f64::INFINITY, None), SEED, 2), Duration::from_secs(86_400));
     }
 
     #[test]
     fn the_date_is_hashed_as_airflow_prints_it() {
-        let at = |text| Seed {
-            logical_date: Some(crate::parse::date(text).expect(text)),
-            ..SEED
-        };
-        assert_eq!(
-            hashed(at("2025-01-01"), 2),
-            "d#t#2025-01-01 00:00:00+00:00#2"
-        );
-        assert_eq!(
-            hashed(at("2028-02-29T23:59:59.123456Z"), 1),
-            "d#t#2028-02-29 23:59:59.123456+00:00#1"
-        );
+        let at = |text| Seed { logical_date: Some(crate::parse::date(text).expect(text)), ..SEED };
+        assert_eq!(hashed(at("2025-01-01"), 2), "d#t#2025-01-01 00:00:00+00:00#2");
+        assert_eq!(hashed(at("2028-02-29T23:59:59.123456Z"), 1), "d#t#2028-02-29 23:59:59.123456+00:00#1");
         assert_eq!(hashed(SEED, 3), "d#t#None#3");
     }
 }

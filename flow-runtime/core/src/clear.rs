@@ -47,9 +47,7 @@ pub fn select(dag: &Dag, run: &RunState, wanted: &Selection) -> Vec<InstanceKey>
     };
     let mut named: BTreeSet<TaskIx> = tasks.keys().copied().collect();
     for &(upstream, downstream) in directions {
-        let around = named
-            .iter()
-            .flat_map(|&task| drawn_in(&relatives, task, upstream, downstream, &named));
+        let around = named.iter().flat_map(|&task| drawn_in(&relatives, task, upstream, downstream, &named));
         let drawn: Vec<TaskIx> = around.collect();
         for task in drawn {
             // Even a task that was named for a single instance is drawn in as a whole.
@@ -59,19 +57,12 @@ pub fn select(dag: &Dag, run: &RunState, wanted: &Selection) -> Vec<InstanceKey>
     }
     let mut keys = Vec::new();
     for (task, indices) in tasks {
-        let meant = run
-            .instances(task)
-            .filter(|(i, _)| indices.as_ref().is_none_or(|all| all.contains(i)));
+        let meant = run.instances(task).filter(|(i, _)| indices.as_ref().is_none_or(|all| all.contains(i)));
         let all = !wanted.only_failed && !wanted.only_running;
         let fits = |state: TaskState| {
-            all || (wanted.only_failed && state.is_failure())
-                || (wanted.only_running && state == TaskState::Running)
+            all || (wanted.only_failed && state.is_failure()) || (wanted.only_running && state == TaskState::Running)
         };
-        keys.extend(
-            meant
-                .filter(|(_, i)| fits(i.state))
-                .map(|(map_index, _)| InstanceKey { task, map_index }),
-        );
+        keys.extend(meant.filter(|(_, i)| fits(i.state)).map(|(map_index, _)| InstanceKey { task, map_index }));
     }
     keys
 }
@@ -115,11 +106,7 @@ fn drawn_in(
 fn around(relatives: &Relatives<'_>, task: TaskIx) -> BTreeSet<TaskIx> {
     let below = relatives.descendants(task);
     let mut all = BTreeSet::new();
-    for setup in relatives
-        .ancestors(task)
-        .into_iter()
-        .filter(|&t| relatives.setup(t))
-    {
+    for setup in relatives.ancestors(task).into_iter().filter(|&t| relatives.setup(t)) {
         let teardowns: Vec<TaskIx> = relatives.teardowns_of(setup).collect();
         if teardowns.is_empty() || teardowns.iter().any(|t| below.contains(t)) {
             all.insert(setup);
@@ -132,18 +119,10 @@ fn around(relatives: &Relatives<'_>, task: TaskIx) -> BTreeSet<TaskIx> {
 /// An instance after it was cleared: what runs is stopped first, all else is undecided again, with its retries anew.
 pub(crate) fn effect(instance: Instance, retries: u32) -> Instance {
     if instance.state == TaskState::Running {
-        return Instance {
-            state: TaskState::Restarting,
-            ..instance
-        };
+        return Instance { state: TaskState::Restarting, ..instance };
     }
     let max_tries = fresh_tries(instance.try_number, retries);
-    Instance {
-        state: TaskState::None,
-        max_tries,
-        due: None,
-        ..instance
-    }
+    Instance { state: TaskState::None, max_tries, due: None, ..instance }
 }
 
 /// The `max_tries` that gives an instance all its retries once more.

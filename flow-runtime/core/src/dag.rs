@@ -87,11 +87,7 @@ pub struct ParamDef {
     /// JSON Schema of the type.
     pub schema: Value,
     /// The default; `None` means it must be given (a default of JSON null is `Some(Value::Null)`).
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "present"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub default: Option<Value>,
     /// A `Secret<..>`: never stored and never shown.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -202,12 +198,7 @@ pub struct RetryPolicy {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        RetryPolicy {
-            retries: 0,
-            delay: Duration::from_secs(300),
-            backoff: 0.0,
-            max_delay: None,
-        }
+        RetryPolicy { retries: 0, delay: Duration::from_secs(300), backoff: 0.0, max_delay: None }
     }
 }
 
@@ -305,10 +296,7 @@ impl Dag {
 
     /// The index of the task with this id.
     pub fn task_ix(&self, task_id: &str) -> Option<TaskIx> {
-        self.tasks
-            .iter()
-            .position(|t| t.task_id == task_id)
-            .map(|i| i as TaskIx)
+        self.tasks.iter().position(|t| t.task_id == task_id).map(|i| i as TaskIx)
     }
 
     /// For each task its direct downstream tasks, ascending.
@@ -327,9 +315,8 @@ impl Dag {
     pub fn topological(&self) -> Result<Vec<TaskIx>, Vec<TaskIx>> {
         let down = self.downstream();
         let mut missing: Vec<usize> = self.tasks.iter().map(|t| t.upstream.len()).collect();
-        let mut ready: std::collections::BTreeSet<TaskIx> = (0..self.tasks.len() as TaskIx)
-            .filter(|&t| missing[t as usize] == 0)
-            .collect();
+        let mut ready: std::collections::BTreeSet<TaskIx> =
+            (0..self.tasks.len() as TaskIx).filter(|&t| missing[t as usize] == 0).collect();
         let mut order = Vec::with_capacity(self.tasks.len());
         while let Some(t) = ready.pop_first() {
             order.push(t);
@@ -340,19 +327,13 @@ impl Dag {
                 }
             }
         }
-        if order.len() == self.tasks.len() {
-            Ok(order)
-        } else {
-            Err(self.find_cycle(&missing))
-        }
+        if order.len() == self.tasks.len() { Ok(order) } else { Err(self.find_cycle(&missing)) }
     }
 
     /// Walks upstream among the tasks that stayed blocked until one comes twice.
     fn find_cycle(&self, missing: &[usize]) -> Vec<TaskIx> {
         let blocked = |t: TaskIx| missing[t as usize] > 0;
-        let mut at = (0..self.tasks.len() as TaskIx)
-            .find(|&t| blocked(t))
-            .expect("a blocked task");
+        let mut at = (0..self.tasks.len() as TaskIx).find(|&t| blocked(t)).expect("a blocked task");
         let mut path: Vec<TaskIx> = Vec::new();
         loop {
             if let Some(first) = path.iter().position(|&t| t == at) {
@@ -362,10 +343,7 @@ impl Dag {
             }
             path.push(at);
             let ups = &self.tasks[at as usize].upstream;
-            at = *ups
-                .iter()
-                .find(|&&u| blocked(u))
-                .expect("a blocked task has a blocked upstream");
+            at = *ups.iter().find(|&&u| blocked(u)).expect("a blocked task has a blocked upstream");
         }
     }
 
@@ -382,14 +360,8 @@ impl Dag {
         self.params
             .iter()
             .map(|p| {
-                let readers = self
-                    .tasks
-                    .iter()
-                    .filter(|t| t.inputs.iter().any(|i| reads(&i.source, &p.name)));
-                (
-                    p.name.as_str(),
-                    readers.map(|t| t.task_id.as_str()).collect(),
-                )
+                let readers = self.tasks.iter().filter(|t| t.inputs.iter().any(|i| reads(&i.source, &p.name)));
+                (p.name.as_str(), readers.map(|t| t.task_id.as_str()).collect())
             })
             .collect()
     }

@@ -43,19 +43,14 @@ impl RunType {
     /// The type with this name, if there is one.
     pub fn from_name(name: &str) -> Option<RunType> {
         use RunType::*;
-        [Manual, Scheduled, Backfill, AssetTriggered]
-            .into_iter()
-            .find(|t| t.name() == name)
+        [Manual, Scheduled, Backfill, AssetTriggered].into_iter().find(|t| t.name() == name)
     }
 
     /// The id of a run of this type at this instant, as Airflow writes it: `manual__2026-01-31T09:30:20.123456+00:00`.
     pub fn run_id(self, at: DateTime<Utc>) -> String {
         let micros = at.timestamp_subsec_micros();
-        let text = if micros == 0 {
-            at.format("%Y-%m-%dT%H:%M:%S+00:00")
-        } else {
-            at.format("%Y-%m-%dT%H:%M:%S%.6f+00:00")
-        };
+        let text =
+            if micros == 0 { at.format("%Y-%m-%dT%H:%M:%S+00:00") } else { at.format("%Y-%m-%dT%H:%M:%S%.6f+00:00") };
         format!("{}__{text}", self.name())
     }
 }

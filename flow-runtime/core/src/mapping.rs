@@ -23,10 +23,7 @@ pub fn axes(dag: &Dag, task: TaskIx) -> Vec<&Source> {
             continue;
         }
         for source in member.inputs.iter().filter_map(|i| each(&i.source)) {
-            let inside = source
-                .tasks()
-                .into_iter()
-                .any(|u| home(dag, u) == Some(group));
+            let inside = source.tasks().into_iter().any(|u| home(dag, u) == Some(group));
             if !inside && !axes.contains(&source) {
                 axes.push(source);
             }
@@ -95,11 +92,7 @@ mod tests {
             group,
             mapped: true,
             inputs: inputs
-                .map(|(n, source)| Input {
-                    name: format!("a{n}"),
-                    type_name: "i32".into(),
-                    source,
-                })
+                .map(|(n, source)| Input { name: format!("a{n}"), type_name: "i32".into(), source })
                 .collect(),
             ..TaskDef::new(id, id)
         }
@@ -118,45 +111,23 @@ mod tests {
     #[test]
     fn a_plain_mapped_task_counts_each_argument() {
         let mut dag = Dag::new("d");
-        dag.tasks = vec![task(
-            "t",
-            None,
-            vec![
-                list(json!([1])),
-                list(json!([1])),
-                Source::Literal(json!(2)),
-            ],
-        )];
+        dag.tasks = vec![task("t", None, vec![list(json!([1])), list(json!([1])), Source::Literal(json!(2))])];
         assert_eq!(axes(&dag, 0).len(), 2);
         assert_eq!(axes(&dag, 9).len(), 0);
     }
 
     #[test]
     fn the_tasks_of_a_mapped_group_share_their_lists() {
-        let group = |id: &str, parent, mapped| GroupDef {
-            group_id: id.into(),
-            parent,
-            mapped,
-        };
+        let group = |id: &str, parent, mapped| GroupDef { group_id: id.into(), parent, mapped };
         let mut dag = Dag::new("d");
         dag.groups = vec![group("g", None, true), group("g.h", Some(0), false)];
         dag.tasks = vec![
             task("a", Some(0), vec![list(json!([1, 2]))]),
-            task(
-                "b",
-                Some(1),
-                vec![Source::Output(0), list(json!(["x"])), list(json!([1, 2]))],
-            ),
+            task("b", Some(1), vec![Source::Output(0), list(json!(["x"])), list(json!([1, 2]))]),
         ];
         for t in 0..2 {
             let axes: Vec<_> = axes(&dag, t).into_iter().cloned().collect();
-            assert_eq!(
-                axes,
-                [
-                    Source::Literal(json!([1, 2])),
-                    Source::Literal(json!(["x"]))
-                ]
-            );
+            assert_eq!(axes, [Source::Literal(json!([1, 2])), Source::Literal(json!(["x"]))]);
             assert_eq!(home(&dag, t), Some(0));
         }
     }

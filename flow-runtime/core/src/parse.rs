@@ -4,14 +4,8 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 use std::time::Duration;
 
 /// The units of a duration, longest first, in milliseconds.
-const UNITS: [(&str, u64); 6] = [
-    ("w", 7 * 86_400_000),
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1_000),
-    ("ms", 1),
-];
+const UNITS: [(&str, u64); 6] =
+    [("w", 7 * 86_400_000), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// Reads `10s`, `500ms`, `5m`, `1h30m`, `2d`, `1w`: whole numbers, each with its unit, units from long to short.
 pub fn duration(text: &str) -> Result<Duration, String> {
@@ -38,24 +32,16 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         let letters = after.len() - after.trim_start_matches(|c: char| c.is_alphabetic()).len();
         let (unit, after) = after.split_at(letters);
         if unit.is_empty() {
-            return refuse(&format!(
-                "the number {number} has no unit (ms, s, m, h, d, w)"
-            ));
+            return refuse(&format!("the number {number} has no unit (ms, s, m, h, d, w)"));
         }
         let Some(&(_, size)) = UNITS.iter().find(|(name, _)| *name == unit) else {
-            return refuse(&format!(
-                "`{unit}` is not one of the units ms, s, m, h, d, w"
-            ));
+            return refuse(&format!("`{unit}` is not one of the units ms, s, m, h, d, w"));
         };
         if size >= shortest {
             return refuse("units go from long to short, each at most once");
         }
         shortest = size;
-        let total = number
-            .parse::<u64>()
-            .ok()
-            .and_then(|n| n.checked_mul(size))
-            .and_then(|n| n.checked_add(millis));
+        let total = number.parse::<u64>().ok().and_then(|n| n.checked_mul(size)).and_then(|n| n.checked_add(millis));
         // A thousand years keeps every sum with a date inside what chrono can hold.
         match total.filter(|&n| n <= 1_000 * 366 * 86_400_000) {
             Some(n) => millis = n,
@@ -75,22 +61,13 @@ pub fn date(text: &str) -> Result<DateTime<Utc>, String> {
     if let Ok(instant) = DateTime::parse_from_rfc3339(trimmed) {
         return Ok(instant.with_timezone(&Utc));
     }
-    for form in [
-        "%Y-%m-%dT%H:%M%#z",
-        "%Y-%m-%d %H:%M%#z",
-        "%Y-%m-%d %H:%M:%S%.f%#z",
-    ] {
+    for form in ["%Y-%m-%dT%H:%M%#z", "%Y-%m-%d %H:%M%#z", "%Y-%m-%d %H:%M:%S%.f%#z"] {
         if let Ok(instant) = DateTime::parse_from_str(trimmed, form) {
             return Ok(instant.with_timezone(&Utc));
         }
     }
     let plain = trimmed.strip_suffix('Z').unwrap_or(trimmed);
-    for form in [
-        "%Y-%m-%dT%H:%M",
-        "%Y-%m-%d %H:%M",
-        "%Y-%m-%dT%H:%M:%S%.f",
-        "%Y-%m-%d %H:%M:%S%.f",
-    ] {
+    for form in ["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"] {
         if let Ok(instant) = NaiveDateTime::parse_from_str(plain, form) {
             return Ok(instant.and_utc());
         }
@@ -110,11 +87,7 @@ pub fn human(duration: Duration) -> String {
     if millis == 0 {
         return "0s".into();
     }
-    let mut rest = if millis >= 60_000 {
-        millis / 1000 * 1000
-    } else {
-        millis
-    };
+    let mut rest = if millis >= 60_000 { millis / 1000 * 1000 } else { millis };
     let mut words = Vec::new();
     // Weeks are left out: "9d" says more than "1w 2d".
     for (unit, size) in &UNITS[1..] {
@@ -179,24 +152,10 @@ mod tests {
             ("2021-01-01 10:00:00 +02:00", "2021-01-01T08:00:00+00:00"),
             ("2021-01-01T10:00:00-05:30", "2021-01-01T15:30:00+00:00"),
         ] {
-            assert_eq!(
-                date(text).map(|d| d.to_rfc3339()).as_deref(),
-                Ok(rfc3339),
-                "{text}"
-            );
+            assert_eq!(date(text).map(|d| d.to_rfc3339()).as_deref(), Ok(rfc3339), "{text}");
         }
-        for text in [
-            "",
-            "yesterday",
-            "2021-13-01",
-            "2021-02-30",
-            "01/02/2021",
-            "2021",
-        ] {
-            assert!(
-                date(text).expect_err(text).contains("is not a date"),
-                "{text}"
-            );
+        for text in ["", "yesterday", "2021-13-01", "2021-02-30", "01/02/2021", "2021"] {
+            assert!(date(text).expect_err(text).contains("is not a date"), "{text}");
         }
     }
 

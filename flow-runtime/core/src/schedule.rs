@@ -60,14 +60,8 @@ impl Schedule {
     pub fn parse(text: &str) -> Result<Schedule, ParseError> {
         let text = text.trim();
         match kind(text) {
-            Ok(kind) => Ok(Schedule {
-                text: text.into(),
-                kind,
-            }),
-            Err(why) => Err(ParseError {
-                text: text.into(),
-                why,
-            }),
+            Ok(kind) => Ok(Schedule { text: text.into(), kind }),
+            Err(why) => Err(ParseError { text: text.into(), why }),
         }
     }
 
@@ -85,9 +79,7 @@ impl Schedule {
 fn kind(text: &str) -> Result<ScheduleKind, String> {
     match text {
         "" => {
-            return Err(
-                "it is empty; leave the schedule out for a DAG that runs only when asked".into(),
-            );
+            return Err("it is empty; leave the schedule out for a DAG that runs only when asked".into());
         }
         "@once" => return Ok(ScheduleKind::Once),
         "@continuous" => return Ok(ScheduleKind::Continuous),
@@ -138,10 +130,7 @@ fn cron(text: &str) -> Result<String, String> {
         Ok(_) => Ok(fields.join(" ")),
         Err(error) => {
             let reason = error.to_string();
-            Err(format!(
-                "the cron expression is wrong: {}",
-                reason.trim_end_matches('.')
-            ))
+            Err(format!("the cron expression is wrong: {}", reason.trim_end_matches('.')))
         }
     }
 }
@@ -197,10 +186,7 @@ mod tests {
             assert_eq!(schedule.kind(), &kind, "{text}");
             assert_eq!(schedule.to_string(), text.trim());
             let stored = serde_json::to_string(&schedule).expect("it is a string");
-            assert_eq!(
-                serde_json::from_str::<Schedule>(&stored).expect(text),
-                schedule
-            );
+            assert_eq!(serde_json::from_str::<Schedule>(&stored).expect(text), schedule);
         }
     }
 

@@ -7,9 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// State of a task instance. `None` is an instance that nothing has decided about yet.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum TaskState {
@@ -79,19 +77,13 @@ impl TaskState {
 
     /// True while an executor holds the instance: queued, running, restarting.
     pub const fn is_in_flight(self) -> bool {
-        matches!(
-            self,
-            TaskState::Queued | TaskState::Running | TaskState::Restarting
-        )
+        matches!(self, TaskState::Queued | TaskState::Running | TaskState::Restarting)
     }
 
     /// True for the waiting states that time or an event from outside will end.
     pub const fn is_waiting(self) -> bool {
         use TaskState::*;
-        matches!(
-            self,
-            UpForRetry | UpForReschedule | Deferred | AwaitingInput
-        )
+        matches!(self, UpForRetry | UpForReschedule | Deferred | AwaitingInput)
     }
 
     /// Airflow's name, as it stands in the API: `up_for_retry`. `None` is `none`.
@@ -125,15 +117,9 @@ impl TaskState {
     pub const fn may_become(self, next: TaskState) -> bool {
         use TaskState::*;
         match self {
-            None => matches!(
-                next,
-                Scheduled | Success | Skipped | UpstreamFailed | Removed
-            ),
+            None => matches!(next, Scheduled | Success | Skipped | UpstreamFailed | Removed),
             Scheduled => matches!(next, None | Queued | Running | Failed | Skipped | Removed),
-            Queued => matches!(
-                next,
-                None | Scheduled | Running | UpForRetry | Failed | Skipped | Removed
-            ),
+            Queued => matches!(next, None | Scheduled | Running | UpForRetry | Failed | Skipped | Removed),
             Running => matches!(
                 next,
                 Success
@@ -196,9 +182,7 @@ impl RunStatus {
     /// The state with this name, if there is one.
     pub fn from_name(name: &str) -> Option<RunStatus> {
         use RunStatus::*;
-        [Queued, Running, Success, Failed]
-            .into_iter()
-            .find(|s| s.name() == name)
+        [Queued, Running, Success, Failed].into_iter().find(|s| s.name() == name)
     }
 }
 

@@ -196,27 +196,17 @@ pub fn evaluate(rule: TriggerRule, up: &UpstreamCounts, map_index: i32) -> Decis
         TriggerRule::OneDone if up.success + up.failed > 0 => Run,
         TriggerRule::OneDone if all_done => Cut(Skipped),
         TriggerRule::OneSuccess | TriggerRule::OneFailed | TriggerRule::OneDone => Wait,
-        TriggerRule::NoneFailed | TriggerRule::NoneFailedMinOneSuccess if failures > 0 => {
-            Cut(UpstreamFailed)
-        }
+        TriggerRule::NoneFailed | TriggerRule::NoneFailedMinOneSuccess if failures > 0 => Cut(UpstreamFailed),
         TriggerRule::NoneFailedMinOneSuccess if up.skipped >= up.total => Cut(Skipped),
         TriggerRule::NoneFailedMinOneSuccess if all_done && up.success == 0 => Cut(UpstreamFailed),
-        TriggerRule::NoneFailed | TriggerRule::NoneFailedMinOneSuccess => {
-            run_if(up.success + up.skipped >= there)
-        }
-        TriggerRule::NoneSkipped | TriggerRule::AllDoneMinOneSuccess if up.skipped > 0 => {
-            Cut(Skipped)
-        }
+        TriggerRule::NoneFailed | TriggerRule::NoneFailedMinOneSuccess => run_if(up.success + up.skipped >= there),
+        TriggerRule::NoneSkipped | TriggerRule::AllDoneMinOneSuccess if up.skipped > 0 => Cut(Skipped),
         TriggerRule::NoneSkipped => run_if(all_done),
         TriggerRule::AllDoneMinOneSuccess if all_done && up.success == 0 => Cut(UpstreamFailed),
         TriggerRule::AllDoneMinOneSuccess => run_if(all_done),
         TriggerRule::AllDoneSetupSuccess if !all_done => Wait,
-        TriggerRule::AllDoneSetupSuccess if up.setups > 0 && up.setups_skipped >= up.setups => {
-            Cut(Skipped)
-        }
-        TriggerRule::AllDoneSetupSuccess if up.setups > 0 && up.setups_success == 0 => {
-            Cut(UpstreamFailed)
-        }
+        TriggerRule::AllDoneSetupSuccess if up.setups > 0 && up.setups_skipped >= up.setups => Cut(Skipped),
+        TriggerRule::AllDoneSetupSuccess if up.setups > 0 && up.setups_success == 0 => Cut(UpstreamFailed),
         TriggerRule::AllDoneSetupSuccess => Run,
         TriggerRule::Always => Run,
     }

@@ -129,56 +129,28 @@ pub fn why(dag: &Dag, run: &RunState, key: InstanceKey, now: DateTime<Utc>) -> O
 fn undecided(dag: &Dag, run: &RunState, key: InstanceKey, def: &TaskDef) -> Waiting {
     let node = &run.graph.nodes[key.task as usize];
     let unfinished = |tasks: &mut dyn Iterator<Item = u32>| -> Vec<String> {
-        let open = tasks.filter(|&u| {
-            is_open(
-                run,
-                u,
-                key,
-                node.up_beside.contains(&u) || node.work_beside.contains(&u),
-            )
-        });
-        open.take(NAMES)
-            .filter_map(|u| dag.tasks.get(u as usize))
-            .map(|t| t.task_id.clone())
-            .collect()
+        let open =
+            tasks.filter(|&u| is_open(run, u, key, node.up_beside.contains(&u) || node.work_beside.contains(&u)));
+        open.take(NAMES).filter_map(|u| dag.tasks.get(u as usize)).map(|t| t.task_id.clone()).collect()
     };
     if decide(dag, run, key) == Decision::Run {
         // Only a list that is still to come holds back what may run.
-        let list = node.mapped
-            && key.map_index == UNMAPPED
-            && run.task_length(key.task) == Length::Pending;
+        let list = node.mapped && key.map_index == UNMAPPED && run.task_length(key.task) == Length::Pending;
         let mut makers = node.axes.iter().flat_map(|axis| axis.tasks());
-        return if list {
-            Waiting::List {
-                unfinished: unfinished(&mut makers),
-            }
-        } else {
-            Waiting::Slot
-        };
+        return if list { Waiting::List { unfinished: unfinished(&mut makers) } } else { Waiting::Slot };
     }
-    let holds = |w: &u32| {
-        run.graph.nodes[*w as usize].held.contains(&key.task) || node.work_beside.contains(w)
-    };
+    let holds = |w: &u32| run.graph.nodes[*w as usize].held.contains(&key.task) || node.work_beside.contains(w);
     let work = (0..dag.tasks.len() as u32).filter(holds);
     let upstream = unfinished(&mut def.upstream.iter().copied().chain(work));
     if !upstream.is_empty() {
-        return Waiting::Upstream {
-            rule: def.trigger_rule,
-            unfinished: upstream,
-        };
+        return Waiting::Upstream { rule: def.trigger_rule, unfinished: upstream };
     }
     let mut setups = (0..dag.tasks.len() as u32).filter(|&s| {
         let setup = &run.graph.nodes[s as usize];
         setup.scope.contains(&key.task) || setup.scope_beside.contains(&key.task)
     });
     let setups = unfinished(&mut setups);
-    if setups.is_empty() {
-        Waiting::Stuck {
-            rule: def.trigger_rule,
-        }
-    } else {
-        Waiting::Setup { unfinished: setups }
-    }
+    if setups.is_empty() { Waiting::Stuck { rule: def.trigger_rule } } else { Waiting::Setup { unfinished: setups } }
 }
 
 /// Has this upstream task anything unfinished that the instance waits for?
@@ -186,9 +158,7 @@ fn is_open(run: &RunState, task: u32, key: InstanceKey, beside: bool) -> bool {
     if beside && let Some(i) = run.instance(InstanceKey { task, ..key }) {
         return !i.state.is_finished();
     }
-    run.tasks
-        .get(task as usize)
-        .is_some_and(|t| t.own.unfinished() > 0)
+    run.tasks.get(task as usize).is_some_and(|t| t.own.unfinished() > 0)
 }
 
 impl fmt::Display for Waiting {
@@ -197,11 +167,7 @@ impl fmt::Display for Waiting {
         match self {
             Waiting::Run => write!(f, "its run has not started yet"),
             Waiting::Upstream { rule, unfinished } => {
-                write!(
-                    f,
-                    "waits for {} to finish (trigger rule {rule})",
-                    names(unfinished)
-                )
+                write!(f, "waits for {} to finish (trigger rule {rule})", names(unfinished))
             }
             Waiting::Setup { unfinished } => {
                 write!(f, "waits for its setup {} to succeed", names(unfinished))
@@ -213,57 +179,28 @@ impl fmt::Display for Waiting {
                 )
             }
             Waiting::List { unfinished } => {
-                write!(
-                    f,
-                    "waits for {} to make the list that it is mapped over",
-                    names(unfinished)
-                )
+                write!(f, "waits for {} to make the list that it is mapped over", names(unfinished))
             }
             Waiting::Retry { due, wait } => {
                 write!(f, "failed, and is tried again in {wait}, at {}", at(due))
             }
             Waiting::Reschedule { due, wait } => write!(f, "looks again in {wait}, at {}", at(due)),
             Waiting::Slot => write!(f, "may run, and waits for a slot"),
-            Waiting::Pool {
-                pool, slots, needs, ..
-            } if needs > slots => {
-                write!(
-                    f,
-                    "needs {needs} slots of the pool {pool}, which has {slots} in all"
-                )
+            Waiting::Pool { pool, slots, needs, .. } if needs > slots => {
+                write!(f, "needs {needs} slots of the pool {pool}, which has {slots} in all")
             }
-            Waiting::Pool {
-                pool,
-                slots,
-                open,
-                needs,
-            } => {
-                write!(
-                    f,
-                    "needs {needs} of the {slots} slots of the pool {pool}, and {open} are free"
-                )
+            Waiting::Pool { pool, slots, open, needs } => {
+                write!(f, "needs {needs} of the {slots} slots of the pool {pool}, and {open} are free")
             }
             Waiting::NoPool { pool } => write!(f, "its pool {pool} does not exist"),
             Waiting::ActiveTasks { dag_id, limit } => {
-                write!(
-                    f,
-                    "{dag_id} has as many tasks in flight as it may (max_active_tasks is {limit})"
-                )
+                write!(f, "{dag_id} has as many tasks in flight as it may (max_active_tasks is {limit})")
             }
             Waiting::Parallelism { limit } => {
-                write!(
-                    f,
-                    "as many tasks are in flight as may be at one time (parallelism is {limit})"
-                )
+                write!(f, "as many tasks are in flight as may be at one time (parallelism is {limit})")
             }
-            Waiting::Executor => write!(
-                f,
-                "was handed to the executor, and waits for a worker to begin"
-            ),
-            Waiting::Stopping => write!(
-                f,
-                "was cleared while it ran, and waits for its old try to stop"
-            ),
+            Waiting::Executor => write!(f, "was handed to the executor, and waits for a worker to begin"),
+            Waiting::Stopping => write!(f, "was cleared while it ran, and waits for its old try to stop"),
             Waiting::Trigger => write!(f, "waits for its trigger to fire"),
             Waiting::Answer => write!(f, "waits for a person's answer"),
         }

@@ -17,8 +17,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use flow_data::{
-    Error, ParquetOptions, Schema, download, fetch, load_csv, load_parquet, parquetize, summarise,
-    upload,
+    Error, ParquetOptions, Schema, download, fetch, load_csv, load_parquet, parquetize, summarise, upload,
 };
 
 #[tokio::main]
@@ -45,26 +44,18 @@ async fn run(arguments: &[&str]) -> Result<String, Error> {
         ["parquet" | "infer-parquet", csv, parquet] => {
             let (csv, parquet) = (csv.to_owned(), parquet.to_owned());
             let work = move || parquetize(csv, parquet, &schema, &ParquetOptions::default(), &());
-            let file = tokio::task::spawn_blocking(work)
-                .await
-                .map_err(|e| Error::Invalid(e.to_string()))??;
+            let file = tokio::task::spawn_blocking(work).await.map_err(|e| Error::Invalid(e.to_string()))??;
             Ok(format!("{} rows, {} bytes", file.rows, file.bytes))
         }
-        ["csv" | "infer-csv", url, table, csv] => Ok(format!(
-            "{:?}",
-            load_csv(url, table, csv, &schema, "measure", &()).await?
-        )),
-        ["load", url, table, parquet] => Ok(format!(
-            "{:?}",
-            load_parquet(url, table, parquet, "measure", &()).await?
-        )),
+        ["csv" | "infer-csv", url, table, csv] => {
+            Ok(format!("{:?}", load_csv(url, table, csv, &schema, "measure", &()).await?))
+        }
+        ["load", url, table, parquet] => Ok(format!("{:?}", load_parquet(url, table, parquet, "measure", &()).await?)),
         ["download", url, folder] => Ok(format!("{:?}", download(url, folder, &()).await?)),
         ["upload", file, url] => Ok(format!("{:?}", upload(file, url, &()).await?)),
         ["fetch", url, file] => Ok(format!("{:?}", fetch(url, file, &()).await?)),
         ["show", url, table] => Ok(format!("{:#?}", summarise(url, table, None).await?)),
-        _ => Err(Error::Invalid(
-            "see the comment at the top of this example for its arguments".into(),
-        )),
+        _ => Err(Error::Invalid("see the comment at the top of this example for its arguments".into())),
     }
 }
 
@@ -74,7 +65,5 @@ fn memory() -> String {
         .lines()
         .find_map(|line| line.strip_prefix("VmHWM:"))
         .and_then(|kib| kib.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    peak.map_or("peak memory unknown".into(), |kib| {
-        format!("peak {} MiB", kib >> 10)
-    })
+    peak.map_or("peak memory unknown".into(), |kib| format!("peak {} MiB", kib >> 10))
 }

@@ -58,10 +58,5 @@ impl<'a> Cells<'a> {
 
 /// One iterator for each column of a frame whose columns are of these types, in order.
 pub(crate) fn cells<'a>(frame: &'a DataFrame, types: &[Type]) -> PolarsResult<Vec<Cells<'a>>> {
-    frame
-        .columns()
-        .iter()
-        .zip(types)
-        .map(|(column, &kind)| Cells::of(column.as_materialized_series(), kind))
-        .collect()
+    frame.columns().iter().zip(types).map(|(column, &kind)| Cells::of(column.as_materialized_series(), kind)).collect()
 }

@@ -108,9 +108,7 @@ impl Error {
     /// disk.
     pub fn is_permanent(&self) -> bool {
         match self {
-            Self::Status { status, .. } => {
-                (400..500).contains(status) && !matches!(status, 408 | 425 | 429)
-            }
+            Self::Status { status, .. } => (400..500).contains(status) && !matches!(status, 408 | 425 | 429),
             Self::Transfer { .. } | Self::Cancelled => false,
             Self::Io { source, .. } => matches!(
                 source.kind(),
@@ -119,9 +117,7 @@ impl Error {
                     | io::ErrorKind::InvalidInput
                     | io::ErrorKind::IsADirectory
             ),
-            Self::Value { .. } | Self::Columns { .. } | Self::Format { .. } | Self::Invalid(_) => {
-                true
-            }
+            Self::Value { .. } | Self::Columns { .. } | Self::Format { .. } | Self::Invalid(_) => true,
             Self::Database { permanent, .. } | Self::Store { permanent, .. } => *permanent,
         }
     }
@@ -132,17 +128,11 @@ impl Error {
     }
 
     pub(crate) fn format(file: impl AsRef<Path>, message: impl Into<String>) -> Self {
-        Self::Format {
-            file: file.as_ref().to_owned(),
-            message: message.into(),
-        }
+        Self::Format { file: file.as_ref().to_owned(), message: message.into() }
     }
 
     pub(crate) fn columns(place: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::Columns {
-            place: redact(&place.into()),
-            message: message.into(),
-        }
+        Self::Columns { place: redact(&place.into()), message: message.into() }
     }
 
     /// A thread of our own ended without an answer: it panicked.
@@ -166,14 +156,7 @@ mod tests {
 
     #[test]
     fn a_status_is_permanent_unless_time_may_heal_it() {
-        let of = |status| {
-            Error::Status {
-                status,
-                url: String::new(),
-                hint: String::new(),
-            }
-            .is_permanent()
-        };
+        let of = |status| Error::Status { status, url: String::new(), hint: String::new() }.is_permanent();
         for status in [400, 401, 403, 404, 410, 451] {
             assert!(of(status), "{status}");
         }

@@ -50,13 +50,7 @@ impl Part {
         if !is_same_file(&file, &path) {
             return Ok(None);
         }
-        Ok(Some(Self {
-            file,
-            dest: dest.to_owned(),
-            path,
-            keep: false,
-            committed: false,
-        }))
+        Ok(Some(Self { file, dest: dest.to_owned(), path, keep: false, committed: false }))
     }
 
     /// An empty part file; waits for another writer. Blocks.
@@ -94,10 +88,7 @@ impl Part {
 
     /// The same file for asynchronous writing, at the place where this handle stands.
     pub(crate) fn writer(&self) -> Result<tokio::fs::File> {
-        self.file
-            .try_clone()
-            .map(tokio::fs::File::from_std)
-            .map_err(Error::io(&self.path))
+        self.file.try_clone().map(tokio::fs::File::from_std).map_err(Error::io(&self.path))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -144,9 +135,7 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 pub(crate) fn write_small(path: &Path, bytes: &[u8]) -> Result<()> {
     let temporary = with_suffix(path, ".tmp");
     fs::write(&temporary, bytes).map_err(Error::io(&temporary))?;
-    File::open(&temporary)
-        .and_then(|f| f.sync_all())
-        .map_err(Error::io(&temporary))?;
+    File::open(&temporary).and_then(|f| f.sync_all()).map_err(Error::io(&temporary))?;
     fs::rename(&temporary, path).map_err(Error::io(path))
 }
 
@@ -158,14 +147,8 @@ pub(crate) async fn copy(source: &Path, dest: &Path, progress: &dyn Progress) ->
 }
 
 /// Copies a file to the part file of a destination. Returns its size, too.
-pub(crate) async fn copy_part(
-    source: &Path,
-    dest: &Path,
-    progress: &dyn Progress,
-) -> Result<(Part, u64)> {
-    let mut from = tokio::fs::File::open(source)
-        .await
-        .map_err(Error::io(source))?;
+pub(crate) async fn copy_part(source: &Path, dest: &Path, progress: &dyn Progress) -> Result<(Part, u64)> {
+    let mut from = tokio::fs::File::open(source).await.map_err(Error::io(source))?;
     let metadata = from.metadata().await.map_err(Error::io(source))?;
     if metadata.is_dir() {
         return Err(Error::io(source)(std::io::ErrorKind::IsADirectory.into()));
@@ -174,15 +157,8 @@ pub(crate) async fn copy_part(
     let mut to = part.writer()?;
     let mut buffer = BytesMut::with_capacity(COPY_BYTES);
     let mut done = 0;
-    while from
-        .read_buf(&mut buffer)
-        .await
-        .map_err(Error::io(source))?
-        > 0
-    {
-        to.write_all(&buffer)
-            .await
-            .map_err(Error::io(part.path()))?;
+    while from.read_buf(&mut buffer).await.map_err(Error::io(source))? > 0 {
+        to.write_all(&buffer).await.map_err(Error::io(part.path()))?;
         done += buffer.len() as u64;
         buffer.clear();
         progress.report(done, Some(metadata.len()));
@@ -212,9 +188,7 @@ fn sync_folder_of(path: &Path) -> Result<()> {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
-        File::open(folder)
-            .and_then(|f| f.sync_all())
-            .map_err(Error::io(folder))?;
+        File::open(folder).and_then(|f| f.sync_all()).map_err(Error::io(folder))?;
     }
     Ok(())
 }
@@ -248,11 +222,7 @@ mod tests {
         let dest = folder.path().join("a.txt");
         let mut first = Part::create(&dest, &()).unwrap();
         first.file.write_all(b"first").unwrap();
-        let opened_before = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(part_path(&dest))
-            .unwrap();
+        let opened_before = OpenOptions::new().read(true).write(true).open(part_path(&dest)).unwrap();
         assert!(Part::try_open(&dest).unwrap().is_none(), "locked");
         first.commit().unwrap();
         assert!(!is_same_file(&opened_before, &part_path(&dest)));

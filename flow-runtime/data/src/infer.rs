@@ -13,16 +13,8 @@ pub(crate) fn infer(path: &Path) -> Result<Schema> {
     let frame = csv::sample(path, SAMPLE_ROWS)?;
     let mut schema = Schema::default();
     for column in frame.columns() {
-        let texts = column
-            .as_materialized_series()
-            .str()
-            .map_err(|e| Error::format(path, e.to_string()))?;
-        let kind = guess(
-            texts
-                .iter()
-                .flatten()
-                .filter(|text| !text.trim().is_empty()),
-        );
+        let texts = column.as_materialized_series().str().map_err(|e| Error::format(path, e.to_string()))?;
+        let kind = guess(texts.iter().flatten().filter(|text| !text.trim().is_empty()));
         schema = schema.with(column.name().as_str(), kind);
     }
     Ok(schema)
@@ -33,22 +25,13 @@ type Test = fn(&str) -> bool;
 
 fn guess<'a>(texts: impl Iterator<Item = &'a str>) -> Type {
     const TRIED: [(Type, Test); 5] = [
-        (Type::Int, |t| {
-            is_plain_number(t) && t.parse::<i64>().is_ok()
-        }),
+        (Type::Int, |t| is_plain_number(t) && t.parse::<i64>().is_ok()),
         (Type::Float, |t| {
-            is_plain_number(t)
-                && if is_whole(t) {
-                    t.parse::<i64>().is_ok()
-                } else {
-                    t.parse::<f64>().is_ok()
-                }
+            is_plain_number(t) && if is_whole(t) { t.parse::<i64>().is_ok() } else { t.parse::<f64>().is_ok() }
         }),
         (Type::Timestamp, |t| parse::timestamp(t).is_some()),
         (Type::Date, |t| parse::date(t).is_some()),
-        (Type::Bool, |t| {
-            t.eq_ignore_ascii_case("true") || t.eq_ignore_ascii_case("false")
-        }),
+        (Type::Bool, |t| t.eq_ignore_ascii_case("true") || t.eq_ignore_ascii_case("false")),
     ];
     let mut possible = TRIED.to_vec();
     let mut any = false;
@@ -59,10 +42,7 @@ fn guess<'a>(texts: impl Iterator<Item = &'a str>) -> Type {
             break;
         }
     }
-    possible
-        .first()
-        .filter(|_| any)
-        .map_or(Type::Text, |(kind, _)| *kind)
+    possible.first().filter(|_| any).map_or(Type::Text, |(kind, _)| *kind)
 }
 
 /// A number that means an amount: no `007`, `+1`, `nan`, `inf`.
@@ -93,10 +73,7 @@ mod tests {
             (vec!["1", "+1"], Type::Text),
             (vec!["nan"], Type::Text),
             (vec!["99999999999999999999"], Type::Text),
-            (
-                vec!["2021-01-01 00:00:00", "2021-01-01T01:00:00Z"],
-                Type::Timestamp,
-            ),
+            (vec!["2021-01-01 00:00:00", "2021-01-01T01:00:00Z"], Type::Timestamp),
             (vec!["2021-01-01"], Type::Date),
             (vec!["2021-01-01", "2021-01-01 00:00:00"], Type::Text),
             (vec!["true", "FALSE"], Type::Bool),

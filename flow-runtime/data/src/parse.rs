@@ -29,23 +29,13 @@ fn civil_from_days(days: i64) -> (i64, u32, u32) {
     let day_of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
-    (
-        year_of_era + era * 400 + i64::from(month <= 2),
-        month as u32,
-        day as u32,
-    )
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month as u32, day as u32)
 }
 
 /// A number of exactly these digits.
 fn digits(text: &[u8]) -> Option<u32> {
-    text.iter().try_fold(0u32, |n, b| {
-        b.is_ascii_digit().then(|| n * 10 + u32::from(b - b'0'))
-    })
+    text.iter().try_fold(0u32, |n, b| b.is_ascii_digit().then(|| n * 10 + u32::from(b - b'0')))
 }
 
 /// `2021-01-31` as days from 1970-01-01.
@@ -80,10 +70,7 @@ pub(crate) fn timestamp(text: &str) -> Option<i64> {
             if length == 0 || length > 9 {
                 return None;
             }
-            let fraction = after[..length]
-                .iter()
-                .chain(std::iter::repeat(&b'0'))
-                .take(6);
+            let fraction = after[..length].iter().chain(std::iter::repeat(&b'0')).take(6);
             micros = fraction.fold(0, |n, b| n * 10 + i64::from(b - b'0'));
             rest = &after[length..];
         }
@@ -134,12 +121,8 @@ pub(crate) fn write_timestamp(micros: i64) -> String {
     let (year, month, day) = civil_from_days(micros.div_euclid(86_400_000_000));
     let of_day = micros.rem_euclid(86_400_000_000);
     let (seconds, fraction) = (of_day / 1_000_000, of_day % 1_000_000);
-    let mut text = format!(
-        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}",
-        seconds / 3_600,
-        seconds / 60 % 60,
-        seconds % 60
-    );
+    let mut text =
+        format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60);
     if fraction != 0 {
         text.push_str(&format!(".{fraction:06}"));
     }
@@ -187,14 +170,7 @@ mod tests {
 
     #[test]
     fn moments_survive_the_round_trip() {
-        for micros in [
-            0,
-            -1,
-            1,
-            1_609_461_010_000_000,
-            1_609_461_010_123_456,
-            -62_135_596_800_000_000,
-        ] {
+        for micros in [0, -1, 1, 1_609_461_010_000_000, 1_609_461_010_123_456, -62_135_596_800_000_000] {
             assert_eq!(timestamp(&write_timestamp(micros)), Some(micros));
         }
     }

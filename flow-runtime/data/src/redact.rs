@@ -5,16 +5,7 @@ use url::Url;
 const HIDDEN: &str = "***";
 
 /// Names of query parameters whose values are secrets, by a part of the name.
-const SECRET_PARTS: [&str; 8] = [
-    "password",
-    "passwd",
-    "pwd",
-    "secret",
-    "token",
-    "signature",
-    "credential",
-    "apikey",
-];
+const SECRET_PARTS: [&str; 8] = ["password", "passwd", "pwd", "secret", "token", "signature", "credential", "apikey"];
 /// The same, by the whole name.
 const SECRET_NAMES: [&str; 6] = ["sig", "key", "api_key", "access_key", "accountkey", "sas"];
 
@@ -51,15 +42,9 @@ pub(crate) fn scrub(message: &str, url: &str) -> String {
     let decoded = Url::parse(url).ok().and_then(|u| {
         let raw = u.password()?.to_owned();
         let pair = format!("x={}", raw.replace('+', "%2B"));
-        url::form_urlencoded::parse(pair.as_bytes())
-            .next()
-            .map(|(_, value)| value.into_owned())
+        url::form_urlencoded::parse(pair.as_bytes()).next().map(|(_, value)| value.into_owned())
     });
-    for secret in [Some(raw), decoded]
-        .into_iter()
-        .flatten()
-        .filter(|s| s.len() >= 3)
-    {
+    for secret in [Some(raw), decoded].into_iter().flatten().filter(|s| s.len() >= 3) {
         text = text.replace(&secret, HIDDEN);
     }
     text
@@ -119,9 +104,7 @@ fn redact_pairs(text: &str) -> String {
     let mut rest = text;
     while let Some(at) = rest.to_ascii_lowercase().find(NAME) {
         let (head, value) = rest.split_at(at + NAME.len());
-        let end = value
-            .find(|c: char| c.is_whitespace() || matches!(c, '&' | ';' | '"'))
-            .unwrap_or(value.len());
+        let end = value.find(|c: char| c.is_whitespace() || matches!(c, '&' | ';' | '"')).unwrap_or(value.len());
         out.push_str(head);
         out.push_str(if end == 0 { "" } else { HIDDEN });
         rest = &value[end..];
@@ -142,44 +125,20 @@ mod tests {
     #[test]
     fn passwords_vanish_and_the_rest_stays() {
         for (given, want) in [
-            (
-                "postgres://me:hush@db:5432/taxi",
-                "postgres://me:***@db:5432/taxi",
-            ),
+            ("postgres://me:hush@db:5432/taxi", "postgres://me:***@db:5432/taxi"),
             ("postgres://me:@db/taxi", "postgres://me:***@db/taxi"),
             ("postgres://me@db/taxi", "postgres://me@db/taxi"),
             ("postgres://me:a/b@db/taxi", "postgres://me:***@db/taxi"),
             ("postgres://me:a@b@db/taxi", "postgres://me:***@db/taxi"),
-            (
-                "postgres://db/taxi?user=me&password=hush",
-                "postgres://db/taxi?user=me&password=***",
-            ),
+            ("postgres://db/taxi?user=me&password=hush", "postgres://db/taxi?user=me&password=***"),
             ("https://tok3n@host/file.csv", "https://***@host/file.csv"),
-            (
-                "http://host:8080/a@b?x=1#top",
-                "http://host:8080/a@b?x=1#top",
-            ),
-            (
-                "https://h/f?X-Amz-Signature=abc&v=2&sig=d#e",
-                "https://h/f?X-Amz-Signature=***&v=2&sig=***#e",
-            ),
+            ("http://host:8080/a@b?x=1#top", "http://host:8080/a@b?x=1#top"),
+            ("https://h/f?X-Amz-Signature=abc&v=2&sig=d#e", "https://h/f?X-Amz-Signature=***&v=2&sig=***#e"),
             ("sqlite:///tmp/taxi.db", "sqlite:///tmp/taxi.db"),
-            (
-                "host=db user=me password=hush dbname=taxi",
-                "host=db user=me password=*** dbname=taxi",
-            ),
-            (
-                "error for url (http://u:p@h/): no",
-                "error for url (http://u:***@h/): no",
-            ),
-            (
-                "two: a://u:p@h and \"b://v:q@i\"",
-                "two: a://u:***@h and \"b://v:***@i\"",
-            ),
-            (
-                "plain text: nothing to hide @ all",
-                "plain text: nothing to hide @ all",
-            ),
+            ("host=db user=me password=hush dbname=taxi", "host=db user=me password=*** dbname=taxi"),
+            ("error for url (http://u:p@h/): no", "error for url (http://u:***@h/): no"),
+            ("two: a://u:p@h and \"b://v:q@i\"", "two: a://u:***@h and \"b://v:***@i\""),
+            ("plain text: nothing to hide @ all", "plain text: nothing to hide @ all"),
         ] {
             assert_eq!(redact(given), want, "{given}");
         }
@@ -188,13 +147,7 @@ mod tests {
     #[test]
     fn scrub_finds_the_password_outside_of_the_url_too() {
         let url = "postgres://me:p%40ss-word@db/taxi";
-        assert_eq!(
-            scrub("login of me with p@ss-word failed", url),
-            "login of me with *** failed"
-        );
-        assert_eq!(
-            scrub("login of me with p%40ss-word failed", url),
-            "login of me with *** failed"
-        );
+        assert_eq!(scrub("login of me with p@ss-word failed", url), "login of me with *** failed");
+        assert_eq!(scrub("login of me with p%40ss-word failed", url), "login of me with *** failed");
     }
 }

@@ -95,11 +95,7 @@ pub struct Schema {
 impl Schema {
     /// States columns by name and type. A name that comes twice keeps its first place and its last type.
     pub fn new<N: Into<String>>(columns: impl IntoIterator<Item = (N, Type)>) -> Self {
-        columns
-            .into_iter()
-            .fold(Self::default(), |schema, (name, kind)| {
-                schema.with(name, kind)
-            })
+        columns.into_iter().fold(Self::default(), |schema, (name, kind)| schema.with(name, kind))
     }
 
     /// The same schema with one column stated, or restated.
@@ -176,27 +172,15 @@ mod tests {
     fn a_schema_survives_json() {
         let schema = Schema::new([("a", Type::Int), ("b", Type::Timestamp)]);
         let json = serde_json::to_string(&schema).unwrap();
-        assert_eq!(
-            json,
-            r#"{"columns":[{"name":"a","type":"int"},{"name":"b","type":"timestamp"}]}"#
-        );
+        assert_eq!(json, r#"{"columns":[{"name":"a","type":"int"},{"name":"b","type":"timestamp"}]}"#);
         assert_eq!(serde_json::from_str::<Schema>(&json).unwrap(), schema);
     }
 
     #[test]
     fn a_column_restated_keeps_its_place() {
-        let schema = Schema::new([("a", Type::Int), ("b", Type::Int)])
-            .with("a", Type::Text)
-            .with("c", Type::Bool);
-        let names: Vec<_> = schema
-            .columns()
-            .iter()
-            .map(|c| (c.name.as_str(), c.kind))
-            .collect();
-        assert_eq!(
-            names,
-            [("a", Type::Text), ("b", Type::Int), ("c", Type::Bool)]
-        );
+        let schema = Schema::new([("a", Type::Int), ("b", Type::Int)]).with("a", Type::Text).with("c", Type::Bool);
+        let names: Vec<_> = schema.columns().iter().map(|c| (c.name.as_str(), c.kind)).collect();
+        assert_eq!(names, [("a", Type::Text), ("b", Type::Int), ("c", Type::Bool)]);
     }
 
     #[test]

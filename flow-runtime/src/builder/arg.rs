@@ -28,16 +28,10 @@ pub trait Arg<T, Task, Name> {
 pub struct Input(pub(super) Result<Source, String>);
 
 impl Input {
-    fn node<T>(
-        node: Node<T>,
-        at: &'static Location<'static>,
-        source: impl FnOnce(u32) -> Source,
-    ) -> Input {
+    fn node<T>(node: Node<T>, at: &'static Location<'static>, source: impl FnOnce(u32) -> Source) -> Input {
         let own = Draft::current("a node was used", |d| d.own(node.stamp, node.task, at));
         // The problem is noted already; any source will do for a DAG that is refused.
-        Input(Ok(
-            own.map_or(Source::Literal(serde_json::Value::Null), source)
-        ))
+        Input(Ok(own.map_or(Source::Literal(serde_json::Value::Null), source)))
     }
 
     fn literal<T: Serialize>(value: T) -> Input {
@@ -60,12 +54,7 @@ impl Input {
     }
 
     fn list(inputs: impl Iterator<Item = Input>) -> Input {
-        Input(
-            inputs
-                .map(|i| i.0)
-                .collect::<Result<Vec<_>, _>>()
-                .map(Source::List),
-        )
+        Input(inputs.map(|i| i.0).collect::<Result<Vec<_>, _>>().map(Source::List))
     }
 }
 

@@ -34,30 +34,14 @@ impl DagBuilder {
     pub fn new(dag_id: impl Into<String>) -> DagBuilder {
         let dag_id = dag_id.into();
         let mut problems = Vec::new();
-        if dag_id.is_empty()
-            || !dag_id
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
-        {
-            problems.push(format!(
-                "`{dag_id}` cannot be a DAG id: letters, digits, `_`, `-` and `.` are allowed"
-            ));
+        if dag_id.is_empty() || !dag_id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')) {
+            problems.push(format!("`{dag_id}` cannot be a DAG id: letters, digits, `_`, `-` and `.` are allowed"));
         }
-        DagBuilder {
-            dag: Dag::new(dag_id),
-            defaults: TaskOptions::NONE,
-            problems,
-        }
+        DagBuilder { dag: Dag::new(dag_id), defaults: TaskOptions::NONE, problems }
     }
 
-    fn or_problem<T>(
-        &mut self,
-        what: &str,
-        result: Result<T, impl std::fmt::Display>,
-    ) -> Option<T> {
-        result
-            .map_err(|e| self.problems.push(format!("{what}: {e}")))
-            .ok()
+    fn or_problem<T>(&mut self, what: &str, result: Result<T, impl std::fmt::Display>) -> Option<T> {
+        result.map_err(|e| self.problems.push(format!("{what}: {e}"))).ok()
     }
 
     /// What it is for, for people.
@@ -128,10 +112,7 @@ impl DagBuilder {
 
     /// Where it is written.
     pub fn place(mut self, file: &str, line: u32) -> Self {
-        self.dag.place = Some(Place {
-            file: file.into(),
-            line,
-        });
+        self.dag.place = Some(Place { file: file.into(), line });
         self
     }
 

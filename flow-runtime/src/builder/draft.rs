@@ -28,14 +28,7 @@ impl Draft {
     pub(super) fn new(dag: Dag, defaults: TaskOptions) -> Draft {
         static STAMP: AtomicU32 = AtomicU32::new(1);
         let stamp = STAMP.fetch_add(1, Ordering::Relaxed);
-        Draft {
-            stamp,
-            dag,
-            defaults,
-            problems: Vec::new(),
-            ids: HashMap::new(),
-            places: Vec::new(),
-        }
+        Draft { stamp, dag, defaults, problems: Vec::new(), ids: HashMap::new(), places: Vec::new() }
     }
 
     /// Runs `body` with this draft as the current one of the thread, and gives it back.
@@ -53,9 +46,7 @@ impl Draft {
         let mut leave = Leave(true);
         body();
         leave.0 = false;
-        DRAFTS
-            .with_borrow_mut(|d| d.pop())
-            .expect("the draft that was entered")
+        DRAFTS.with_borrow_mut(|d| d.pop()).expect("the draft that was entered")
     }
 
     /// Does something to the current draft.
@@ -75,8 +66,7 @@ impl Draft {
 
     /// Notes what is wrong and where.
     pub(super) fn problem(&mut self, at: &Location<'_>, sentence: impl std::fmt::Display) {
-        self.problems
-            .push(format!("{sentence} ({}:{})", at.file(), at.line()));
+        self.problems.push(format!("{sentence} ({}:{})", at.file(), at.line()));
     }
 
     /// The task behind a handle, unless the handle is of another DAG.
@@ -85,12 +75,7 @@ impl Draft {
             return Some(task);
         }
         let dag_id = self.dag.dag_id.clone();
-        self.problem(
-            at,
-            format!(
-                "a node of another DAG was used in `{dag_id}`: build it by calling its task here"
-            ),
-        );
+        self.problem(at, format!("a node of another DAG was used in `{dag_id}`: build it by calling its task here"));
         None
     }
 
@@ -116,28 +101,16 @@ impl Draft {
 
     /// Gives a task an id of the author's choice.
     pub(super) fn rename(&mut self, task: TaskIx, id: String, at: &'static Location<'static>) {
-        if id.is_empty()
-            || !id
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
-        {
-            return self.problem(
-                at,
-                format!(
-                    "`{id}` cannot be a task id: letters, digits, `_`, `-` and `.` are allowed"
-                ),
-            );
+        if id.is_empty() || !id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')) {
+            return self
+                .problem(at, format!("`{id}` cannot be a task id: letters, digits, `_`, `-` and `.` are allowed"));
         }
         match self.ids.get(&id) {
             Some(&other) if other != task => {
                 let first = self.places[other as usize];
                 self.problem(
                     at,
-                    format!(
-                        "two tasks are called `{id}`: the first is at {}:{}",
-                        first.file(),
-                        first.line()
-                    ),
+                    format!("two tasks are called `{id}`: the first is at {}:{}", first.file(), first.line()),
                 );
             }
             _ => {
@@ -161,37 +134,25 @@ impl Draft {
         self.check_cycle();
         self.check_missing_values();
         if self.dag.tasks.is_empty() {
-            self.problems
-                .push("it has no task: call at least one in its body".into());
+            self.problems.push("it has no task: call at least one in its body".into());
         }
         if let (Some(start), Some(end)) = (self.dag.start_date, self.dag.end_date)
             && end < start
         {
-            self.problems.push(format!(
-                "its end_date {end} lies before its start_date {start}"
-            ));
+            self.problems.push(format!("its end_date {end} lies before its start_date {start}"));
         }
         if self.problems.is_empty() {
             Ok(self.dag)
         } else {
-            Err(DagError {
-                dag_id: self.dag.dag_id,
-                problems: self.problems,
-            })
+            Err(DagError { dag_id: self.dag.dag_id, problems: self.problems })
         }
     }
 
     fn check_cycle(&mut self) {
         if let Err(cycle) = self.dag.topological() {
-            let ids: Vec<&str> = cycle
-                .iter()
-                .chain(cycle.first())
-                .map(|&t| self.dag.tasks[t as usize].task_id.as_str())
-                .collect();
-            self.problems.push(format!(
-                "its tasks wait for each other in a circle: {}",
-                ids.join(" >> ")
-            ));
+            let ids: Vec<&str> =
+                cycle.iter().chain(cycle.first()).map(|&t| self.dag.tasks[t as usize].task_id.as_str()).collect();
+            self.problems.push(format!("its tasks wait for each other in a circle: {}", ids.join(" >> ")));
         }
     }
 

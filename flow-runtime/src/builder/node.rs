@@ -36,48 +36,28 @@ pub fn add_task<T>(spec: &'static TaskSpec, inputs: Vec<Input>) -> Node<T> {
     let at = Location::caller();
     Draft::current("a task was called", |draft| {
         let mut def = TaskDef::new(spec.options.id.unwrap_or(spec.name), spec.body);
-        def.doc = spec
-            .doc
-            .map(|d| d.trim().to_string())
-            .filter(|d| !d.is_empty());
+        def.doc = spec.doc.map(|d| d.trim().to_string()).filter(|d| !d.is_empty());
         def.output = spec.output.into();
         def.place = Some(spec.place());
         apply_options(&mut def, spec, draft);
         if inputs.len() != spec.args.len() {
             draft.problem(
                 at,
-                format!(
-                    "task `{}` takes {} arguments and was given {}",
-                    spec.name,
-                    spec.args.len(),
-                    inputs.len()
-                ),
+                format!("task `{}` takes {} arguments and was given {}", spec.name, spec.args.len(), inputs.len()),
             );
         }
         for (arg, input) in spec.args.iter().zip(inputs) {
             match input.0 {
                 Ok(source) => {
-                    def.inputs.push(dag::Input {
-                        name: arg.name.into(),
-                        type_name: arg.type_name.into(),
-                        source,
-                    });
+                    def.inputs.push(dag::Input { name: arg.name.into(), type_name: arg.type_name.into(), source });
                 }
-                Err(sentence) => draft.problem(
-                    at,
-                    format!(
-                        "argument `{}` of task `{}`: {sentence}",
-                        arg.name, spec.name
-                    ),
-                ),
+                Err(sentence) => {
+                    draft.problem(at, format!("argument `{}` of task `{}`: {sentence}", arg.name, spec.name))
+                }
             }
         }
         let task = draft.add(def, at);
-        Node {
-            stamp: draft.stamp,
-            task,
-            of: PhantomData,
-        }
+        Node { stamp: draft.stamp, task, of: PhantomData }
     })
 }
 
@@ -88,14 +68,8 @@ fn apply_options(def: &mut TaskDef, spec: &TaskSpec, draft: &Draft) {
     def.retry = RetryPolicy {
         retries: own.retries.or(dag.retries).unwrap_or(basic.retries),
         delay: own.retry_delay.or(dag.retry_delay).unwrap_or(basic.delay),
-        backoff: own
-            .retry_backoff
-            .or(dag.retry_backoff)
-            .unwrap_or(basic.backoff),
-        max_delay: own
-            .max_retry_delay
-            .or(dag.max_retry_delay)
-            .or(basic.max_delay),
+        backoff: own.retry_backoff.or(dag.retry_backoff).unwrap_or(basic.backoff),
+        max_delay: own.max_retry_delay.or(dag.max_retry_delay).or(basic.max_delay),
     };
     def.timeout = own.timeout.or(dag.timeout);
     def.trigger_rule = own.trigger_rule.or(dag.trigger_rule).unwrap_or_default();
@@ -138,11 +112,7 @@ impl<T> Node<T> {
     }
 
     #[track_caller]
-    fn edit_duration(
-        self,
-        time: impl IntoDuration,
-        change: impl FnOnce(&mut TaskDef, Duration),
-    ) -> Self {
+    fn edit_duration(self, time: impl IntoDuration, change: impl FnOnce(&mut TaskDef, Duration)) -> Self {
         match time.into_duration() {
             Ok(time) => self.edit(|t| change(t, time)),
             Err(sentence) => {
@@ -238,21 +208,15 @@ impl<T> Node<T> {
         let at = Location::caller();
         let equals = serde_json::to_value(value);
         Draft::current("a node was used", |draft| {
-            let own = (
-                draft.own(self.stamp, self.task, at),
-                draft.own(choice.stamp, choice.task, at),
-            );
+            let own = (draft.own(self.stamp, self.task, at), draft.own(choice.stamp, choice.task, at));
             match (own, equals) {
                 ((Some(task), Some(upstream)), Ok(equals)) => {
                     draft.edge(upstream, task);
-                    draft.dag.tasks[task as usize]
-                        .conditions
-                        .push(Condition { upstream, equals });
+                    draft.dag.tasks[task as usize].conditions.push(Condition { upstream, equals });
                 }
-                (_, Err(error)) => draft.problem(
-                    at,
-                    format!("the value in `.when(..)` cannot be written as JSON: {error}"),
-                ),
+                (_, Err(error)) => {
+                    draft.problem(at, format!("the value in `.when(..)` cannot be written as JSON: {error}"))
+                }
                 _ => {}
             }
         });

@@ -70,19 +70,8 @@ impl<T: Argument + JsonSchema> ParamBuilder<T> {
         // `Secret<T>` and `Option<Secret<T>>` write this into their schema; an alias or a newtype keeps it.
         let secret = holds_secret(&schema);
         let default = (secret && type_name.starts_with("Option<")).then_some(Value::Null);
-        let def = ParamDef {
-            name: name.into(),
-            doc: None,
-            type_name,
-            schema,
-            default,
-            secret,
-        };
-        ParamBuilder {
-            def,
-            problem: None,
-            of: PhantomData,
-        }
+        let def = ParamDef { name: name.into(), doc: None, type_name, schema, default, secret };
+        ParamBuilder { def, problem: None, of: PhantomData }
     }
 
     /// What it is, for people.
@@ -102,10 +91,8 @@ impl<T: Argument + JsonSchema> ParamBuilder<T> {
         match value.default_value() {
             Ok(value) => self.def.default = Some(value),
             Err(error) => {
-                self.problem = Some(format!(
-                    "the default of param `{}` cannot be written as JSON: {error}",
-                    self.def.name
-                ))
+                self.problem =
+                    Some(format!("the default of param `{}` cannot be written as JSON: {error}", self.def.name))
             }
         }
         self
@@ -126,11 +113,7 @@ impl<T: Argument + JsonSchema> ParamBuilder<T> {
                 draft.problem(at, format!("two params are called `{}`", self.def.name));
             }
             draft.dag.params.push(self.def);
-            Param {
-                stamp: draft.stamp,
-                index: draft.dag.params.len() - 1,
-                of: PhantomData,
-            }
+            Param { stamp: draft.stamp, index: draft.dag.params.len() - 1, of: PhantomData }
         })
     }
 }
@@ -138,9 +121,7 @@ impl<T: Argument + JsonSchema> ParamBuilder<T> {
 /// Is any part of the schema marked by [`Secret`](crate::Secret)?
 fn holds_secret(schema: &Value) -> bool {
     match schema {
-        Value::Object(map) => {
-            map.get("writeOnly") == Some(&Value::Bool(true)) || map.values().any(holds_secret)
-        }
+        Value::Object(map) => map.get("writeOnly") == Some(&Value::Bool(true)) || map.values().any(holds_secret),
         Value::Array(list) => list.iter().any(holds_secret),
         _ => false,
     }

@@ -48,7 +48,9 @@ impl App {
         };
         if let Some(name) = args.params.iter().find_map(secret) {
             let variable = params::env_name(name);
-            self.out.note(format!("note: a flag is seen by others and kept by the shell; give the secret `{name}` by {variable}"));
+            self.out.note(format!(
+                "note: a flag is seen by others and kept by the shell; give the secret `{name}` by {variable}"
+            ));
         }
         Ok(resolved)
     }
@@ -63,7 +65,11 @@ impl App {
                 return false;
             }
             if let Some(text) = env(&params::env_name(name)) {
-                *value = if value.is_string() { Value::from(text) } else { serde_json::from_str(&text).unwrap_or(Value::from(text)) };
+                *value = if value.is_string() {
+                    Value::from(text)
+                } else {
+                    serde_json::from_str(&text).unwrap_or(Value::from(text))
+                };
             }
             true
         });
@@ -89,7 +95,8 @@ impl App {
 
 /// The settings of the current folder.
 pub fn settings(global: &Global, parallelism: Option<u32>) -> Result<Config> {
-    let folder = std::env::current_dir().map_err(|e| CliError::outside(format!("the current folder cannot be read: {e}")))?;
+    let folder =
+        std::env::current_dir().map_err(|e| CliError::outside(format!("the current folder cannot be read: {e}")))?;
     let flags = Flags { home: global.home.clone(), parallelism: parallelism.map(|n| n as usize) };
     Ok(Config::load(&folder, &flags, env)?)
 }
@@ -116,7 +123,10 @@ pub fn unknown_dags(registry: &Registry, config: &Config) -> Vec<String> {
     strangers
         .map(|id| {
             let near = suggest::nearest(id, ids()).map_or(String::new(), |n| format!(": did you mean `dags.{n}`?"));
-            format!("{file} sets `dags.{id}`, and there is no DAG `{id}`{near} (DAGs: {})", suggest::listed(&ids().collect::<Vec<_>>()))
+            format!(
+                "{file} sets `dags.{id}`, and there is no DAG `{id}`{near} (DAGs: {})",
+                suggest::listed(&ids().collect::<Vec<_>>())
+            )
         })
         .collect()
 }
@@ -130,8 +140,14 @@ fn read_json(path: &Path) -> Result<Map<String, Value>> {
     let text = text.map_err(|e| CliError::input(format!("--params-json: {shown} cannot be read: {e}")))?;
     match serde_json::from_str::<Value>(&text) {
         Ok(Value::Object(map)) => Ok(map),
-        Ok(_) => Err(CliError::input(format!("--params-json: {shown} must hold one JSON object, like {{\"name\": \"value\"}}"))),
-        Err(e) => Err(CliError::input(format!("--params-json: {shown} is not JSON (line {}, column {})", e.line(), e.column()))),
+        Ok(_) => Err(CliError::input(format!(
+            "--params-json: {shown} must hold one JSON object, like {{\"name\": \"value\"}}"
+        ))),
+        Err(e) => Err(CliError::input(format!(
+            "--params-json: {shown} is not JSON (line {}, column {})",
+            e.line(),
+            e.column()
+        ))),
     }
 }
 
@@ -149,7 +165,11 @@ mod tests {
     #[test]
     fn a_params_file_must_hold_an_object_and_is_never_quoted() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        for (text, said) in [("[1]", "must hold one JSON object"), ("{\"a\": hunter2}", "is not JSON (line 1, column"), ("", "is not JSON")] {
+        for (text, said) in [
+            ("[1]", "must hold one JSON object"),
+            ("{\"a\": hunter2}", "is not JSON (line 1, column"),
+            ("", "is not JSON"),
+        ] {
             std::fs::write(file.path(), text).unwrap();
             let error = read_json(file.path()).unwrap_err();
             assert!(error.message.contains(said) && !error.message.contains("hunter2"), "{error:?}");

@@ -206,7 +206,8 @@ pub struct New {
 fn run_status(text: &str) -> Result<RunStatus, String> {
     RunStatus::from_name(text).ok_or_else(|| {
         let names = ["queued", "running", "success", "failed"];
-        let near = crate::suggest::nearest(text, names).map_or(String::new(), |name| format!("did you mean `{name}`? "));
+        let near =
+            crate::suggest::nearest(text, names).map_or(String::new(), |name| format!("did you mean `{name}`? "));
         format!("{near}the states of a run are {}", names.join(", "))
     })
 }

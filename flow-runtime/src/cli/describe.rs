@@ -31,7 +31,8 @@ pub fn dag_details(dag: &Dag, params: &[(Resolved<'_>, Scope)]) -> Value {
     let mut all = self::dag(dag);
     let down = dag.downstream();
     let ids = |list: &[u32]| list.iter().map(|&ix| dag.tasks[ix as usize].task_id.as_str()).collect::<Vec<_>>();
-    let tasks: Vec<Value> = dag.tasks.iter().zip(&down).map(|(t, down)| task(dag, t, &ids(&t.upstream), &ids(down))).collect();
+    let tasks: Vec<Value> =
+        dag.tasks.iter().zip(&down).map(|(t, down)| task(dag, t, &ids(&t.upstream), &ids(down))).collect();
     let edges: Vec<Value> = edges::edges(dag)
         .into_iter()
         .map(|edge| match edge.kind {
@@ -74,7 +75,8 @@ fn param(param: &Resolved<'_>, scope: &Scope) -> Value {
 fn task(dag: &Dag, task: &TaskDef, up: &[&str], down: &[&str]) -> Value {
     let seconds = |d: Option<std::time::Duration>| d.map(|d| d.as_secs_f64());
     let input = |source: &Source| crate::secret::redact(&edges::source(dag, source)).into_owned();
-    let inputs = task.inputs.iter().map(|i| json!({"argument": i.name, "type": i.type_name, "source": input(&i.source)}));
+    let inputs =
+        task.inputs.iter().map(|i| json!({"argument": i.name, "type": i.type_name, "source": input(&i.source)}));
     json!({
         "task_id": task.task_id,
         "doc_md": task.doc,

@@ -45,7 +45,8 @@ pub fn edges(dag: &Dag) -> Vec<Edge<'_>> {
         for input in &task.inputs {
             for ix in input.source.tasks() {
                 let each = matches!(input.source, Source::Each(_));
-                let kind = Kind::Data { output: &from(ix).output, argument: &input.name, input: &input.type_name, each };
+                let kind =
+                    Kind::Data { output: &from(ix).output, argument: &input.name, input: &input.type_name, each };
                 let edge = Edge { from: &from(ix).task_id, to: &task.task_id, kind };
                 if !edges.contains(&edge) {
                     edges.push(edge);
@@ -53,7 +54,11 @@ pub fn edges(dag: &Dag) -> Vec<Edge<'_>> {
             }
         }
         for condition in &task.conditions {
-            edges.push(Edge { from: &from(condition.upstream).task_id, to: &task.task_id, kind: Kind::When(&condition.equals) });
+            edges.push(Edge {
+                from: &from(condition.upstream).task_id,
+                to: &task.task_id,
+                kind: Kind::When(&condition.equals),
+            });
         }
         for ix in only_order(task) {
             edges.push(Edge { from: &from(ix).task_id, to: &task.task_id, kind: Kind::Order });

@@ -50,7 +50,12 @@ pub fn count(n: u64) -> String {
 
 /// The text on one line: line breaks and tabs become blanks, other control characters are left out.
 pub fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).filter(|c| !c.is_control()).collect::<String>().trim().to_string()
+    text.chars()
+        .map(|c| if c.is_whitespace() { ' ' } else { c })
+        .filter(|c| !c.is_control())
+        .collect::<String>()
+        .trim()
+        .to_string()
 }
 
 /// The text on one line of at most this many columns.

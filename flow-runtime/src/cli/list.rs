@@ -1,10 +1,10 @@
 //! `list`: the DAGs of the project.
 
 use super::app::App;
+use super::describe;
 use super::exit::{Exit, Result};
 use super::format::first_line;
 use super::table::Table;
-use super::describe;
 
 /// Prints every DAG on one line.
 pub fn list(app: &App) -> Result {

@@ -84,7 +84,12 @@ impl Shared {
             if let Some(now) = state.now() {
                 let (rows, columns) = console::Term::stderr().size();
                 // The last column stays free: some terminals wrap when it is written.
-                let lines = state.view.draw(now, usize::from(columns).saturating_sub(1).max(20), usize::from(rows).max(4), self.paint);
+                let lines = state.view.draw(
+                    now,
+                    usize::from(columns).saturating_sub(1).max(20),
+                    usize::from(rows).max(4),
+                    self.paint,
+                );
                 parking_lot::MutexGuard::unlocked(&mut state, || self.area.set_message(lines.join("\n")));
             }
             self.woken.wait_for(&mut state, TICK);

@@ -46,7 +46,9 @@ pub async fn run(app: &App, store: Option<&dyn MetadataStore>, arg: &RunArg) -> 
 fn choose(mut runs: Vec<StoredRun>, arg: &RunArg, program: &str) -> Result<StoredRun> {
     let of_dag = arg.dag.as_ref().map_or(String::new(), |dag| format!(" of DAG `{dag}`"));
     if runs.is_empty() {
-        return Err(CliError::input(format!("there is no run{of_dag} yet")).hint(format!("start one by `{program} run`")));
+        return Err(
+            CliError::input(format!("there is no run{of_dag} yet")).hint(format!("start one by `{program} run`"))
+        );
     }
     if arg.run == LATEST {
         return Ok(runs.swap_remove(0));
@@ -64,7 +66,10 @@ fn choose(mut runs: Vec<StoredRun>, arg: &RunArg, program: &str) -> Result<Store
                 Some(near) => error.hint(format!("did you mean `{near}`?")),
                 None => error,
             };
-            Err(error.hint(format!("the latest is `{}` of DAG `{}`; all: `{program} runs`", runs[0].run.run_id, runs[0].run.dag_id)))
+            Err(error.hint(format!(
+                "the latest is `{}` of DAG `{}`; all: `{program} runs`",
+                runs[0].run.run_id, runs[0].run.dag_id
+            )))
         }
         _ => {
             const MOST: usize = 10;
@@ -98,11 +103,18 @@ pub fn instance<'r>(rows: &[&'r InstanceRow], map_index: Option<i32>) -> Result<
         }
         None if !mapped => Ok(first),
         None if rows.len() == 1 => Ok(first),
-        None => Err(CliError::input(format!("task `{}` has {} instances: name one by --map-index", first.task_id, rows.len()))
-            .hints(failing(rows))),
+        None => Err(CliError::input(format!(
+            "task `{}` has {} instances: name one by --map-index",
+            first.task_id,
+            rows.len()
+        ))
+        .hints(failing(rows))),
         Some(index) => rows.iter().find(|row| row.map_index == index).copied().ok_or_else(|| {
             let last = rows.iter().map(|row| row.map_index).max().unwrap_or(0);
-            CliError::input(format!("task `{}` has no instance {index}: its map indexes go from 0 to {last}", first.task_id))
+            CliError::input(format!(
+                "task `{}` has no instance {index}: its map indexes go from 0 to {last}",
+                first.task_id
+            ))
         }),
     }
 }
@@ -136,7 +148,12 @@ mod tests {
     }
 
     fn chosen(word: &str) -> std::result::Result<(String, String), CliError> {
-        let runs = vec![stored("b", "manual__2026-02"), stored("a", "manual__2026-01"), stored("a", "nightly"), stored("b", "nightly")];
+        let runs = vec![
+            stored("b", "manual__2026-02"),
+            stored("a", "manual__2026-01"),
+            stored("a", "nightly"),
+            stored("b", "nightly"),
+        ];
         let run = choose(runs, &RunArg { run: word.into(), dag: None }, "dags")?;
         Ok((run.run.dag_id, run.run.run_id))
     }
@@ -160,7 +177,10 @@ mod tests {
     fn an_unknown_run_is_answered_with_the_nearest_and_the_latest() {
         let error = chosen("nihgtly").unwrap_err();
         assert_eq!(error.message, "there is no run `nihgtly`");
-        assert_eq!(error.hints, ["did you mean `nightly`?", "the latest is `manual__2026-02` of DAG `b`; all: `dags runs`"]);
+        assert_eq!(
+            error.hints,
+            ["did you mean `nightly`?", "the latest is `manual__2026-02` of DAG `b`; all: `dags runs`"]
+        );
         let error = choose(Vec::new(), &RunArg { run: "x".into(), dag: Some("a".into()) }, "dags").unwrap_err();
         assert_eq!(error.message, "there is no run of DAG `a` yet");
     }

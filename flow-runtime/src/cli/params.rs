@@ -70,7 +70,9 @@ pub struct Resolved<'d> {
 impl Resolved<'_> {
     /// The value for a person or a program to see.
     pub fn shown(&self) -> Option<Value> {
-        self.value.as_ref().map(|value| if self.def.secret { Value::from(secret::MARK) } else { secret::redact_value(value) })
+        self.value
+            .as_ref()
+            .map(|value| if self.def.secret { Value::from(secret::MARK) } else { secret::redact_value(value) })
     }
 }
 
@@ -166,7 +168,8 @@ fn split<'f>(dag: &Dag, flag: &'f str) -> std::result::Result<(&'f str, &'f str)
 
 fn unknown(dag: &Dag, name: &str) -> String {
     let names: Vec<&str> = dag.params.iter().map(|p| p.name.as_str()).collect();
-    let near = suggest::nearest(name, names.iter().copied()).map_or(String::new(), |n| format!(": did you mean `{n}`?"));
+    let near =
+        suggest::nearest(name, names.iter().copied()).map_or(String::new(), |n| format!(": did you mean `{n}`?"));
     let all = if names.is_empty() { "it has none".into() } else { format!("its params: {}", names.join(", ")) };
     format!("DAG `{}` has no param `{name}`{near} ({all})", dag.dag_id)
 }

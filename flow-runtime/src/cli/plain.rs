@@ -31,7 +31,18 @@ impl Plain {
                 Some(format!("{} run {dag_run_id} of {dag_id} {verb}", paint.dim(clock(*timestamp))))
             }
             RunEvent::TaskState { state: None | Scheduled | Queued, .. } => Option::None,
-            RunEvent::TaskState { task_id, map_index, state, try_number, tries, duration, due, cause: why, value, timestamp } => {
+            RunEvent::TaskState {
+                task_id,
+                map_index,
+                state,
+                try_number,
+                tries,
+                duration,
+                due,
+                cause: why,
+                value,
+                timestamp,
+            } => {
                 let why = why.as_ref().map(|why| one_line(&cause(why)));
                 let mut words = Vec::new();
                 if *try_number > 0 {
@@ -45,7 +56,11 @@ impl Plain {
                 words.extend(value.as_deref().filter(|v| *v != "null").map(|v| short(v, 120)));
                 let label = label(task_id, *map_index);
                 let state = paint.task(*state, format!("{:<15}", state.name()));
-                Some(format!("{} {label:<name$}  {state}  {}", paint.dim(clock(*timestamp)), words.join("  ")).trim_end().to_string())
+                Some(
+                    format!("{} {label:<name$}  {state}  {}", paint.dim(clock(*timestamp)), words.join("  "))
+                        .trim_end()
+                        .to_string(),
+                )
             }
             RunEvent::Progress { .. } => Option::None,
             RunEvent::Log { timestamp, .. } => {
@@ -54,7 +69,11 @@ impl Plain {
             RunEvent::RunEnded { dag_id, dag_run_id, state, duration, timestamp } => {
                 let said = if state.is_finished() { state.name() } else { "interrupted" };
                 let said = paint.run(*state, said);
-                Some(format!("{} run {dag_run_id} of {dag_id} {said} after {}", paint.dim(clock(*timestamp)), took(*duration)))
+                Some(format!(
+                    "{} run {dag_run_id} of {dag_id} {said} after {}",
+                    paint.dim(clock(*timestamp)),
+                    took(*duration)
+                ))
             }
         }
     }
@@ -106,15 +125,36 @@ mod tests {
         let refused = Some(Cause { kind: CauseKind::Panic, message: "a\nb".into(), place: Some("src/x.rs:4".into()) });
         let (dag_id, dag_run_id) = ("taxi".to_string(), "r1".to_string());
         for (event, line) in [
-            (RunEvent::RunStarted { dag_id: dag_id.clone(), dag_run_id: dag_run_id.clone(), resumed: false, timestamp }, "run r1 of taxi started"),
+            (
+                RunEvent::RunStarted {
+                    dag_id: dag_id.clone(),
+                    dag_run_id: dag_run_id.clone(),
+                    resumed: false,
+                    timestamp,
+                },
+                "run r1 of taxi started",
+            ),
             (task(TaskState::Running, -1, None, None), "load      running          try 1/4"),
-            (task(TaskState::UpForRetry, -1, refused, None), "load      up_for_retry     try 1/4  1.3s  again in 9s  a b (src/x.rs:4)"),
+            (
+                task(TaskState::UpForRetry, -1, refused, None),
+                "load      up_for_retry     try 1/4  1.3s  again in 9s  a b (src/x.rs:4)",
+            ),
             (task(TaskState::Success, 2, None, Some("3")), "load[2]   success          try 1/4  1.3s  3"),
             (
-                RunEvent::Log { task_id: "load".into(), map_index: -1, try_number: 1, level: "WARN".into(), message: "odd\nrow".into(), timestamp },
+                RunEvent::Log {
+                    task_id: "load".into(),
+                    map_index: -1,
+                    try_number: 1,
+                    level: "WARN".into(),
+                    message: "odd\nrow".into(),
+                    timestamp,
+                },
                 "load      WARN   odd row",
             ),
-            (RunEvent::RunEnded { dag_id, dag_run_id, state: RunStatus::Running, duration: 3.0, timestamp }, "run r1 of taxi interrupted after 3.0s"),
+            (
+                RunEvent::RunEnded { dag_id, dag_run_id, state: RunStatus::Running, duration: 3.0, timestamp },
+                "run r1 of taxi interrupted after 3.0s",
+            ),
         ] {
             assert_eq!(plain.line(&event), Some(format!("12:00:01 {line}")));
         }

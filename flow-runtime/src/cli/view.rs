@@ -83,7 +83,14 @@ impl RunView {
             }
         };
         let rows = order.iter().map(row).collect();
-        RunView { dag_id: dag.dag_id.clone(), run_id: String::new(), state: RunStatus::Queued, began: None, rows, index }
+        RunView {
+            dag_id: dag.dag_id.clone(),
+            run_id: String::new(),
+            state: RunStatus::Queued,
+            began: None,
+            rows,
+            index,
+        }
     }
 
     /// What is known of a run that goes on.
@@ -113,7 +120,18 @@ impl RunView {
                 self.state = RunStatus::Running;
                 self.began = Some(*timestamp);
             }
-            RunEvent::TaskState { task_id, map_index, state, try_number, tries, duration, due, cause: why, value, timestamp } => {
+            RunEvent::TaskState {
+                task_id,
+                map_index,
+                state,
+                try_number,
+                tries,
+                duration,
+                due,
+                cause: why,
+                value,
+                timestamp,
+            } => {
                 let Some(row) = self.index.get(&**task_id).map(|&i| &mut self.rows[i]) else { return };
                 row.count(*map_index, *state);
                 let one = &mut row.one;
@@ -127,7 +145,10 @@ impl RunView {
                 one.cause = match why {
                     Some(why) => Some(cause(why)),
                     // Of a mapped task the last failure stays in view.
-                    None => one.cause.take().filter(|_| row.mapped || !matches!(state, TaskState::Running | TaskState::Success)),
+                    None => one
+                        .cause
+                        .take()
+                        .filter(|_| row.mapped || !matches!(state, TaskState::Running | TaskState::Success)),
                 };
             }
             RunEvent::Progress { task_id, done, total, .. } => {

@@ -142,7 +142,13 @@ impl Reader {
         }
     }
 
-    fn one_of<T>(&mut self, path: &str, value: Entry<'_, '_>, must: &str, read: impl Fn(&str) -> Option<T>) -> Option<T> {
+    fn one_of<T>(
+        &mut self,
+        path: &str,
+        value: Entry<'_, '_>,
+        must: &str,
+        read: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
         let text = self.text(path, value)?;
         read(&text).or_else(|| self.wrong(path, value, &format!("`{text}`"), must))
     }
@@ -177,7 +183,9 @@ fn kind(value: Entry<'_, '_>) -> &'static str {
 fn json(value: &DeValue<'_>) -> Value {
     match value {
         DeValue::String(text) => Value::from(text.as_ref()),
-        DeValue::Integer(n) => i64::from_str_radix(n.as_str(), n.radix()).map_or_else(|_| Value::from(n.as_str()), Value::from),
+        DeValue::Integer(n) => {
+            i64::from_str_radix(n.as_str(), n.radix()).map_or_else(|_| Value::from(n.as_str()), Value::from)
+        }
         DeValue::Float(n) => n.as_str().parse::<f64>().map_or(Value::Null, Value::from),
         DeValue::Boolean(b) => Value::Bool(*b),
         DeValue::Datetime(at) => Value::String(at.to_string()),

@@ -27,16 +27,11 @@ pub(super) struct Begun {
 }
 
 /// Makes a run.
-pub(super) async fn begin(
-    engine: &Engine,
-    dag: Arc<Dag>,
-    request: RunRequest,
-) -> Result<Begun, EngineError> {
+pub(super) async fn begin(engine: &Engine, dag: Arc<Dag>, request: RunRequest) -> Result<Begun, EngineError> {
     // First of all: from here on no text on its way out may hold a secret.
     let given = Params::conceal(&dag, request.params).values;
-    let values = params::check(&dag.params, &given, Extra::Refuse).map_err(|problems| {
-        EngineError::Params(problems.iter().map(ToString::to_string).collect())
-    })?;
+    let values = params::check(&dag.params, &given, Extra::Refuse)
+        .map_err(|problems| EngineError::Params(problems.iter().map(ToString::to_string).collect()))?;
     let params = Params::conceal(&dag, values);
     check_runnable(engine, &dag)?;
 
@@ -44,16 +39,11 @@ pub(super) async fn begin(
     let about = request.logical_date.unwrap_or(now);
     let run = DagRun {
         dag_id: dag.dag_id.clone(),
-        run_id: request
-            .run_id
-            .unwrap_or_else(|| request.run_type.run_id(now)),
+        run_id: request.run_id.unwrap_or_else(|| request.run_type.run_id(now)),
         run_type: request.run_type,
         state: RunStatus::Queued,
         logical_date: request.logical_date,
-        data_interval: Some(DataInterval {
-            start: about,
-            end: about,
-        }),
+        data_interval: Some(DataInterval { start: about, end: about }),
         run_after: now,
         start_date: None,
         end_date: None,
@@ -61,10 +51,7 @@ pub(super) async fn begin(
     };
     let lease = hold(engine, &run)?;
     let version = engine.store.put_dag(&dag).await?;
-    let (pk, epoch) = engine
-        .store
-        .create_run(&run, &version, &lease::owner())
-        .await?;
+    let (pk, epoch) = engine.store.create_run(&run, &version, &lease::owner()).await?;
     let state = RunState::new(&dag, &params.lengths()).with_logical_date(run.logical_date);
     Ok(Begun {
         dag,
@@ -84,8 +71,5 @@ pub(super) async fn begin(
 /// Locks the run, if the settings ask for it.
 pub(super) fn hold(engine: &Engine, run: &DagRun) -> Result<Option<Lease>, EngineError> {
     let settings = &engine.settings;
-    settings
-        .locks
-        .then(|| Lease::take(&settings.home, &run.dag_id, &run.run_id))
-        .transpose()
+    settings.locks.then(|| Lease::take(&settings.home, &run.dag_id, &run.run_id)).transpose()
 }

@@ -44,11 +44,7 @@ impl RunLoop {
         let now = Instant::now();
         let retry = self.wake_at.filter(|_| !self.stopping);
         let retry = retry.map(|at| now + self.scope.engine.clock.until(at).min(NAP));
-        [Some(now + NAP), retry, self.deadline, self.patience]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(now)
+        [Some(now + NAP), retry, self.deadline, self.patience].into_iter().flatten().min().unwrap_or(now)
     }
 
     fn rang(&mut self) -> Happened {
@@ -58,10 +54,7 @@ impl RunLoop {
         }
         if self.deadline.is_some_and(|at| at <= now) {
             self.deadline = None;
-            return Happened {
-                events: vec![Event::RunTimedOut],
-                ..Happened::default()
-            };
+            return Happened { events: vec![Event::RunTimedOut], ..Happened::default() };
         }
         Happened::default()
     }
@@ -85,16 +78,10 @@ impl RunLoop {
             Ok(end) => end,
             Err(error) => {
                 // Dropped by us, or it panicked while it was dropped.
-                let (of, flight) = self
-                    .flights
-                    .iter()
-                    .find(|(_, f)| f.abort.id() == error.id())?;
+                let (of, flight) = self.flights.iter().find(|(_, f)| f.abort.id() == error.id())?;
                 let end = TryEnd::panicked(
                     *of,
-                    Panicked {
-                        message: "the task panicked as it was dropped".into(),
-                        place: None,
-                    },
+                    Panicked { message: "the task panicked as it was dropped".into(), place: None },
                 );
                 flight.log.close(end.cause.as_ref());
                 end
@@ -102,32 +89,21 @@ impl RunLoop {
         };
         let gave_up = self.stopping
             && matches!(end.outcome, Outcome::Failed | Outcome::FailedForGood)
-            && end
-                .cause
-                .as_ref()
-                .is_some_and(|c| c.kind == CauseKind::Error);
+            && end.cause.as_ref().is_some_and(|c| c.kind == CauseKind::Error);
         // It was told to end, and an error is how it did.
-        Some(if gave_up {
-            TryEnd::returned(end.of)
-        } else {
-            end
-        })
+        Some(if gave_up { TryEnd::returned(end.of) } else { end })
     }
 
     /// Tells every try to end.
     fn ask_to_stop(&mut self) {
         self.stopping = true;
-        self.flights
-            .values()
-            .for_each(|flight| flight.cancel.cancel());
+        self.flights.values().for_each(|flight| flight.cancel.cancel());
         self.be_patient();
     }
 
     /// From now on tries that were told to end have their grace.
     pub(super) fn be_patient(&mut self) {
-        self.patience = self
-            .patience
-            .or_else(|| Instant::now().checked_add(self.scope.engine.settings.grace));
+        self.patience = self.patience.or_else(|| Instant::now().checked_add(self.scope.engine.settings.grace));
     }
 
     /// Drops every try that still runs.
@@ -142,9 +118,6 @@ impl RunLoop {
             ends.push(end);
         }
         ends.sort_by_key(|end| end.of);
-        Happened {
-            ends,
-            events: Vec::new(),
-        }
+        Happened { ends, events: Vec::new() }
     }
 }

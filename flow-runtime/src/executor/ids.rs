@@ -11,13 +11,7 @@ pub(super) struct Ids {
 
 impl Ids {
     pub(super) fn of(dag: &Dag) -> Ids {
-        Ids {
-            tasks: dag
-                .tasks
-                .iter()
-                .map(|t| (t.task_id.as_str().into(), t.output.as_str().into()))
-                .collect(),
-        }
+        Ids { tasks: dag.tasks.iter().map(|t| (t.task_id.as_str().into(), t.output.as_str().into())).collect() }
     }
 
     pub(super) fn task(&self, task: TaskIx) -> Arc<str> {

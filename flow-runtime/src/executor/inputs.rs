@@ -19,26 +19,15 @@ pub(super) struct Unmade {
 }
 
 fn wrong(message: String) -> Unmade {
-    Unmade {
-        message,
-        may_pass: false,
-    }
+    Unmade { message, may_pass: false }
 }
 
 /// The arguments of one instance, in order. `lengths` are those of the lists that its task is mapped over.
-pub(super) async fn resolve(
-    scope: &Scope,
-    key: InstanceKey,
-    lengths: &[u32],
-) -> Result<Inputs, Unmade> {
+pub(super) async fn resolve(scope: &Scope, key: InstanceKey, lengths: &[u32]) -> Result<Inputs, Unmade> {
     let task = &scope.dag.tasks[key.task as usize];
     let mut values = Vec::with_capacity(task.inputs.len());
     let indices = element_indices(lengths, key.map_index);
-    let axes = if task.mapped {
-        mapping::axes(&scope.dag, key.task)
-    } else {
-        Vec::new()
-    };
+    let axes = if task.mapped { mapping::axes(&scope.dag, key.task) } else { Vec::new() };
     let mut plain_axis = 0..;
     for (number, input) in task.inputs.iter().enumerate() {
         let value = match &input.source {
@@ -72,12 +61,8 @@ async fn element(
         None => {
             let whole = value(scope, key, source).await?;
             let list = List::of(whole.json()).map(Arc::new);
-            let list = list.ok_or_else(|| {
-                wrong(format!(
-                    "argument `{}` is mapped over what is not a list",
-                    input.name
-                ))
-            })?;
+            let list =
+                list.ok_or_else(|| wrong(format!("argument `{}` is mapped over what is not a list", input.name)))?;
             scope.lists.put(key.task, number, list.clone());
             list
         }
@@ -85,20 +70,13 @@ async fn element(
     let found = index.and_then(|index| list.get(index as usize));
     let found = found.ok_or_else(|| {
         let (name, place) = (&input.name, key.map_index);
-        wrong(format!(
-            "argument `{name}` has no element for the instance {place}: the list has {}",
-            list.len()
-        ))
+        wrong(format!("argument `{name}` has no element for the instance {place}: the list has {}", list.len()))
     });
     found.map(Erased::from_json)
 }
 
 /// The value of a source, for this instance.
-fn value<'a>(
-    scope: &'a Scope,
-    key: InstanceKey,
-    source: &'a Source,
-) -> BoxFuture<'a, Result<Erased, Unmade>> {
+fn value<'a>(scope: &'a Scope, key: InstanceKey, source: &'a Source) -> BoxFuture<'a, Result<Erased, Unmade>> {
     async move {
         match source {
             Source::Literal(value) => Ok(Erased::from_json(value.to_string())),
@@ -113,13 +91,10 @@ fn value<'a>(
             }
             Source::Field(task, field) => {
                 let whole = required(scope, key, *task).await?;
-                let found = List::of(whole.json())
-                    .and_then(|l| l.get(*field as usize).map(Erased::from_json));
+                let found = List::of(whole.json()).and_then(|l| l.get(*field as usize).map(Erased::from_json));
                 found.ok_or_else(|| {
                     let id = scope.ids.task(*task);
-                    wrong(format!(
-                        "the output of task `{id}` has no element number {field}"
-                    ))
+                    wrong(format!("the output of task `{id}` has no element number {field}"))
                 })
             }
             Source::List(sources) => {
@@ -145,36 +120,15 @@ async fn required(scope: &Scope, key: InstanceKey, upstream: TaskIx) -> Result<E
 
 /// The output of an upstream task as this instance sees it: of a task beside it in a mapped group the instance of the
 /// same index, of any other mapped task the list of all.
-async fn output(
-    scope: &Scope,
-    key: InstanceKey,
-    upstream: TaskIx,
-) -> Result<Option<Erased>, Unmade> {
+async fn output(scope: &Scope, key: InstanceKey, upstream: TaskIx) -> Result<Option<Erased>, Unmade> {
     let (dag, mapped) = (&scope.dag, scope.dag.tasks[upstream as usize].mapped);
     let group = mapping::home(dag, upstream);
     let found = if mapped && group.is_some() && group == mapping::home(dag, key.task) {
-        outputs::one(
-            scope,
-            InstanceKey {
-                task: upstream,
-                ..key
-            },
-        )
-        .await
+        outputs::one(scope, InstanceKey { task: upstream, ..key }).await
     } else if mapped {
         outputs::all(scope, upstream).await
     } else {
-        outputs::one(
-            scope,
-            InstanceKey {
-                task: upstream,
-                map_index: UNMAPPED,
-            },
-        )
-        .await
+        outputs::one(scope, InstanceKey { task: upstream, map_index: UNMAPPED }).await
     };
-    found.map_err(|message| Unmade {
-        message,
-        may_pass: true,
-    })
+    found.map_err(|message| Unmade { message, may_pass: true })
 }

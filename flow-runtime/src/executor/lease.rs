@@ -15,8 +15,7 @@ pub(super) struct Lease {
 
 /// Who this process is, for people: `host, process 4711`.
 pub(super) fn owner() -> String {
-    let host =
-        std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::env::var("HOSTNAME"));
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::env::var("HOSTNAME"));
     let host = host.unwrap_or_else(|_| "this host".into());
     format!("{}, process {}", host.trim(), std::process::id())
 }
@@ -26,26 +25,15 @@ impl Lease {
     pub(super) fn take(home: &Path, dag_id: &str, run_id: &str) -> Result<Lease, EngineError> {
         let folder = home.join("locks");
         let path = folder.join(format!("{}.lock", name(dag_id, run_id)));
-        let failed = |e: std::io::Error| {
-            EngineError::Io(format!(
-                "cannot lock run `{run_id}` by {}: {e}",
-                path.display()
-            ))
-        };
+        let failed =
+            |e: std::io::Error| EngineError::Io(format!("cannot lock run `{run_id}` by {}: {e}", path.display()));
         std::fs::create_dir_all(&folder).map_err(failed)?;
         loop {
-            let open = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(&path);
+            let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
             let mut file = open.map_err(failed)?;
             match file.try_lock() {
                 Ok(()) if is_still_at(&file, &path) => {
-                    let note = file
-                        .set_len(0)
-                        .and_then(|()| file.write_all(owner().as_bytes()));
+                    let note = file.set_len(0).and_then(|()| file.write_all(owner().as_bytes()));
                     note.map_err(failed)?;
                     return Ok(Lease { file, path });
                 }
@@ -75,9 +63,7 @@ fn held(dag_id: &str, run_id: &str, file: &mut File) -> String {
     if file.read_to_string(&mut who).is_err() || who.is_empty() {
         who = "another process".into();
     }
-    format!(
-        "run `{run_id}` of DAG `{dag_id}` is being worked on ({who}): wait for it, or stop it first"
-    )
+    format!("run `{run_id}` of DAG `{dag_id}` is being worked on ({who}): wait for it, or stop it first")
 }
 
 fn name(dag_id: &str, run_id: &str) -> String {
@@ -106,18 +92,10 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let lease = Lease::take(home.path(), "d", "r").unwrap();
         let error = Lease::take(home.path(), "d", "r").unwrap_err().to_string();
-        assert!(
-            error.contains(&owner()) && error.contains("run `r` of DAG `d`"),
-            "{error}"
-        );
+        assert!(error.contains(&owner()) && error.contains("run `r` of DAG `d`"), "{error}");
         drop(Lease::take(home.path(), "d", "other").unwrap());
         drop(lease);
         drop(Lease::take(home.path(), "d", "r").unwrap());
-        assert_eq!(
-            std::fs::read_dir(home.path().join("locks"))
-                .unwrap()
-                .count(),
-            0
-        );
+        assert_eq!(std::fs::read_dir(home.path().join("locks")).unwrap().count(), 0);
     }
 }

@@ -27,17 +27,12 @@ impl List {
             from..from + element.get().len()
         };
         let elements = raw.iter().map(place).collect();
-        Some(List {
-            text: text.clone(),
-            elements,
-        })
+        Some(List { text: text.clone(), elements })
     }
 
     /// The text of one element.
     pub(super) fn get(&self, index: usize) -> Option<&str> {
-        self.elements
-            .get(index)
-            .map(|place| &self.text[place.clone()])
+        self.elements.get(index).map(|place| &self.text[place.clone()])
     }
 
     /// Number of elements.
@@ -48,9 +43,7 @@ impl List {
 
 fn pairs(text: &str) -> Option<Arc<str>> {
     let map: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).ok()?;
-    serde_json::to_string(&map.iter().collect::<Vec<_>>())
-        .ok()
-        .map(Into::into)
+    serde_json::to_string(&map.iter().collect::<Vec<_>>()).ok().map(Into::into)
 }
 
 /// A JSON list of these texts.
@@ -91,11 +84,7 @@ mod tests {
 
     fn elements(text: &str) -> Option<Vec<String>> {
         let list = List::of(&text.into())?;
-        Some(
-            (0..list.len())
-                .map(|i| list.get(i).unwrap().to_string())
-                .collect(),
-        )
+        Some((0..list.len()).map(|i| list.get(i).unwrap().to_string()).collect())
     }
 
     #[test]

@@ -76,12 +76,7 @@ pub struct RunRequest {
 impl Default for RunRequest {
     /// A manual run about no instant, with no param given.
     fn default() -> Self {
-        RunRequest {
-            run_id: None,
-            run_type: RunType::Manual,
-            logical_date: None,
-            params: Map::new(),
-        }
+        RunRequest { run_id: None, run_type: RunType::Manual, logical_date: None, params: Map::new() }
     }
 }
 
@@ -111,9 +106,7 @@ pub struct RunReport {
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine")
-            .field("settings", &self.settings)
-            .finish_non_exhaustive()
+        f.debug_struct("Engine").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 
@@ -139,10 +132,7 @@ impl Engine {
     }
 
     /// The same engine with other functions behind these tasks, for tests.
-    pub(crate) fn with_replacements(
-        mut self,
-        replacements: BTreeMap<String, Replacement>,
-    ) -> Engine {
+    pub(crate) fn with_replacements(mut self, replacements: BTreeMap<String, Replacement>) -> Engine {
         self.replacements = Arc::new(replacements);
         self
     }

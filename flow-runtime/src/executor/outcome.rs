@@ -29,37 +29,17 @@ pub(super) struct Kept {
 
 impl TryEnd {
     pub(super) fn success(of: TryRef, report: Report, value: Kept) -> TryEnd {
-        TryEnd {
-            of,
-            outcome: Outcome::Success(report),
-            cause: None,
-            value: Some(value),
-        }
+        TryEnd { of, outcome: Outcome::Success(report), cause: None, value: Some(value) }
     }
 
     /// The end of a try that has no value. Secrets are taken out of the message.
-    pub(super) fn without_value(
-        of: TryRef,
-        outcome: Outcome,
-        kind: CauseKind,
-        message: &str,
-    ) -> TryEnd {
-        let cause = Cause {
-            kind,
-            message: redact(message).into_owned(),
-            place: None,
-        };
-        TryEnd {
-            of,
-            outcome,
-            cause: Some(cause),
-            value: None,
-        }
+    pub(super) fn without_value(of: TryRef, outcome: Outcome, kind: CauseKind, message: &str) -> TryEnd {
+        let cause = Cause { kind, message: redact(message).into_owned(), place: None };
+        TryEnd { of, outcome, cause: Some(cause), value: None }
     }
 
     pub(super) fn panicked(of: TryRef, panicked: Panicked) -> TryEnd {
-        let mut end =
-            TryEnd::without_value(of, Outcome::Failed, CauseKind::Panic, &panicked.message);
+        let mut end = TryEnd::without_value(of, Outcome::Failed, CauseKind::Panic, &panicked.message);
         if let Some(cause) = &mut end.cause {
             cause.place = panicked.place;
         }
@@ -67,10 +47,7 @@ impl TryEnd {
     }
 
     pub(super) fn timed_out(of: TryRef, timeout: Duration) -> TryEnd {
-        let message = format!(
-            "the try took longer than its timeout of {}",
-            flow_core::parse::human(timeout)
-        );
+        let message = format!("the try took longer than its timeout of {}", flow_core::parse::human(timeout));
         TryEnd::without_value(of, Outcome::Failed, CauseKind::Timeout, &message)
     }
 
@@ -97,17 +74,10 @@ impl TryEnd {
             Some(TaskError::Skip(_)) => end(Outcome::Skipped, CauseKind::Skipped),
             Some(TaskError::Fail(_)) => end(Outcome::FailedForGood, CauseKind::Error),
             Some(TaskError::Reschedule(after)) => {
-                let due = chrono::TimeDelta::from_std(*after)
-                    .ok()
-                    .and_then(|after| clock.now().checked_add_signed(after));
-                let outcome =
-                    Outcome::Rescheduled(due.unwrap_or(chrono::DateTime::<chrono::Utc>::MAX_UTC));
-                TryEnd {
-                    of,
-                    outcome,
-                    cause: None,
-                    value: None,
-                }
+                let due =
+                    chrono::TimeDelta::from_std(*after).ok().and_then(|after| clock.now().checked_add_signed(after));
+                let outcome = Outcome::Rescheduled(due.unwrap_or(chrono::DateTime::<chrono::Utc>::MAX_UTC));
+                TryEnd { of, outcome, cause: None, value: None }
             }
             // The value and the type will be the same next time.
             None if is::<InputError>(error) => end(Outcome::FailedForGood, CauseKind::Input),

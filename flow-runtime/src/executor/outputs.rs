@@ -79,9 +79,7 @@ impl Outputs {
         for (key, value) in self.0.lock().values.range_mut(instances(task)) {
             if value.is_none() {
                 // A task that returned nothing has no row.
-                let text = texts
-                    .remove(&key.map_index)
-                    .unwrap_or_else(|| "null".into());
+                let text = texts.remove(&key.map_index).unwrap_or_else(|| "null".into());
                 *value = Some(Erased::from_json(text));
             }
         }
@@ -89,13 +87,7 @@ impl Outputs {
 }
 
 fn instances(task: TaskIx) -> std::ops::RangeInclusive<InstanceKey> {
-    InstanceKey {
-        task,
-        map_index: UNMAPPED,
-    }..=InstanceKey {
-        task,
-        map_index: i32::MAX,
-    }
+    InstanceKey { task, map_index: UNMAPPED }..=InstanceKey { task, map_index: i32::MAX }
 }
 
 /// The output of one instance; `None` if it did not succeed.

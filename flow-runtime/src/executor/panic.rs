@@ -35,42 +35,25 @@ pub(super) fn install_hook() {
 }
 
 fn note_of(info: &PanicHookInfo<'_>) -> Panicked {
-    let message = info
-        .payload_as_str()
-        .unwrap_or("the task panicked with a value that is not a text");
-    Panicked {
-        message: message.to_string(),
-        place: info
-            .location()
-            .map(|l| format!("{}:{}", l.file(), l.line())),
-    }
+    let message = info.payload_as_str().unwrap_or("the task panicked with a value that is not a text");
+    Panicked { message: message.to_string(), place: info.location().map(|l| format!("{}:{}", l.file(), l.line())) }
 }
 
 fn taken() -> Panicked {
     let note = NOTE.with(|note| note.borrow_mut().take());
     // Without a note somebody put another hook in the place of ours, or resumed an unwinding.
-    note.unwrap_or_else(|| Panicked {
-        message: "the task panicked".into(),
-        place: None,
-    })
+    note.unwrap_or_else(|| Panicked { message: "the task panicked".into(), place: None })
 }
 
 /// Runs an async body; its panic is an `Err`.
 pub(super) async fn watch<T>(body: impl Future<Output = T>) -> Result<T, Panicked> {
-    let caught = async {
-        AssertUnwindSafe(body)
-            .catch_unwind()
-            .await
-            .map_err(|_| taken())
-    };
+    let caught = async { AssertUnwindSafe(body).catch_unwind().await.map_err(|_| taken()) };
     NOTE.scope(RefCell::new(None), caught).await
 }
 
 /// Runs a blocking body on this thread; its panic is an `Err`.
 pub(super) fn watch_blocking<T>(body: impl FnOnce() -> T) -> Result<T, Panicked> {
-    NOTE.sync_scope(RefCell::new(None), || {
-        std::panic::catch_unwind(AssertUnwindSafe(body)).map_err(|_| taken())
-    })
+    NOTE.sync_scope(RefCell::new(None), || std::panic::catch_unwind(AssertUnwindSafe(body)).map_err(|_| taken()))
 }
 
 #[cfg(test)]
@@ -80,18 +63,10 @@ mod tests {
     #[tokio::test]
     async fn message_and_place_are_caught() {
         install_hook();
-        let caught = watch(async { panic!("no {}", "rain") })
-            .await
-            .map(|(): ()| ())
-            .unwrap_err();
+        let caught = watch(async { panic!("no {}", "rain") }).await.map(|(): ()| ()).unwrap_err();
         assert_eq!(caught.message, "no rain");
         assert!(caught.place.unwrap().contains("panic.rs:"));
-        let caught = watch_blocking(|| std::panic::panic_any(7))
-            .map(|(): ()| ())
-            .unwrap_err();
-        assert_eq!(
-            caught.message,
-            "the task panicked with a value that is not a text"
-        );
+        let caught = watch_blocking(|| std::panic::panic_any(7)).map(|(): ()| ()).unwrap_err();
+        assert_eq!(caught.message, "the task panicked with a value that is not a text");
     }
 }

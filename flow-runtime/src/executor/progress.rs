@@ -27,17 +27,8 @@ struct State {
 }
 
 impl Throttle {
-    pub(super) fn new(
-        task_id: Arc<str>,
-        map_index: i32,
-        hints: mpsc::Sender<RunEvent>,
-    ) -> Arc<Throttle> {
-        Arc::new(Throttle {
-            task_id,
-            map_index,
-            hints,
-            state: Mutex::default(),
-        })
+    pub(super) fn new(task_id: Arc<str>, map_index: i32, hints: mpsc::Sender<RunEvent>) -> Arc<Throttle> {
+        Arc::new(Throttle { task_id, map_index, hints, state: Mutex::default() })
     }
 
     /// What a body reports to.
@@ -52,10 +43,7 @@ impl Throttle {
             return;
         }
         let now = Instant::now();
-        if state
-            .sent
-            .is_some_and(|sent| now.duration_since(sent) < PAUSE)
-        {
+        if state.sent.is_some_and(|sent| now.duration_since(sent) < PAUSE) {
             state.held_back = Some((done, total));
             return;
         }
@@ -76,11 +64,6 @@ impl Throttle {
     fn send(&self, done: u64, total: Option<u64>) {
         let (task_id, map_index) = (self.task_id.clone(), self.map_index);
         // No room: the next report will do.
-        drop(self.hints.try_send(RunEvent::Progress {
-            task_id,
-            map_index,
-            done,
-            total,
-        }));
+        drop(self.hints.try_send(RunEvent::Progress { task_id, map_index, done, total }));
     }
 }

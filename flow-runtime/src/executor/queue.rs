@@ -18,17 +18,11 @@ pub(super) struct Queue {
 impl Queue {
     pub(super) fn new(dag: &Dag, parallelism: usize, pools: BTreeMap<String, u32>) -> Queue {
         // There is one run here, so that its DAG's own limit is a limit of all.
-        let parallelism = u32::try_from(parallelism)
-            .unwrap_or(u32::MAX)
-            .min(dag.max_active_tasks);
+        let parallelism = u32::try_from(parallelism).unwrap_or(u32::MAX).min(dag.max_active_tasks);
         Queue {
             pools: BTreeMap::new(),
             weights: flow_core::priority::weights(dag),
-            limits: Limits {
-                parallelism,
-                pools,
-                active_tasks: BTreeMap::new(),
-            },
+            limits: Limits { parallelism, pools, active_tasks: BTreeMap::new() },
             in_flight: InFlight::default(),
         }
     }
@@ -47,15 +41,8 @@ impl Queue {
     }
 
     /// Takes those that go now out of the queue, and counts them as in flight. What `held` names must wait a little.
-    pub(super) fn admit(
-        &mut self,
-        dag: &Dag,
-        held: impl Fn(InstanceKey) -> bool,
-    ) -> Vec<InstanceKey> {
-        let free = self
-            .limits
-            .parallelism
-            .saturating_sub(self.in_flight.total()) as usize;
+    pub(super) fn admit(&mut self, dag: &Dag, held: impl Fn(InstanceKey) -> bool) -> Vec<InstanceKey> {
+        let free = self.limits.parallelism.saturating_sub(self.in_flight.total()) as usize;
         let mut heads: Vec<Candidate<()>> = Vec::new();
         for (pool, waiting) in &self.pools {
             let slots = self.limits.pools.get(pool).copied().unwrap_or(0);

@@ -20,11 +20,7 @@ impl Readers {
             }
         }
         let left = wanted.iter().map(|w| w.readers.len() as u32).collect();
-        Readers {
-            reads,
-            left,
-            finished: vec![false; wanted.len()],
-        }
+        Readers { reads, left, finished: vec![false; wanted.len()] }
     }
 
     /// Will anybody read the values of this task?

@@ -26,9 +26,7 @@ impl Wanted {
         for (t, task) in dag.tasks.iter().enumerate() {
             let t = t as TaskIx;
             for condition in &task.conditions {
-                wanted[condition.upstream as usize]
-                    .conditions
-                    .push((t, condition.equals.clone()));
+                wanted[condition.upstream as usize].conditions.push((t, condition.equals.clone()));
             }
             for source in task.inputs.iter().flat_map(|input| input.source.tasks()) {
                 let readers = &mut wanted[source as usize].readers;
@@ -60,12 +58,8 @@ impl Wanted {
             report.lengths.push(Length { field, len });
         }
         if !self.conditions.is_empty() {
-            let value: Value = serde_json::from_str(json)
-                .map_err(|e| format!("the return value is not JSON: {e}"))?;
-            let declined = self
-                .conditions
-                .iter()
-                .filter(|(_, equals)| value != *equals);
+            let value: Value = serde_json::from_str(json).map_err(|e| format!("the return value is not JSON: {e}"))?;
+            let declined = self.conditions.iter().filter(|(_, equals)| value != *equals);
             report.declined = declined.map(|(task, _)| *task).collect();
             report.declined.dedup();
         }
@@ -81,9 +75,7 @@ fn length(json: &Arc<str>, field: Option<u32>) -> Result<u32, String> {
             element.and_then(|element| List::of(&element))
         }
     };
-    let what = field.map_or(String::from("the return value"), |f| {
-        format!("element {f} of the return value")
-    });
+    let what = field.map_or(String::from("the return value"), |f| format!("element {f} of the return value"));
     let list = list.ok_or_else(|| format!("{what} is not a list, and tasks are mapped over it"))?;
     u32::try_from(list.len()).map_err(|_| format!("{what} is too long to be mapped over"))
 }

@@ -23,15 +23,9 @@ pub(super) async fn resume(
     let run_id = stored.run.run_id.clone();
     // Before the lock is taken, others may end the run; after it, nobody can.
     let lease = hold(engine, &stored.run)?;
-    let stored = engine
-        .store
-        .run(&stored.run.dag_id, &run_id)
-        .await?
-        .unwrap_or(stored);
+    let stored = engine.store.run(&stored.run.dag_id, &run_id).await?.unwrap_or(stored);
     if stored.run.state == RunStatus::Success {
-        return Err(EngineError::NotResumable(format!(
-            "run `{run_id}` has succeeded: there is nothing to go on with"
-        )));
+        return Err(EngineError::NotResumable(format!("run `{run_id}` has succeeded: there is nothing to go on with")));
     }
     let made_from = Arc::new(engine.store.dag_version(&stored.dag_version).await?);
     if let Some(difference) = difference(&made_from, &dag) {
@@ -60,41 +54,19 @@ pub(super) async fn resume(
     let lost = state.in_flight();
     let mut events = Vec::new();
     if stored.run.state == RunStatus::Failed {
-        events.push(Event::Cleared(
-            keys.filter(|(_, row)| runs_again(row))
-                .map(|(key, _)| key)
-                .collect(),
-        ));
+        events.push(Event::Cleared(keys.filter(|(_, row)| runs_again(row)).map(|(key, _)| key).collect()));
     }
-    Ok(Begun {
-        dag,
-        run: stored.run,
-        pk: stored.pk,
-        epoch,
-        params,
-        state,
-        rows,
-        events,
-        lost,
-        resumed: true,
-        lease,
-    })
+    Ok(Begun { dag, run: stored.run, pk: stored.pk, epoch, params, state, rows, events, lost, resumed: true, lease })
 }
 
 /// The instance of a row, if the DAG still has its task.
 pub(super) fn key(dag: &Dag, row: &InstanceRow) -> Option<InstanceKey> {
-    dag.task_ix(&row.task_id).map(|task| InstanceKey {
-        task,
-        map_index: row.map_index,
-    })
+    dag.task_ix(&row.task_id).map(|task| InstanceKey { task, map_index: row.map_index })
 }
 
 /// Of a failed run: what failed, and what was skipped only since the run took too long.
 fn runs_again(row: &InstanceRow) -> bool {
-    let stopped = row
-        .cause
-        .as_ref()
-        .is_some_and(|c| c.kind == CauseKind::Cancelled);
+    let stopped = row.cause.as_ref().is_some_and(|c| c.kind == CauseKind::Cancelled);
     row.state.is_failure() || (row.state == TaskState::Skipped && stopped)
 }
 
@@ -107,13 +79,9 @@ fn complete(
     let mut values = conf.clone();
     let mut problems = Vec::new();
     for def in dag.params.iter().filter(|p| p.secret) {
-        if values.get(&def.name).is_some_and(|v| *v == *SECRET_MARK)
-            && !given.contains_key(&def.name)
-        {
-            problems.push(format!(
-                "the param `{}` is a secret and was not stored with the run: give it again",
-                def.name
-            ));
+        if values.get(&def.name).is_some_and(|v| *v == *SECRET_MARK) && !given.contains_key(&def.name) {
+            problems
+                .push(format!("the param `{}` is a secret and was not stored with the run: give it again", def.name));
         }
     }
     for (name, value) in given {
@@ -143,38 +111,22 @@ fn difference(old: &Dag, new: &Dag) -> Option<String> {
             return Some(format!("task `{}` is gone", task.task_id));
         };
         if task.body != now.body {
-            return Some(format!(
-                "task `{}` is the function `{}` now, not `{}`",
-                task.task_id, now.body, task.body
-            ));
+            return Some(format!("task `{}` is the function `{}` now, not `{}`", task.task_id, now.body, task.body));
         }
         if !same_wiring((old, task), (new, now)) {
-            return Some(format!(
-                "task `{}` has other arguments, upstream tasks or conditions",
-                task.task_id
-            ));
+            return Some(format!("task `{}` has other arguments, upstream tasks or conditions", task.task_id));
         }
     }
     let added = new.tasks.iter().find(|t| old.task(&t.task_id).is_none());
-    added
-        .map(|t| format!("task `{}` is new", t.task_id))
-        .or_else(|| {
-            let order = old
-                .tasks
-                .iter()
-                .zip(&new.tasks)
-                .find(|(a, b)| a.task_id != b.task_id);
-            order.map(|(a, _)| format!("task `{}` stands in another place", a.task_id))
-        })
+    added.map(|t| format!("task `{}` is new", t.task_id)).or_else(|| {
+        let order = old.tasks.iter().zip(&new.tasks).find(|(a, b)| a.task_id != b.task_id);
+        order.map(|(a, _)| format!("task `{}` stands in another place", a.task_id))
+    })
 }
 
 fn same_wiring((old_dag, old): (&Dag, &TaskDef), (new_dag, new): (&Dag, &TaskDef)) -> bool {
     let upstream = |dag: &Dag, task: &TaskDef| -> Vec<String> {
-        let mut ids: Vec<String> = task
-            .upstream
-            .iter()
-            .map(|&u| dag.tasks[u as usize].task_id.clone())
-            .collect();
+        let mut ids: Vec<String> = task.upstream.iter().map(|&u| dag.tasks[u as usize].task_id.clone()).collect();
         ids.sort();
         ids
     };

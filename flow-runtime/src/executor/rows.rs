@@ -19,13 +19,8 @@ pub(super) struct Rows {
 
 impl Rows {
     pub(super) fn of(dag: &Dag, rows: Vec<InstanceRow>) -> Rows {
-        let rows = rows
-            .into_iter()
-            .filter_map(|row| Some((key(dag, &row)?, row)));
-        Rows {
-            rows: rows.collect(),
-            changed: BTreeMap::new(),
-        }
+        let rows = rows.into_iter().filter_map(|row| Some((key(dag, &row)?, row)));
+        Rows { rows: rows.collect(), changed: BTreeMap::new() }
     }
 
     pub(super) fn get(&self, key: InstanceKey) -> Option<&InstanceRow> {
@@ -34,10 +29,7 @@ impl Rows {
 
     /// The instances that succeeded.
     pub(super) fn successes(&self) -> impl Iterator<Item = InstanceKey> + '_ {
-        self.rows
-            .iter()
-            .filter(|(_, row)| row.state == TaskState::Success)
-            .map(|(key, _)| *key)
+        self.rows.iter().filter(|(_, row)| row.state == TaskState::Success).map(|(key, _)| *key)
     }
 
     /// Follows one transition; `end` is how the try ended that caused it, `stopped` why all that is unfinished ends now.
@@ -49,10 +41,7 @@ impl Rows {
         end: Option<&TryEnd>,
         stopped: Option<&Cause>,
     ) {
-        let row = self
-            .rows
-            .entry(step.key)
-            .or_insert_with(|| fresh(ids, step.key));
+        let row = self.rows.entry(step.key).or_insert_with(|| fresh(ids, step.key));
         let begins = step.try_number > row.try_number;
         let cleared = row.state.is_finished() && !step.to.is_finished();
         let goes_on = step.to.is_in_flight() && !row.state.is_in_flight();
@@ -73,23 +62,16 @@ impl Rows {
             row.end_date = Some(now);
             row.cause = stopped.cloned();
         }
-        (row.state, row.try_number, row.max_tries, row.due) =
-            (step.to, step.try_number, step.max_tries, step.due);
+        (row.state, row.try_number, row.max_tries, row.due) = (step.to, step.try_number, step.max_tries, step.due);
         *self.changed.entry(step.key).or_default() |= archive;
         self.retire_placeholder(step.key);
     }
 
     /// The row that stood for a mapped task as a whole gives way to those of its instances.
     fn retire_placeholder(&mut self, key: InstanceKey) {
-        let placeholder = InstanceKey {
-            map_index: UNMAPPED,
-            ..key
-        };
+        let placeholder = InstanceKey { map_index: UNMAPPED, ..key };
         if key.map_index == 0
-            && let Some(row) = self
-                .rows
-                .get_mut(&placeholder)
-                .filter(|row| row.state != TaskState::Removed)
+            && let Some(row) = self.rows.get_mut(&placeholder).filter(|row| row.state != TaskState::Removed)
         {
             row.state = TaskState::Removed;
             self.changed.insert(placeholder, false);
@@ -104,12 +86,7 @@ impl Rows {
     /// What must be written, once.
     pub(super) fn take_writes(&mut self) -> Vec<InstanceWrite> {
         let changed = std::mem::take(&mut self.changed);
-        let write = |(key, archive)| {
-            Some(InstanceWrite {
-                row: self.rows.get(&key)?.clone(),
-                archive,
-            })
-        };
+        let write = |(key, archive)| Some(InstanceWrite { row: self.rows.get(&key)?.clone(), archive });
         changed.into_iter().filter_map(write).collect()
     }
 }

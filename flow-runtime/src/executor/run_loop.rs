@@ -115,19 +115,7 @@ pub(super) async fn drive(
 type Prepared = (RunLoop, Happened, (DagRun, DateTime<Utc>), Option<Lease>);
 
 fn prepare(engine: &Engine, begun: Begun, observer: Observer, stop: Stop) -> Prepared {
-    let Begun {
-        dag,
-        run,
-        pk,
-        epoch,
-        params,
-        state,
-        rows,
-        events,
-        lost,
-        resumed,
-        lease,
-    } = begun;
+    let Begun { dag, run, pk, epoch, params, state, rows, events, lost, resumed, lease } = begun;
     let (sender, hints) = mpsc::channel(HINTS);
     let settings = &engine.settings;
     let scope = Arc::new(Scope {
@@ -174,10 +162,7 @@ fn prepare(engine: &Engine, begun: Begun, observer: Observer, stop: Stop) -> Pre
         stopping: false,
         patience: None,
         wake_at: None,
-        deadline: scope
-            .dag
-            .dagrun_timeout
-            .and_then(|t| Instant::now().checked_add(t)),
+        deadline: scope.dag.dagrun_timeout.and_then(|t| Instant::now().checked_add(t)),
         more: false,
         changed: Vec::new(),
         scope,
@@ -200,19 +185,11 @@ impl RunLoop {
         let mut reasons = Vec::new();
         for task in 0..dag.tasks.len() as TaskIx {
             let instances = self.state.instances(task);
-            let waits = instances.filter_map(|(map_index, _)| {
-                why(dag, &self.state, InstanceKey { task, map_index }, now)
-            });
-            reasons.extend(
-                waits
-                    .take(1)
-                    .map(|why| format!("task `{}` {why}", self.scope.ids.task(task))),
-            );
+            let waits =
+                instances.filter_map(|(map_index, _)| why(dag, &self.state, InstanceKey { task, map_index }, now));
+            reasons.extend(waits.take(1).map(|why| format!("task `{}` {why}", self.scope.ids.task(task))));
         }
-        format!(
-            "the run cannot go on, and nothing will change that: {}",
-            reasons.join("; ")
-        )
+        format!("the run cannot go on, and nothing will change that: {}", reasons.join("; "))
     }
 
     /// Tells the observer what tries have said.
@@ -226,11 +203,7 @@ impl RunLoop {
     pub(super) fn too_long(dag: &Dag) -> Cause {
         let timeout = flow_core::parse::human(dag.dagrun_timeout.unwrap_or_default());
         let message = format!("the run took longer than its dagrun_timeout of {timeout}");
-        Cause {
-            kind: CauseKind::Cancelled,
-            message,
-            place: None,
-        }
+        Cause { kind: CauseKind::Cancelled, message, place: None }
     }
 }
 

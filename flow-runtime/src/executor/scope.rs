@@ -69,10 +69,7 @@ impl Params {
 
     /// As tasks get them by arguments.
     pub(super) fn erased(&self) -> BTreeMap<String, Erased> {
-        self.values
-            .iter()
-            .map(|(name, value)| (name.clone(), Erased::from_json(value.to_string())))
-            .collect()
+        self.values.iter().map(|(name, value)| (name.clone(), Erased::from_json(value.to_string()))).collect()
     }
 
     /// As tasks see them through their context: with the project's global ones, without secrets.
@@ -92,10 +89,7 @@ impl Params {
             Value::Object(map) => Some(map.len()),
             _ => None,
         };
-        let lengths = self
-            .values
-            .iter()
-            .filter_map(|(name, v)| Some((name.clone(), length(v)? as u32)));
+        let lengths = self.values.iter().filter_map(|(name, v)| Some((name.clone(), length(v)? as u32)));
         lengths.collect()
     }
 }
@@ -107,10 +101,7 @@ pub(super) fn check_runnable(engine: &Engine, dag: &Dag) -> Result<(), EngineErr
     for task in &dag.tasks {
         let id = &task.task_id;
         if engine.bodies.get(&task.body).is_none() && !engine.replacements.contains_key(id) {
-            problems.push(format!(
-                "task `{id}`: this program has no function `{}`",
-                task.body
-            ));
+            problems.push(format!("task `{id}`: this program has no function `{}`", task.body));
         }
         match pools.get(&task.pool) {
             None => problems.push(format!("task `{id}`: there is no pool `{}`", task.pool)),
@@ -122,12 +113,7 @@ pub(super) fn check_runnable(engine: &Engine, dag: &Dag) -> Result<(), EngineErr
         }
     }
     if engine.settings.parallelism == 0 || dag.max_active_tasks == 0 {
-        problems
-            .push("no task may run: parallelism and max_active_tasks must be at least 1".into());
+        problems.push("no task may run: parallelism and max_active_tasks must be at least 1".into());
     }
-    if problems.is_empty() {
-        Ok(())
-    } else {
-        Err(EngineError::Unrunnable(problems))
-    }
+    if problems.is_empty() { Ok(()) } else { Err(EngineError::Unrunnable(problems)) }
 }

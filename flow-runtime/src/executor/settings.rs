@@ -51,12 +51,7 @@ impl EngineSettings {
 
     /// The same, with nothing written under the home folder by the engine itself.
     pub fn in_memory(home: impl Into<PathBuf>) -> EngineSettings {
-        EngineSettings {
-            logs: false,
-            spill: false,
-            locks: false,
-            ..EngineSettings::new(home)
-        }
+        EngineSettings { logs: false, spill: false, locks: false, ..EngineSettings::new(home) }
     }
 
     /// All pools, the default one among them.

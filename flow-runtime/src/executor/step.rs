@@ -62,8 +62,7 @@ impl RunLoop {
                 self.queue.release(&self.scope.dag, end.of.key.task);
             }
             let present = self.state.instance(end.of.key);
-            if present.is_some_and(|i| i.state.is_in_flight() && i.try_number == end.of.try_number)
-            {
+            if present.is_some_and(|i| i.state.is_in_flight() && i.try_number == end.of.try_number) {
                 ended.push(Event::Ended(end.of, end.outcome.clone()));
                 step.ends.insert(end.of.key, end);
             }
@@ -77,17 +76,8 @@ impl RunLoop {
         let dag = &self.scope.dag;
         let plan = plan(dag, &mut self.state, events, step.now);
         for change in &plan.transitions {
-            let end = step
-                .ends
-                .get(&change.key)
-                .filter(|end| end.of.try_number == change.try_number);
-            self.rows.apply(
-                &self.scope.ids,
-                change,
-                step.now,
-                end,
-                step.stopped.as_ref(),
-            );
+            let end = step.ends.get(&change.key).filter(|end| end.of.try_number == change.try_number);
+            self.rows.apply(&self.scope.ids, change, step.now, end, step.stopped.as_ref());
             if change.from == TaskState::Scheduled {
                 self.queue.forget(dag, change.key);
             }
@@ -109,31 +99,21 @@ impl RunLoop {
         if self.stopping || self.state.status() != RunStatus::Running {
             return Vec::new();
         }
-        let keys = self
-            .queue
-            .admit(&self.scope.dag, |key| step.ends.contains_key(&key));
+        let keys = self.queue.admit(&self.scope.dag, |key| step.ends.contains_key(&key));
         if keys.is_empty() {
             return Vec::new();
         }
         let dispatched: Vec<Event> = keys.iter().map(|&key| Event::Dispatched(key)).collect();
         self.plan(step, &dispatched);
         let number = |key: &InstanceKey| self.state.instance(*key).map_or(0, |i| i.try_number);
-        let starts: Vec<TryRef> = keys
-            .iter()
-            .map(|k| TryRef {
-                key: *k,
-                try_number: number(k),
-            })
-            .collect();
+        let starts: Vec<TryRef> = keys.iter().map(|k| TryRef { key: *k, try_number: number(k) }).collect();
         let started: Vec<Event> = starts.iter().map(|&of| Event::Started(of)).collect();
         self.plan(step, &started);
         starts
     }
 
     fn is_scheduled(&self, key: InstanceKey) -> bool {
-        self.state
-            .instance(key)
-            .is_some_and(|i| i.state == TaskState::Scheduled)
+        self.state.instance(key).is_some_and(|i| i.state == TaskState::Scheduled)
     }
 
     /// Makes all that durable, in one transaction; nothing to keep, no transaction.
@@ -167,9 +147,7 @@ impl RunLoop {
         for (key, end) in &step.ends {
             if let Some(kept) = &end.value {
                 let needed = self.readers.wants(key.task);
-                self.scope
-                    .outputs
-                    .put(*key, needed.then(|| kept.erased.clone()));
+                self.scope.outputs.put(*key, needed.then(|| kept.erased.clone()));
             }
         }
         Ok(())
@@ -183,8 +161,7 @@ impl RunLoop {
                 continue;
             };
             self.scope.lists.forget(task);
-            free.into_iter()
-                .for_each(|source| self.scope.outputs.release(source));
+            free.into_iter().for_each(|source| self.scope.outputs.release(source));
         }
     }
 
@@ -213,13 +190,8 @@ impl RunLoop {
                 continue;
             };
             let end = step.ends.get(&key);
-            let text = end
-                .and_then(|end| end.value.as_ref())
-                .map(|kept| kept.erased.json());
-            let duration = row
-                .start_date
-                .zip(row.end_date)
-                .map(|(from, to)| seconds(from, to));
+            let text = end.and_then(|end| end.value.as_ref()).map(|kept| kept.erased.json());
+            let duration = row.start_date.zip(row.end_date).map(|(from, to)| seconds(from, to));
             (self.observer)(&RunEvent::TaskState {
                 task_id: row.task_id.clone(),
                 map_index: row.map_index,
@@ -229,9 +201,7 @@ impl RunLoop {
                 duration: duration.filter(|_| end.is_some() || row.state.is_finished()),
                 due: row.due.filter(|_| row.state.is_waiting()),
                 cause: row.cause.clone(),
-                value: text
-                    .filter(|t| t.len() <= SHOWN)
-                    .map(|t| secret::redact(t).into()),
+                value: text.filter(|t| t.len() <= SHOWN).map(|t| secret::redact(t).into()),
                 timestamp: step.now,
             });
         }

@@ -45,23 +45,14 @@ pub(super) async fn run(scope: Arc<Scope>, job: Job) -> TryEnd {
             let span = telemetry::try_span(&job.log, &id, map_index, of.try_number);
             let context = context(&scope, &job, &throttle);
             match in_time(&scope, &job, body(&scope, of, inputs, context, span)).await {
-                None => TryEnd::timed_out(
-                    of,
-                    scope.dag.tasks[of.key.task as usize]
-                        .timeout
-                        .unwrap_or_default(),
-                ),
+                None => TryEnd::timed_out(of, scope.dag.tasks[of.key.task as usize].timeout.unwrap_or_default()),
                 Some(Err(panicked)) => TryEnd::panicked(of, panicked),
                 Some(Ok(Err(error))) => TryEnd::error(of, &error, &*scope.engine.clock),
                 Some(Ok(Ok(value))) => keep(&scope, of, value).await,
             }
         }
         Err(unmade) => {
-            let outcome = if unmade.may_pass {
-                Outcome::Failed
-            } else {
-                Outcome::FailedForGood
-            };
+            let outcome = if unmade.may_pass { Outcome::Failed } else { Outcome::FailedForGood };
             TryEnd::without_value(of, outcome, CauseKind::Input, &unmade.message)
         }
     };
@@ -88,11 +79,7 @@ fn context(scope: &Scope, job: &Job, throttle: &Arc<Throttle>) -> Context {
 }
 
 /// `None` when the try took longer than its timeout: the body is dropped, or, if it blocks, told and left behind.
-async fn in_time(
-    scope: &Scope,
-    job: &Job,
-    body: impl Future<Output = Returned>,
-) -> Option<Returned> {
+async fn in_time(scope: &Scope, job: &Job, body: impl Future<Output = Returned>) -> Option<Returned> {
     let ended = match scope.dag.tasks[job.of.key.task as usize].timeout {
         Some(timeout) => tokio::time::timeout(timeout, body).await.ok(),
         None => Some(body.await),
@@ -110,23 +97,13 @@ async fn body(scope: &Scope, of: TryRef, inputs: Inputs, context: Context, span:
         return blocking(span, move || replacement(inputs, context)).await;
     }
     match scope.body(of.key.task) {
-        Some(Body::Async(body)) => {
-            panic::watch(async move { body(inputs, context).await })
-                .instrument(span)
-                .await
-        }
+        Some(Body::Async(body)) => panic::watch(async move { body(inputs, context).await }).instrument(span).await,
         Some(Body::Blocking(body)) => blocking(span, move || body(inputs, context)).await,
-        None => Ok(Err(anyhow::anyhow!(
-            "this program has no function `{}`",
-            task.body
-        ))),
+        None => Ok(Err(anyhow::anyhow!("this program has no function `{}`", task.body))),
     }
 }
 
-async fn blocking(
-    span: Span,
-    body: impl FnOnce() -> anyhow::Result<Erased> + Send + 'static,
-) -> Returned {
+async fn blocking(span: Span, body: impl FnOnce() -> anyhow::Result<Erased> + Send + 'static) -> Returned {
     let thread = tokio::task::spawn_blocking(move || span.in_scope(|| panic::watch_blocking(body)));
     match thread.await {
         Ok(returned) => returned,
@@ -137,13 +114,9 @@ async fn blocking(
 
 /// Checks, reports on and stores a return value.
 async fn keep(scope: &Arc<Scope>, of: TryRef, value: Erased) -> TryEnd {
-    let refused = |message: &str| {
-        TryEnd::without_value(of, Outcome::FailedForGood, CauseKind::Output, message)
-    };
+    let refused = |message: &str| TryEnd::without_value(of, Outcome::FailedForGood, CauseKind::Output, message);
     if secret::reveals(value.json()) {
-        return refused(
-            "the return value holds a secret param, and is not stored: return something else",
-        );
+        return refused("the return value holds a secret param, and is not stored: return something else");
     }
     let report = match scope.wanted[of.key.task as usize].report(value.json()) {
         Ok(report) => report,
@@ -151,24 +124,10 @@ async fn keep(scope: &Arc<Scope>, of: TryRef, value: Erased) -> TryEnd {
     };
     // Nothing is no value; but it must replace what an earlier try may have left.
     if &**value.json() == "null" && of.try_number == 1 {
-        return TryEnd::success(
-            of,
-            report,
-            Kept {
-                erased: value,
-                stored: None,
-            },
-        );
+        return TryEnd::success(of, report, Kept { erased: value, stored: None });
     }
     match store(scope, of, value.json().clone()).await {
-        Ok(stored) => TryEnd::success(
-            of,
-            report,
-            Kept {
-                erased: value,
-                stored: Some(stored),
-            },
-        ),
+        Ok(stored) => TryEnd::success(of, report, Kept { erased: value, stored: Some(stored) }),
         Err(e) => {
             let message = format!("the return value could not be written to the home folder: {e}");
             TryEnd::without_value(of, Outcome::Failed, CauseKind::Output, &message)
@@ -185,11 +144,5 @@ async fn store(scope: &Arc<Scope>, of: TryRef, json: Arc<str>) -> std::io::Resul
         let spill = settings.spill.then_some(settings.home.as_path());
         values::keep(&json, &type_name, settings.inline_max, spill)
     };
-    if quick {
-        keep()
-    } else {
-        tokio::task::spawn_blocking(keep)
-            .await
-            .map_err(std::io::Error::other)?
-    }
+    if quick { keep() } else { tokio::task::spawn_blocking(keep).await.map_err(std::io::Error::other)? }
 }

@@ -11,9 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The file of a spilled value under a home folder: `xcom/ab/abcd...json`.
 pub fn value_path(home: &Path, sha256: &str) -> PathBuf {
     let folder = sha256.get(..2).unwrap_or("00");
-    home.join("xcom")
-        .join(folder)
-        .join(format!("{sha256}.json"))
+    home.join("xcom").join(folder).join(format!("{sha256}.json"))
 }
 
 /// The JSON text of a stored value, from its row or its file. Blocks.
@@ -25,17 +23,10 @@ pub fn read_value(home: &Path, value: &XComValue) -> io::Result<Arc<str>> {
         return Ok(text.clone());
     }
     let path = value_path(home, &value.sha256);
-    let text = std::fs::read_to_string(&path).map_err(|e| {
-        io::Error::new(
-            e.kind(),
-            format!("cannot read the value in {}: {e}", path.display()),
-        )
-    })?;
+    let text = std::fs::read_to_string(&path)
+        .map_err(|e| io::Error::new(e.kind(), format!("cannot read the value in {}: {e}", path.display())))?;
     if sha256(&text) != *value.sha256 {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("the value in {} is damaged", path.display()),
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("the value in {} is damaged", path.display())));
     }
     Ok(text.into())
 }
@@ -56,12 +47,7 @@ pub(super) fn keep(
         }
         _ => Some(text.clone()),
     };
-    Ok(XComValue {
-        type_name: type_name.clone(),
-        size: text.len() as u64,
-        sha256: sha256.into(),
-        inline,
-    })
+    Ok(XComValue { type_name: type_name.clone(), size: text.len() as u64, sha256: sha256.into(), inline })
 }
 
 /// Writes whole or not at all: beside it first, then in its place.
@@ -79,11 +65,7 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
         // The row that names it may survive a power cut: so must the file.
         file.sync_all()?;
         std::fs::rename(&beside, path)?;
-        if cfg!(unix) {
-            File::open(folder)?.sync_all()
-        } else {
-            Ok(())
-        }
+        if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
     });
     if written.is_err() {
         drop(std::fs::remove_file(&beside));
@@ -114,16 +96,10 @@ mod tests {
             let kept = keep(&large, &"Vec<u8>".into(), 3, Some(home.path())).unwrap();
             assert_eq!((kept.inline.as_deref(), kept.size), (None, 7));
             assert_eq!(read_value(home.path(), &kept).unwrap(), large);
-            let folder = value_path(home.path(), &kept.sha256)
-                .parent()
-                .unwrap()
-                .to_path_buf();
+            let folder = value_path(home.path(), &kept.sha256).parent().unwrap().to_path_buf();
             assert_eq!(std::fs::read_dir(folder).unwrap().count(), 1);
         }
-        assert_eq!(
-            keep(&large, &"Vec<u8>".into(), 3, None).unwrap().inline,
-            Some(large)
-        );
+        assert_eq!(keep(&large, &"Vec<u8>".into(), 3, None).unwrap().inline, Some(large));
     }
 
     #[test]
@@ -131,11 +107,6 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let kept = keep(&"[1,2,3]".into(), &"Vec<u8>".into(), 3, Some(home.path())).unwrap();
         std::fs::write(value_path(home.path(), &kept.sha256), "[1,2,4]").unwrap();
-        assert!(
-            read_value(home.path(), &kept)
-                .unwrap_err()
-                .to_string()
-                .contains("damaged")
-        );
+        assert!(read_value(home.path(), &kept).unwrap_err().to_string().contains("damaged"));
     }
 }

@@ -2,8 +2,8 @@
 //! contract means is what this does.
 
 use super::{
-    Epoch, InstanceRow, MetadataStore, Result, RunCommit, RunFilter, RunPk, StoreError, StoredRun,
-    XComRow, apply_status, cut, fingerprint,
+    Epoch, InstanceRow, MetadataStore, Result, RunCommit, RunFilter, RunPk, StoreError, StoredRun, XComRow,
+    apply_status, cut, fingerprint,
 };
 use chrono::{DateTime, Utc};
 use flow_core::{Dag, DagRun};
@@ -43,10 +43,7 @@ impl MemoryStore {
 
 impl Tables {
     fn place(&self, run: RunPk) -> Option<usize> {
-        usize::try_from(run.0)
-            .ok()?
-            .checked_sub(1)
-            .filter(|&i| i < self.runs.len())
+        usize::try_from(run.0).ok()?.checked_sub(1).filter(|&i| i < self.runs.len())
     }
 
     fn get(&self, run: RunPk) -> Option<&Run> {
@@ -61,14 +58,8 @@ impl Run {
         }
         for write in commit.instances.iter().filter(|w| w.archive) {
             let key = (write.row.task_id.clone(), write.row.map_index);
-            if let Some(present) = self
-                .instances
-                .get(&key)
-                .filter(|present| present.try_number > 0)
-            {
-                self.history
-                    .entry((key.0, key.1, present.try_number))
-                    .or_insert_with(|| present.clone());
+            if let Some(present) = self.instances.get(&key).filter(|present| present.try_number > 0) {
+                self.history.entry((key.0, key.1, present.try_number)).or_insert_with(|| present.clone());
             }
         }
         for write in &commit.instances {
@@ -76,8 +67,7 @@ impl Run {
             cut_option(&mut row.due);
             cut_option(&mut row.start_date);
             cut_option(&mut row.end_date);
-            self.instances
-                .insert((row.task_id.clone(), row.map_index), row);
+            self.instances.insert((row.task_id.clone(), row.map_index), row);
         }
         for xcom in &commit.xcoms {
             let row = XComRow {
@@ -87,10 +77,7 @@ impl Run {
                 value: xcom.value.clone(),
                 timestamp: cut(xcom.timestamp),
             };
-            self.xcoms.insert(
-                (xcom.task_id.clone(), xcom.map_index, xcom.key.clone()),
-                row,
-            );
+            self.xcoms.insert((xcom.task_id.clone(), xcom.map_index, xcom.key.clone()), row);
         }
     }
 }
@@ -103,47 +90,26 @@ fn cut_option(at: &mut Option<DateTime<Utc>>) {
 impl MetadataStore for MemoryStore {
     async fn put_dag(&self, dag: &Dag) -> Result<String> {
         let (hash, _) = fingerprint(dag)?;
-        self.tables
-            .lock()
-            .dags
-            .entry(hash.clone())
-            .or_insert_with(|| dag.clone());
+        self.tables.lock().dags.entry(hash.clone()).or_insert_with(|| dag.clone());
         Ok(hash)
     }
 
     async fn dag_version(&self, hash: &str) -> Result<Dag> {
-        self.tables
-            .lock()
-            .dags
-            .get(hash)
-            .cloned()
-            .ok_or_else(|| StoreError::NoSuchDagVersion(hash.to_owned()))
+        self.tables.lock().dags.get(hash).cloned().ok_or_else(|| StoreError::NoSuchDagVersion(hash.to_owned()))
     }
 
-    async fn create_run(
-        &self,
-        run: &DagRun,
-        dag_version: &str,
-        owner: &str,
-    ) -> Result<(RunPk, Epoch)> {
+    async fn create_run(&self, run: &DagRun, dag_version: &str, owner: &str) -> Result<(RunPk, Epoch)> {
         let mut tables = self.tables.lock();
         let id = (run.dag_id.clone(), run.run_id.clone());
         if tables.by_id.contains_key(&id) {
-            return Err(StoreError::RunExists {
-                dag_id: id.0,
-                run_id: id.1,
-            });
+            return Err(StoreError::RunExists { dag_id: id.0, run_id: id.1 });
         }
         if !tables.dags.contains_key(dag_version) {
             return Err(StoreError::NoSuchDagVersion(dag_version.to_owned()));
         }
         let mut run = run.clone();
         run.run_after = cut(run.run_after);
-        for at in [
-            &mut run.logical_date,
-            &mut run.start_date,
-            &mut run.end_date,
-        ] {
+        for at in [&mut run.logical_date, &mut run.start_date, &mut run.end_date] {
             cut_option(at);
         }
         if let Some(interval) = &mut run.data_interval {
@@ -154,13 +120,7 @@ impl MetadataStore for MemoryStore {
         let place = tables.runs.len();
         tables.by_id.insert(id, place);
         tables.runs.push(Run {
-            stored: StoredRun {
-                pk,
-                run,
-                dag_version: dag_version.to_owned(),
-                owner: Some(owner.to_owned()),
-                epoch,
-            },
+            stored: StoredRun { pk, run, dag_version: dag_version.to_owned(), owner: Some(owner.to_owned()), epoch },
             instances: BTreeMap::new(),
             history: BTreeMap::new(),
             xcoms: BTreeMap::new(),
@@ -181,16 +141,10 @@ impl MetadataStore for MemoryStore {
         let mut tables = self.tables.lock();
         let mut places = Vec::with_capacity(commits.len());
         for commit in commits {
-            let place = tables
-                .place(commit.run)
-                .ok_or(StoreError::NoSuchRun(commit.run.0))?;
+            let place = tables.place(commit.run).ok_or(StoreError::NoSuchRun(commit.run.0))?;
             let present = tables.runs[place].stored.epoch;
             if present != commit.epoch {
-                return Err(StoreError::Fenced {
-                    run: commit.run.0,
-                    given: commit.epoch.0,
-                    present: present.0,
-                });
+                return Err(StoreError::Fenced { run: commit.run.0, given: commit.epoch.0, present: present.0 });
             }
             places.push(place);
         }
@@ -214,20 +168,13 @@ impl MetadataStore for MemoryStore {
             .filter(|s| filter.states.is_empty() || filter.states.contains(&s.run.state))
             .collect();
         found.sort_by_key(|s| Reverse((s.run.run_after, s.pk)));
-        let limit = if filter.limit == 0 {
-            usize::MAX
-        } else {
-            filter.limit as usize
-        };
+        let limit = if filter.limit == 0 { usize::MAX } else { filter.limit as usize };
         Ok(found.into_iter().take(limit).cloned().collect())
     }
 
     async fn instances(&self, run: RunPk) -> Result<Vec<InstanceRow>> {
         let tables = self.tables.lock();
-        Ok(tables
-            .get(run)
-            .map(|r| r.instances.values().cloned().collect())
-            .unwrap_or_default())
+        Ok(tables.get(run).map(|r| r.instances.values().cloned().collect()).unwrap_or_default())
     }
 
     async fn tries(&self, run: RunPk, task_id: Option<&str>) -> Result<Vec<InstanceRow>> {
@@ -236,11 +183,7 @@ impl MetadataStore for MemoryStore {
             return Ok(Vec::new());
         };
         let mut tries = Vec::with_capacity(run.instances.len() + run.history.len());
-        for (key, present) in run
-            .instances
-            .iter()
-            .filter(|(key, _)| task_id.is_none_or(|id| id == &*key.0))
-        {
+        for (key, present) in run.instances.iter().filter(|(key, _)| task_id.is_none_or(|id| id == &*key.0)) {
             let (first, last) = ((key.0.clone(), key.1, 0), (key.0.clone(), key.1, u32::MAX));
             tries.extend(run.history.range(first..=last).map(|(_, row)| row.clone()));
             tries.push(present.clone());
@@ -253,11 +196,6 @@ impl MetadataStore for MemoryStore {
         let Some(run) = tables.get(run) else {
             return Ok(Vec::new());
         };
-        Ok(run
-            .xcoms
-            .values()
-            .filter(|x| task_id.is_none_or(|id| id == x.task_id))
-            .cloned()
-            .collect())
+        Ok(run.xcoms.values().filter(|x| task_id.is_none_or(|id| id == x.task_id)).cloned().collect())
     }
 }

@@ -212,9 +212,7 @@ pub enum StoreError {
     #[error("there is no DAG with hash `{0}` in the store")]
     NoSuchDagVersion(String),
     /// Somebody else has taken the run over.
-    #[error(
-        "run {run} was taken over by another process (epoch {given} is no longer valid, it is {present} now)"
-    )]
+    #[error("run {run} was taken over by another process (epoch {given} is no longer valid, it is {present} now)")]
     Fenced {
         /// Number of the run.
         run: i64,
@@ -254,12 +252,7 @@ pub trait MetadataStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::RunExists`] if the DAG has a run of this id; [`StoreError::NoSuchDagVersion`].
-    async fn create_run(
-        &self,
-        run: &DagRun,
-        dag_version: &str,
-        owner: &str,
-    ) -> Result<(RunPk, Epoch)>;
+    async fn create_run(&self, run: &DagRun, dag_version: &str, owner: &str) -> Result<(RunPk, Epoch)>;
 
     /// Takes a run over: raises its epoch by one, so that whoever held it before can change nothing any more.
     ///
@@ -307,12 +300,8 @@ fn cut(at: DateTime<Utc>) -> DateTime<Utc> {
 /// A DAG's JSON and its SHA-256 in hexadecimal.
 fn fingerprint(dag: &Dag) -> Result<(String, String)> {
     use std::fmt::Write;
-    let json = serde_json::to_string(dag).map_err(|e| {
-        StoreError::Backend(format!(
-            "DAG `{}` cannot be written as JSON: {e}",
-            dag.dag_id
-        ))
-    })?;
+    let json = serde_json::to_string(dag)
+        .map_err(|e| StoreError::Backend(format!("DAG `{}` cannot be written as JSON: {e}", dag.dag_id)))?;
     let mut hash = String::with_capacity(64);
     for byte in <sha2::Sha256 as sha2::Digest>::digest(json.as_bytes()) {
         // Writing to a String cannot fail.

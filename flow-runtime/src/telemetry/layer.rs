@@ -46,19 +46,12 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for TaskLayer {
         let Some(scope) = context.event_scope(event) else {
             return;
         };
-        let log = scope
-            .into_iter()
-            .find_map(|span| span.extensions().get::<Arc<TryLog>>().cloned());
+        let log = scope.into_iter().find_map(|span| span.extensions().get::<Arc<TryLog>>().cloned());
         if let Some(log) = log {
             let mut words = Words::default();
             event.record(&mut words);
             let metadata = event.metadata();
-            log.record(
-                *metadata.level(),
-                metadata.target(),
-                &words.message,
-                words.fields,
-            );
+            log.record(*metadata.level(), metadata.target(), &words.message, words.fields);
         }
     }
 }

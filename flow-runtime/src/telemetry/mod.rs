@@ -24,21 +24,16 @@ pub fn init() {
     let console = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_filter(filter("RUST_LOG", "warn").and(outside_of_tries()));
-    let subscriber = tracing_subscriber::registry()
-        .with(TaskLayer.with_filter(filter("FLOW_LOG", "info")))
-        .with(console);
+    let subscriber =
+        tracing_subscriber::registry().with(TaskLayer.with_filter(filter("FLOW_LOG", "info"))).with(console);
     drop(tracing::subscriber::set_global_default(subscriber));
 }
 
 fn filter(variable: &str, otherwise: &str) -> EnvFilter {
     let given = std::env::var(variable).unwrap_or_else(|_| otherwise.into());
-    let filter = EnvFilter::builder()
-        .parse(&given)
-        .unwrap_or_else(|_| EnvFilter::new(otherwise));
+    let filter = EnvFilter::builder().parse(&given).unwrap_or_else(|_| EnvFilter::new(otherwise));
     let span = format!("{}=error", layer::TARGET);
-    span.parse()
-        .map(|directive| filter.add_directive(directive))
-        .unwrap_or_else(|_| EnvFilter::new(otherwise))
+    span.parse().map(|directive| filter.add_directive(directive)).unwrap_or_else(|_| EnvFilter::new(otherwise))
 }
 
 /// What a task says is shown by whoever follows the run.
@@ -53,8 +48,5 @@ fn outside_of_tries<S: Subscriber + for<'a> LookupSpan<'a>>() -> DynFilterFn<S> 
 
 fn short_hash(text: &str) -> String {
     use sha2::{Digest, Sha256};
-    Sha256::digest(text.as_bytes())[..8]
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect()
+    Sha256::digest(text.as_bytes())[..8].iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -10,14 +10,7 @@ const LONGEST: usize = 200;
 /// `logs/dag_id=d/run_id=r/task_id=t/attempt=1.log`, with `map_index=0/` before the last for a mapped instance.
 ///
 /// What could leave its folder, or what file systems do not take, is written as `%2F`.
-pub fn log_path(
-    home: &Path,
-    dag_id: &str,
-    run_id: &str,
-    task_id: &str,
-    map_index: i32,
-    try_number: u32,
-) -> PathBuf {
+pub fn log_path(home: &Path, dag_id: &str, run_id: &str, task_id: &str, map_index: i32, try_number: u32) -> PathBuf {
     let mut path = home.join("logs");
     path.push(part("dag_id", dag_id));
     path.push(part("run_id", run_id));
@@ -44,15 +37,9 @@ pub fn read_log(
     let path = log_path(home, dag_id, run_id, task_id, map_index, try_number);
     match std::fs::read(&path) {
         // A process that was killed may have left half a character behind.
-        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes)
-            .lines()
-            .map(str::to_string)
-            .collect()),
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).lines().map(str::to_string).collect()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(e) => Err(io::Error::new(
-            e.kind(),
-            format!("cannot read the log {}: {e}", path.display()),
-        )),
+        Err(e) => Err(io::Error::new(e.kind(), format!("cannot read the log {}: {e}", path.display()))),
     }
 }
 
@@ -71,11 +58,7 @@ fn part(name: &str, id: &str) -> String {
         return out;
     }
     let hash = super::short_hash(id);
-    let kept: String = out
-        .chars()
-        .filter(char::is_ascii)
-        .take(LONGEST - hash.len() - 1)
-        .collect();
+    let kept: String = out.chars().filter(char::is_ascii).take(LONGEST - hash.len() - 1).collect();
     format!("{kept}~{hash}")
 }
 
@@ -85,15 +68,9 @@ mod tests {
 
     #[test]
     fn paths_follow_the_template() {
-        let path = log_path(
-            Path::new("h"),
-            "d",
-            "manual__2026-01-31T09:30:20.123456+00:00",
-            "g.t",
-            3,
-            2,
-        );
-        let expected = "h/logs/dag_id=d/run_id=manual__2026-01-31T09:30:20.123456+00:00/task_id=g.t/map_index=3/attempt=2.log";
+        let path = log_path(Path::new("h"), "d", "manual__2026-01-31T09:30:20.123456+00:00", "g.t", 3, 2);
+        let expected =
+            "h/logs/dag_id=d/run_id=manual__2026-01-31T09:30:20.123456+00:00/task_id=g.t/map_index=3/attempt=2.log";
         assert_eq!(path, Path::new(expected));
         assert_eq!(
             log_path(Path::new("h"), "d", "r", "t", -1, 1),
@@ -121,11 +98,7 @@ mod tests {
         for id in ids {
             let path = log_path(Path::new("h"), "d", id, "t", -1, 1);
             assert_eq!(path.components().count(), 6, "{id}");
-            assert!(
-                path.components()
-                    .all(|c| matches!(c, std::path::Component::Normal(n) if n.len() <= 255)),
-                "{id}"
-            );
+            assert!(path.components().all(|c| matches!(c, std::path::Component::Normal(n) if n.len() <= 255)), "{id}");
             assert!(seen.insert(path), "{id}");
         }
     }

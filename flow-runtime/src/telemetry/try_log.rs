@@ -48,16 +48,7 @@ enum LogFile {
 
 impl TryLog {
     pub(crate) fn new(parts: TryLogParts<'_>) -> TryLog {
-        let TryLogParts {
-            home,
-            dag_id,
-            run_id,
-            task_id,
-            map_index,
-            try_number,
-            clock,
-            stream,
-        } = parts;
+        let TryLogParts { home, dag_id, run_id, task_id, map_index, try_number, clock, stream } = parts;
         TryLog {
             path: home.map(|home| log_path(home, dag_id, run_id, &task_id, map_index, try_number)),
             task_id,
@@ -70,26 +61,17 @@ impl TryLog {
     }
 
     /// Files one event, and streams it from info upwards.
-    pub(crate) fn record(
-        &self,
-        level: Level,
-        logger: &str,
-        message: &str,
-        fields: Map<String, Value>,
-    ) {
+    pub(crate) fn record(&self, level: Level, logger: &str, message: &str, fields: Map<String, Value>) {
         let mut file = self.file.lock();
         if matches!(*file, LogFile::Closed) {
             return;
         }
         let now = self.clock.now();
         if level <= Level::INFO {
-            let shown =
-                fields
-                    .iter()
-                    .fold(message.to_string(), |text, (name, value)| match value {
-                        Value::String(value) => format!("{text} {name}={value}"),
-                        value => format!("{text} {name}={value}"),
-                    });
+            let shown = fields.iter().fold(message.to_string(), |text, (name, value)| match value {
+                Value::String(value) => format!("{text} {name}={value}"),
+                value => format!("{text} {name}={value}"),
+            });
             drop(self.stream.try_send(RunEvent::Log {
                 task_id: self.task_id.clone(),
                 map_index: self.map_index,
@@ -109,16 +91,10 @@ impl TryLog {
             return;
         }
         if let Some(cause) = cause {
-            let level = if matches!(cause.kind, CauseKind::Skipped | CauseKind::Cancelled) {
-                "warning"
-            } else {
-                "error"
-            };
+            let level =
+                if matches!(cause.kind, CauseKind::Skipped | CauseKind::Cancelled) { "warning" } else { "error" };
             let mut fields = Map::new();
-            fields.insert(
-                "cause".into(),
-                serde_json::to_value(cause.kind).unwrap_or_default(),
-            );
+            fields.insert("cause".into(), serde_json::to_value(cause.kind).unwrap_or_default());
             if let Some(place) = &cause.place {
                 fields.insert("place".into(), Value::String(place.clone()));
             }
@@ -127,14 +103,7 @@ impl TryLog {
         *file = LogFile::Closed;
     }
 
-    fn append(
-        &self,
-        file: &mut LogFile,
-        level: &str,
-        logger: &str,
-        message: &str,
-        fields: Map<String, Value>,
-    ) {
+    fn append(&self, file: &mut LogFile, level: &str, logger: &str, message: &str, fields: Map<String, Value>) {
         let Some(path) = &self.path else { return };
         if matches!(file, LogFile::NotYet)
             && let Ok(opened) = open(path)
@@ -144,10 +113,7 @@ impl TryLog {
         // A log that cannot be written must not end a task that works.
         let LogFile::Open(file) = file else { return };
         let mut line = Map::new();
-        line.insert(
-            "timestamp".into(),
-            serde_json::to_value(self.clock.now()).unwrap_or_default(),
-        );
+        line.insert("timestamp".into(), serde_json::to_value(self.clock.now()).unwrap_or_default());
         line.insert("level".into(), Value::String(level.into()));
         line.insert("logger".into(), Value::String(logger.into()));
         line.insert("event".into(), Value::String(message.into()));
@@ -170,9 +136,5 @@ fn open(path: &Path) -> std::io::Result<File> {
 
 /// Airflow's names: `warning` for `WARN`, all in small letters.
 fn airflow_name(level: Level) -> String {
-    if level == Level::WARN {
-        "warning".into()
-    } else {
-        level.as_str().to_lowercase()
-    }
+    if level == Level::WARN { "warning".into() } else { level.as_str().to_lowercase() }
 }

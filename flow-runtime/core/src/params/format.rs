@@ -23,10 +23,7 @@ pub(super) fn refuses(format: &str, text: &str) -> Option<&'static str> {
 fn digits(text: &str, widths: &[usize], between: char) -> bool {
     let parts: Vec<&str> = text.split(between).collect();
     parts.len() == widths.len()
-        && parts
-            .iter()
-            .zip(widths)
-            .all(|(p, &w)| p.len() == w && p.bytes().all(|b| b.is_ascii_digit()))
+        && parts.iter().zip(widths).all(|(p, &w)| p.len() == w && p.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn date(text: &str) -> bool {
@@ -36,9 +33,7 @@ fn date(text: &str) -> bool {
 fn time(text: &str) -> bool {
     let number = |part: &str| part.parse::<u32>().unwrap_or(u32::MAX);
     let parts: Vec<u32> = text.split(':').map(number).collect();
-    let short = text
-        .split(':')
-        .all(|p| (1..=2).contains(&p.len()) && p.bytes().all(|b| b.is_ascii_digit()));
+    let short = text.split(':').all(|p| (1..=2).contains(&p.len()) && p.bytes().all(|b| b.is_ascii_digit()));
     // A second of 61 is what strptime, whom Airflow asks, allows for leap seconds.
     short && matches!(parts[..], [h, m, s] if h < 24 && m < 60 && s <= 61)
 }
@@ -81,10 +76,7 @@ fn parts(mut text: &str, mut units: &str) -> Option<()> {
 
 /// Look-around and back-references are regular expressions in Python; the engine here does not know them.
 fn regex(text: &str) -> bool {
-    regex::Regex::new(text).is_ok()
-        || ["(?=", "(?!", "(?<=", "(?<!", "\\1"]
-            .iter()
-            .any(|mark| text.contains(mark))
+    regex::Regex::new(text).is_ok() || ["(?=", "(?!", "(?<=", "(?<!", "\\1"].iter().any(|mark| text.contains(mark))
 }
 
 #[cfg(test)]
@@ -106,11 +98,7 @@ mod tests {
             ("email", "me@example.com", "me"),
             ("ipv4", "127.0.0.1", "999.1.1.1"),
             ("ipv6", "::1", "12:30"),
-            (
-                "uuid",
-                "123e4567-e89b-12d3-a456-426614174000",
-                "123e4567e89b12d3a456426614174000",
-            ),
+            ("uuid", "123e4567-e89b-12d3-a456-426614174000", "123e4567e89b12d3a456426614174000"),
             ("regex", "^a", "["),
             ("regex", "a(?=b)", "("),
         ] {

@@ -57,10 +57,7 @@ impl fmt::Display for ParamProblem {
         let param = &self.param;
         match &self.kind {
             ProblemKind::Missing { type_name } => {
-                write!(
-                    f,
-                    "the param `{param}` ({type_name}) is required and was not given"
-                )
+                write!(f, "the param `{param}` ({type_name}) is required and was not given")
             }
             ProblemKind::Unknown => write!(f, "there is no param `{param}`"),
             ProblemKind::Refused { type_name, why } => {
@@ -86,13 +83,8 @@ pub fn check(
     for def in defs {
         match given.get(&def.name).or(def.default.as_ref()) {
             None => {
-                let kind = ProblemKind::Missing {
-                    type_name: def.type_name.clone(),
-                };
-                problems.push(ParamProblem {
-                    param: def.name.clone(),
-                    kind,
-                });
+                let kind = ProblemKind::Missing { type_name: def.type_name.clone() };
+                problems.push(ParamProblem { param: def.name.clone(), kind });
             }
             Some(value) => match check_one(def, value) {
                 Ok(()) => {
@@ -110,17 +102,10 @@ pub fn check(
             Extra::Allow => {
                 values.insert(name.clone(), value.clone());
             }
-            Extra::Refuse => problems.push(ParamProblem {
-                param: name.clone(),
-                kind: ProblemKind::Unknown,
-            }),
+            Extra::Refuse => problems.push(ParamProblem { param: name.clone(), kind: ProblemKind::Unknown }),
         }
     }
-    if problems.is_empty() {
-        Ok(values)
-    } else {
-        Err(problems)
-    }
+    if problems.is_empty() { Ok(values) } else { Err(problems) }
 }
 
 /// Checks the schemas of the params and the defaults that there are; `required` also asks for a default each, as a
@@ -130,18 +115,12 @@ pub fn check_defaults(defs: &[ParamDef], required: bool) -> Result<(), Vec<Param
         Some(value) => check_one(def, value).err(),
         None if required => Some(ParamProblem {
             param: def.name.clone(),
-            kind: ProblemKind::Missing {
-                type_name: def.type_name.clone(),
-            },
+            kind: ProblemKind::Missing { type_name: def.type_name.clone() },
         }),
         None => schema_problem(def),
     };
     let problems: Vec<ParamProblem> = defs.iter().filter_map(problem).collect();
-    if problems.is_empty() {
-        Ok(())
-    } else {
-        Err(problems)
-    }
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
 /// Checks one value against the schema of its param.
@@ -152,24 +131,17 @@ pub fn check_one(def: &ParamDef, value: &Value) -> Result<(), ParamProblem> {
     validate::validate(&def.schema, value).map_err(|fault| {
         let kind = match fault {
             validate::Fault::Schema(why) => ProblemKind::Schema { why },
-            validate::Fault::Value { .. } => ProblemKind::Refused {
-                type_name: def.type_name.clone(),
-                why: fault.sentence(def.secret),
-            },
+            validate::Fault::Value { .. } => {
+                ProblemKind::Refused { type_name: def.type_name.clone(), why: fault.sentence(def.secret) }
+            }
         };
-        ParamProblem {
-            param: def.name.clone(),
-            kind,
-        }
+        ParamProblem { param: def.name.clone(), kind }
     })
 }
 
 fn schema_problem(def: &ParamDef) -> Option<ParamProblem> {
     let why = schema::problem(&def.schema)?;
-    Some(ParamProblem {
-        param: def.name.clone(),
-        kind: ProblemKind::Schema { why },
-    })
+    Some(ParamProblem { param: def.name.clone(), kind: ProblemKind::Schema { why } })
 }
 
 #[cfg(test)]
@@ -178,14 +150,7 @@ mod tests {
     use serde_json::json;
 
     fn def(name: &str, type_name: &str, schema: Value, default: Option<Value>) -> ParamDef {
-        ParamDef {
-            name: name.into(),
-            doc: None,
-            type_name: type_name.into(),
-            schema,
-            default,
-            secret: false,
-        }
+        ParamDef { name: name.into(), doc: None, type_name: type_name.into(), schema, default, secret: false }
     }
 
     fn given(value: Value) -> Map<String, Value> {
@@ -196,12 +161,7 @@ mod tests {
     fn what_was_given_goes_over_the_defaults() {
         let defs = [
             def("year", "i32", json!({"type": "integer"}), Some(json!(2021))),
-            def(
-                "name",
-                "Option<String>",
-                json!({"type": ["string", "null"]}),
-                Some(Value::Null),
-            ),
+            def("name", "Option<String>", json!({"type": ["string", "null"]}), Some(Value::Null)),
         ];
         let values = check(&defs, &given(json!({"year": 2022})), Extra::Refuse).expect("it fits");
         assert_eq!(Value::Object(values), json!({"year": 2022, "name": null}));
@@ -210,12 +170,7 @@ mod tests {
     #[test]
     fn every_problem_is_told_in_a_sentence() {
         let defs = [
-            def(
-                "year",
-                "i32",
-                json!({"type": "integer", "minimum": 2009}),
-                None,
-            ),
+            def("year", "i32", json!({"type": "integer", "minimum": 2009}), None),
             def("mode", "Mode", json!({"enum": ["full", "delta"]}), None),
             def("url", "String", json!({"type": "string"}), None),
             def("size", "Size", json!({"$ref": "#/$defs/none"}), None),
@@ -239,11 +194,7 @@ mod tests {
     fn a_fault_inside_a_value_is_placed() {
         let schema = json!({"type": "array", "items": {"properties": {"n": {"maximum": 5}}, "required": ["n"]}});
         let def = def("rows", "Vec<Row>", schema, None);
-        let sentence = |value| {
-            check_one(&def, &value)
-                .expect_err("it is wrong")
-                .to_string()
-        };
+        let sentence = |value| check_one(&def, &value).expect_err("it is wrong").to_string();
         assert_eq!(
             sentence(json!([{"n": 1}, {"n": 9}])),
             "the param `rows` (Vec<Row>) at [1].n takes a number of at most 5, not 9"
@@ -256,25 +207,12 @@ mod tests {
 
     #[test]
     fn a_secret_is_never_shown() {
-        let mut def = def(
-            "key",
-            "Secret<Key>",
-            json!({"properties": {"hunter1": {"pattern": "^a"}}}),
-            None,
-        );
+        let mut def = def("key", "Secret<Key>", json!({"properties": {"hunter1": {"pattern": "^a"}}}), None);
         def.secret = true;
         for value in [json!({"hunter1": "hunter2"}), json!({"hunter1": ""})] {
             let problem = check_one(&def, &value).expect_err("it is wrong");
-            assert!(
-                !format!("{problem} {problem:?}").contains("hunter"),
-                "{problem}"
-            );
-            assert!(
-                problem
-                    .to_string()
-                    .ends_with("and what was given is not shown"),
-                "{problem}"
-            );
+            assert!(!format!("{problem} {problem:?}").contains("hunter"), "{problem}");
+            assert!(problem.to_string().ends_with("and what was given is not shown"), "{problem}");
         }
     }
 

@@ -3,9 +3,7 @@
 use serde_json::{Map, Value};
 
 /// The names of `type`.
-pub(super) const TYPES: [&str; 7] = [
-    "null", "boolean", "integer", "number", "string", "array", "object",
-];
+pub(super) const TYPES: [&str; 7] = ["null", "boolean", "integer", "number", "string", "array", "object"];
 
 /// Deepest nesting that is walked, in schemas and in values.
 pub(super) const DEPTH: usize = 64;
@@ -34,13 +32,11 @@ fn walk(schema: &Value, old: bool, depth: usize) -> Result<(), String> {
         let wrong = |what: &str| Err(format!("`{keyword}` is {what}, not {value}"));
         match keyword.as_str() {
             "type" if !is_type(value) => {
-                return wrong(
-                    "one of null, boolean, integer, number, string, array, object, or a list of them",
-                );
+                return wrong("one of null, boolean, integer, number, string, array, object, or a list of them");
             }
             "enum" if !value.is_array() => return wrong("a list"),
-            "minLength" | "maxLength" | "minItems" | "maxItems" | "minProperties"
-            | "maxProperties" | "minContains" | "maxContains"
+            "minLength" | "maxLength" | "minItems" | "maxItems" | "minProperties" | "maxProperties" | "minContains"
+            | "maxContains"
                 if !is_count(value) =>
             {
                 return wrong("a whole number of at least 0");
@@ -73,12 +69,10 @@ fn walk(schema: &Value, old: bool, depth: usize) -> Result<(), String> {
             | "propertyNames"
             | "additionalProperties"
             | "additionalItems" => walk(value, old, depth - 1)?,
-            "allOf" | "anyOf" | "oneOf" | "prefixItems" => {
-                match value.as_array().filter(|list| !list.is_empty()) {
-                    Some(list) => each(list, old, depth)?,
-                    None => return wrong("a list of schemas"),
-                }
-            }
+            "allOf" | "anyOf" | "oneOf" | "prefixItems" => match value.as_array().filter(|list| !list.is_empty()) {
+                Some(list) => each(list, old, depth)?,
+                None => return wrong("a list of schemas"),
+            },
             "properties" | "$defs" | "definitions" | "dependentSchemas" => {
                 members(keyword, value, old, depth)?;
             }
@@ -87,11 +81,7 @@ fn walk(schema: &Value, old: bool, depth: usize) -> Result<(), String> {
                     pattern(&Value::String(name.clone()))?;
                 }
             }
-            "dependentRequired"
-                if !value
-                    .as_object()
-                    .is_some_and(|map| map.values().all(is_names)) =>
-            {
+            "dependentRequired" if !value.as_object().is_some_and(|map| map.values().all(is_names)) => {
                 return wrong("an object of lists of names");
             }
             _ => {}
@@ -113,9 +103,7 @@ fn is_count(value: &Value) -> bool {
 }
 
 fn is_names(value: &Value) -> bool {
-    value
-        .as_array()
-        .is_some_and(|list| list.iter().all(Value::is_string))
+    value.as_array().is_some_and(|list| list.iter().all(Value::is_string))
 }
 
 fn pattern(value: &Value) -> Result<(), String> {
@@ -124,28 +112,19 @@ fn pattern(value: &Value) -> Result<(), String> {
     };
     match regex::Regex::new(text) {
         Ok(_) => Ok(()),
-        Err(_) => Err(format!(
-            "`{text}` is not a regular expression (look-around and back-references are not known)"
-        )),
+        Err(_) => Err(format!("`{text}` is not a regular expression (look-around and back-references are not known)")),
     }
 }
 
 fn each(list: &[Value], old: bool, depth: usize) -> Result<(), String> {
-    list.iter()
-        .try_for_each(|schema| walk(schema, old, depth - 1))
+    list.iter().try_for_each(|schema| walk(schema, old, depth - 1))
 }
 
-fn members<'v>(
-    keyword: &str,
-    value: &'v Value,
-    old: bool,
-    depth: usize,
-) -> Result<&'v Map<String, Value>, String> {
+fn members<'v>(keyword: &str, value: &'v Value, old: bool, depth: usize) -> Result<&'v Map<String, Value>, String> {
     let Some(map) = value.as_object() else {
         return Err(format!("`{keyword}` is an object of schemas, not {value}"));
     };
-    map.values()
-        .try_for_each(|schema| walk(schema, old, depth - 1))?;
+    map.values().try_for_each(|schema| walk(schema, old, depth - 1))?;
     Ok(map)
 }
 
@@ -158,24 +137,12 @@ mod tests {
     fn wrong_schemas_are_found_and_named() {
         for (schema, why) in [
             (json!({"type": "made-up"}), "`type` is one of"),
-            (
-                json!({"type": "string", "minLength": "2"}),
-                "`minLength` is a whole number",
-            ),
-            (
-                json!({"type": "integer", "required": true}),
-                "`required` is a list of names",
-            ),
-            (
-                json!({"properties": {"a": {"type": 1}}}),
-                "`type` is one of",
-            ),
+            (json!({"type": "string", "minLength": "2"}), "`minLength` is a whole number"),
+            (json!({"type": "integer", "required": true}), "`required` is a list of names"),
+            (json!({"properties": {"a": {"type": 1}}}), "`type` is one of"),
             (json!({"pattern": "["}), "is not a regular expression"),
             (json!({"anyOf": []}), "`anyOf` is a list of schemas"),
-            (
-                json!({"minimum": 0, "exclusiveMinimum": true}),
-                "`exclusiveMinimum` is a number",
-            ),
+            (json!({"minimum": 0, "exclusiveMinimum": true}), "`exclusiveMinimum` is a number"),
             (json!(5), "a schema is an object"),
         ] {
             let found = problem(&schema).unwrap_or_default();

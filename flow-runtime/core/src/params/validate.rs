@@ -13,11 +13,7 @@ pub(super) enum Fault {
     /// The schema is wrong.
     Schema(String),
     /// The value at `path` is not what the schema takes there.
-    Value {
-        path: String,
-        takes: String,
-        given: String,
-    },
+    Value { path: String, takes: String, given: String },
 }
 
 impl Fault {
@@ -32,10 +28,7 @@ impl Fault {
                 format!("takes {takes}, not {given}")
             }
             Fault::Value { path, takes, given } => {
-                format!(
-                    "at {} takes {takes}, not {given}",
-                    path.trim_start_matches('.')
-                )
+                format!("at {} takes {takes}, not {given}", path.trim_start_matches('.'))
             }
         }
     }
@@ -43,10 +36,7 @@ impl Fault {
 
 /// Checks `value` against `schema`, and tells the first fault.
 pub(super) fn validate(schema: &Value, value: &Value) -> Result<(), Fault> {
-    let check = Check {
-        root: schema,
-        old: draft_04(schema),
-    };
+    let check = Check { root: schema, old: draft_04(schema) };
     check.value(schema, value, "", DEPTH)
 }
 
@@ -63,11 +53,7 @@ fn refuse(path: &str, takes: impl Into<String>, given: &Value) -> Outcome {
     if text.chars().count() > 60 {
         text = text.chars().take(57).collect::<String>() + "...";
     }
-    Err(Fault::Value {
-        path: path.into(),
-        takes: takes.into(),
-        given: text,
-    })
+    Err(Fault::Value { path: path.into(), takes: takes.into(), given: text })
 }
 
 impl Check<'_> {
@@ -78,9 +64,7 @@ impl Check<'_> {
             _ => return refuse(path, "nothing", value),
         };
         if depth == 0 {
-            return Err(Fault::Schema(format!(
-                "it refers to itself, or is nested, deeper than {DEPTH} levels"
-            )));
+            return Err(Fault::Schema(format!("it refers to itself, or is nested, deeper than {DEPTH} levels")));
         }
         if let Some(reference) = keywords.get("$ref").and_then(Value::as_str) {
             self.value(self.resolve(reference)?, value, path, depth - 1)?;
@@ -101,24 +85,14 @@ impl Check<'_> {
         let inside = reference.strip_prefix('#');
         let found = inside.and_then(|at| match at.strip_prefix('/') {
             _ if at.is_empty() => Some(self.root),
-            Some(_) => self
-                .root
-                .pointer(&at.replace("%24", "$").replace("%25", "%")),
+            Some(_) => self.root.pointer(&at.replace("%24", "$").replace("%25", "%")),
             None => {
                 let named = |v: &&Value| v.get("$anchor").and_then(Value::as_str) == Some(at);
-                let defs = self
-                    .root
-                    .get("$defs")
-                    .or(self.root.get("definitions"))?
-                    .as_object()?;
+                let defs = self.root.get("$defs").or(self.root.get("definitions"))?.as_object()?;
                 defs.values().find(named)
             }
         });
-        found.ok_or_else(|| {
-            Fault::Schema(format!(
-                "it refers to `{reference}`, which it does not hold"
-            ))
-        })
+        found.ok_or_else(|| Fault::Schema(format!("it refers to `{reference}`, which it does not hold")))
     }
 
     fn any_type(&self, keywords: &Map<String, Value>, value: &Value, path: &str) -> Outcome {
@@ -128,15 +102,7 @@ impl Check<'_> {
             _ => Vec::new(),
         };
         if !names.is_empty() && !names.iter().any(|name| self.is_a(name, value)) {
-            return refuse(
-                path,
-                names
-                    .iter()
-                    .map(|n| article(n))
-                    .collect::<Vec<_>>()
-                    .join(" or "),
-                value,
-            );
+            return refuse(path, names.iter().map(|n| article(n)).collect::<Vec<_>>().join(" or "), value);
         }
         if let Some(Value::Array(list)) = keywords.get("enum")
             && !list.iter().any(|v| equal(v, value))
@@ -166,19 +132,11 @@ impl Check<'_> {
         }
     }
 
-    fn number(
-        &self,
-        keywords: &Map<String, Value>,
-        number: &Number,
-        value: &Value,
-        path: &str,
-    ) -> Outcome {
+    fn number(&self, keywords: &Map<String, Value>, number: &Number, value: &Value, path: &str) -> Outcome {
         let limit = |name| keywords.get(name).and_then(Value::as_number);
         let strict = |name| self.old && keywords.get(name) == Some(&Value::Bool(true));
-        let below =
-            |limit: &Number, strict: bool| less(number, limit) || (strict && same(number, limit));
-        let above =
-            |limit: &Number, strict: bool| less(limit, number) || (strict && same(number, limit));
+        let below = |limit: &Number, strict: bool| less(number, limit) || (strict && same(number, limit));
+        let above = |limit: &Number, strict: bool| less(limit, number) || (strict && same(number, limit));
         if let Some(min) = limit("minimum").filter(|min| below(min, strict("exclusiveMinimum"))) {
             return refuse(path, format!("a number of at least {min}"), value);
         }
@@ -197,13 +155,7 @@ impl Check<'_> {
         }
     }
 
-    fn text(
-        &self,
-        keywords: &Map<String, Value>,
-        text: &str,
-        value: &Value,
-        path: &str,
-    ) -> Outcome {
+    fn text(&self, keywords: &Map<String, Value>, text: &str, value: &Value, path: &str) -> Outcome {
         let length = text.chars().count() as u64;
         if let Some(min) = count(keywords, "minLength").filter(|&min| length < min) {
             return refuse(path, format!("text of at least {min} characters"), value);
@@ -223,14 +175,7 @@ impl Check<'_> {
         }
     }
 
-    fn list(
-        &self,
-        keywords: &Map<String, Value>,
-        list: &[Value],
-        value: &Value,
-        path: &str,
-        depth: usize,
-    ) -> Outcome {
+    fn list(&self, keywords: &Map<String, Value>, list: &[Value], value: &Value, path: &str, depth: usize) -> Outcome {
         let length = list.len() as u64;
         if let Some(min) = count(keywords, "minItems").filter(|&min| length < min) {
             return refuse(path, format!("a list of at least {min} elements"), value);
@@ -247,13 +192,7 @@ impl Check<'_> {
         // A list of schemas under `items` is what drafts before 2020 wrote for `prefixItems`.
         let (first, rest) = match keywords.get("items") {
             Some(Value::Array(first)) => (first.as_slice(), keywords.get("additionalItems")),
-            rest => (
-                keywords
-                    .get("prefixItems")
-                    .and_then(Value::as_array)
-                    .map_or(&[][..], |f| f),
-                rest,
-            ),
+            rest => (keywords.get("prefixItems").and_then(Value::as_array).map_or(&[][..], |f| f), rest),
         };
         for (n, item) in list.iter().enumerate() {
             if let Some(schema) = first.get(n).or(rest) {
@@ -261,10 +200,7 @@ impl Check<'_> {
             }
         }
         if let Some(schema) = keywords.get("contains") {
-            let fits = list
-                .iter()
-                .filter(|item| self.value(schema, item, path, depth - 1).is_ok())
-                .count() as u64;
+            let fits = list.iter().filter(|item| self.value(schema, item, path, depth - 1).is_ok()).count() as u64;
             let least = count(keywords, "minContains").unwrap_or(1);
             if fits < least || count(keywords, "maxContains").is_some_and(|most| fits > most) {
                 return refuse(path, "a list with other elements in it", value);
@@ -288,25 +224,14 @@ impl Check<'_> {
         if let Some(max) = count(keywords, "maxProperties").filter(|&max| length > max) {
             return refuse(path, format!("an object of at most {max} keys"), value);
         }
-        let mut needed: Vec<&Value> = keywords
-            .get("required")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .collect();
+        let mut needed: Vec<&Value> =
+            keywords.get("required").and_then(Value::as_array).into_iter().flatten().collect();
         if let Some(of) = keywords.get("dependentRequired").and_then(Value::as_object) {
             needed.extend(
-                of.iter()
-                    .filter(|(key, _)| map.contains_key(*key))
-                    .filter_map(|(_, v)| v.as_array())
-                    .flatten(),
+                of.iter().filter(|(key, _)| map.contains_key(*key)).filter_map(|(_, v)| v.as_array()).flatten(),
             );
         }
-        if let Some(key) = needed
-            .into_iter()
-            .filter_map(Value::as_str)
-            .find(|key| !map.contains_key(*key))
-        {
+        if let Some(key) = needed.into_iter().filter_map(Value::as_str).find(|key| !map.contains_key(*key)) {
             return refuse(path, format!("an object with the key `{key}`"), value);
         }
         let members = |name| keywords.get(name).and_then(Value::as_object);
@@ -345,13 +270,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn combined(
-        &self,
-        keywords: &Map<String, Value>,
-        value: &Value,
-        path: &str,
-        depth: usize,
-    ) -> Outcome {
+    fn combined(&self, keywords: &Map<String, Value>, value: &Value, path: &str, depth: usize) -> Outcome {
         let fits = |schema: &Value| self.value(schema, value, path, depth - 1);
         let list = |name| keywords.get(name).and_then(Value::as_array);
         for schema in list("allOf").into_iter().flatten() {
@@ -396,17 +315,11 @@ fn alternatives(path: &str, faults: &[Fault]) -> String {
     let mut all: Vec<&str> = Vec::new();
     for fault in faults {
         match fault {
-            Fault::Value {
-                path: at, takes, ..
-            } if at == path && !all.contains(&takes.as_str()) => all.push(takes),
+            Fault::Value { path: at, takes, .. } if at == path && !all.contains(&takes.as_str()) => all.push(takes),
             _ => {}
         }
     }
-    if all.is_empty() {
-        "one of its alternatives".into()
-    } else {
-        all.join(" or ")
-    }
+    if all.is_empty() { "one of its alternatives".into() } else { all.join(" or ") }
 }
 
 fn article(name: &str) -> String {
@@ -431,9 +344,7 @@ fn matches(pattern: &str, text: &str) -> bool {
 
 /// Whole numbers are compared as such: as floats, large neighbours would be equal.
 fn whole(n: &Number) -> Option<i128> {
-    n.as_i64()
-        .map(i128::from)
-        .or_else(|| n.as_u64().map(i128::from))
+    n.as_i64().map(i128::from).or_else(|| n.as_u64().map(i128::from))
 }
 
 fn float(n: &Number) -> f64 {
@@ -468,13 +379,9 @@ fn is_multiple(n: &Number, step: &Number) -> bool {
 fn equal(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => same(a, b),
-        (Value::Array(a), Value::Array(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b))
-        }
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
         (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len()
-                && a.iter()
-                    .all(|(key, a)| b.get(key).is_some_and(|b| equal(a, b)))
+            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| equal(a, b)))
         }
         _ => a == b,
     }
@@ -495,16 +402,10 @@ mod tests {
         assert!(!fits(json!({"const": 1}), json!(true)));
         assert!(!fits(json!({"enum": [[1]]}), json!([true])));
         assert!(fits(json!({"type": "integer"}), json!(1.0)));
-        assert!(!fits(
-            json!({"maximum": 18446744073709551614u64}),
-            json!(18446744073709551615u64)
-        ));
+        assert!(!fits(json!({"maximum": 18446744073709551614u64}), json!(18446744073709551615u64)));
         assert!(!fits(json!({"multipleOf": 0.1}), json!(0.3)));
         assert!(fits(json!({"uniqueItems": true}), json!([1, true])));
-        assert!(!fits(
-            json!({"uniqueItems": true}),
-            json!([{"a": 1}, {"a": 1.0}])
-        ));
+        assert!(!fits(json!({"uniqueItems": true}), json!([{"a": 1}, {"a": 1.0}])));
     }
 
     #[test]

@@ -23,11 +23,7 @@ impl Batch<'_> {
 
     /// A try begins where its number goes up. After up_for_reschedule the same try goes on; `due` is the mark of that.
     fn dispatched(&mut self, key: InstanceKey) {
-        let Some(mut i) = self
-            .run
-            .instance(key)
-            .filter(|i| i.state == TaskState::Scheduled)
-        else {
+        let Some(mut i) = self.run.instance(key).filter(|i| i.state == TaskState::Scheduled) else {
             return;
         };
         i.state = TaskState::Queued;
@@ -56,25 +52,11 @@ impl Batch<'_> {
         let Some(i) = self.held(of) else { return };
         if i.state == TaskState::Restarting {
             // It was cleared while it ran; how that try ended matters no more.
-            let max_tries = i
-                .max_tries
-                .max(clear::fresh_tries(i.try_number, self.retries(of.key)));
-            self.write(
-                of.key,
-                Instance {
-                    state: TaskState::None,
-                    max_tries,
-                    due: None,
-                    ..i
-                },
-            );
+            let max_tries = i.max_tries.max(clear::fresh_tries(i.try_number, self.retries(of.key)));
+            self.write(of.key, Instance { state: TaskState::None, max_tries, due: None, ..i });
             return;
         }
-        let end = |state| Instance {
-            state,
-            due: None,
-            ..i
-        };
+        let end = |state| Instance { state, due: None, ..i };
         match outcome {
             Outcome::Success(report) => {
                 self.write(of.key, end(TaskState::Success));
@@ -89,46 +71,19 @@ impl Batch<'_> {
             Outcome::Lost => self.retry(of.key, i, self.now),
             Outcome::Returned => {
                 let max_tries = i.max_tries.saturating_add(1);
-                self.write(
-                    of.key,
-                    Instance {
-                        max_tries,
-                        ..end(TaskState::None)
-                    },
-                );
+                self.write(of.key, Instance { max_tries, ..end(TaskState::None) });
             }
             Outcome::Rescheduled(due) => {
-                self.write(
-                    of.key,
-                    Instance {
-                        state: TaskState::UpForReschedule,
-                        due: Some(*due),
-                        ..i
-                    },
-                );
+                self.write(of.key, Instance { state: TaskState::UpForReschedule, due: Some(*due), ..i });
             }
         }
     }
 
     fn retry(&mut self, key: InstanceKey, i: Instance, due: DateTime<Utc>) {
         if i.try_number <= i.max_tries {
-            self.write(
-                key,
-                Instance {
-                    state: TaskState::UpForRetry,
-                    due: Some(due),
-                    ..i
-                },
-            );
+            self.write(key, Instance { state: TaskState::UpForRetry, due: Some(due), ..i });
         } else {
-            self.write(
-                key,
-                Instance {
-                    state: TaskState::Failed,
-                    due: None,
-                    ..i
-                },
-            );
+            self.write(key, Instance { state: TaskState::Failed, due: None, ..i });
         }
     }
 
@@ -136,19 +91,12 @@ impl Batch<'_> {
         let Some(task) = self.dag.tasks.get(of.key.task as usize) else {
             return std::time::Duration::ZERO;
         };
-        let seed = Seed {
-            dag_id: &self.dag.dag_id,
-            task_id: &task.task_id,
-            logical_date: self.run.logical_date,
-        };
+        let seed = Seed { dag_id: &self.dag.dag_id, task_id: &task.task_id, logical_date: self.run.logical_date };
         retry_delay(&task.retry, seed, of.try_number)
     }
 
     fn retries(&self, key: InstanceKey) -> u32 {
-        self.dag
-            .tasks
-            .get(key.task as usize)
-            .map_or(0, |t| t.retry.retries)
+        self.dag.tasks.get(key.task as usize).map_or(0, |t| t.retry.retries)
     }
 
     /// The key itself, or all instances of an expanded task that is named by its placeholder.
@@ -157,8 +105,7 @@ impl Batch<'_> {
             Some(instance) => vec![(key, instance)],
             None if key.map_index == UNMAPPED => {
                 let all = self.run.instances(key.task);
-                all.map(|(map_index, i)| (InstanceKey { map_index, ..key }, i))
-                    .collect()
+                all.map(|(map_index, i)| (InstanceKey { map_index, ..key }, i)).collect()
             }
             None => Vec::new(),
         }
@@ -181,34 +128,20 @@ impl Batch<'_> {
 
     /// What a person says counts, even over the end of a try.
     fn marked(&mut self, keys: &[InstanceKey], state: TaskState) {
-        if !matches!(
-            state,
-            TaskState::Success | TaskState::Failed | TaskState::Skipped
-        ) {
+        if !matches!(state, TaskState::Success | TaskState::Failed | TaskState::Skipped) {
             return;
         }
         for &key in keys {
             for (key, instance) in self.meant(key) {
                 self.cancel(key, instance);
-                self.write(
-                    key,
-                    Instance {
-                        state,
-                        due: None,
-                        ..instance
-                    },
-                );
+                self.write(key, Instance { state, due: None, ..instance });
             }
         }
     }
 
     fn run_marked(&mut self, status: RunStatus) {
         if status.is_finished() {
-            let stopped = if status == RunStatus::Failed {
-                TaskState::Failed
-            } else {
-                TaskState::Skipped
-            };
+            let stopped = if status == RunStatus::Failed { TaskState::Failed } else { TaskState::Skipped };
             self.end_all(stopped);
             self.run.status = status;
         }
@@ -228,14 +161,7 @@ impl Batch<'_> {
             self.cancel(key, instance);
             let ran = matches!(instance.state, TaskState::Running | TaskState::Restarting);
             let state = if ran { stopped } else { TaskState::Skipped };
-            self.write(
-                key,
-                Instance {
-                    state,
-                    due: None,
-                    ..instance
-                },
-            );
+            self.write(key, Instance { state, due: None, ..instance });
         }
     }
 }
@@ -243,6 +169,5 @@ impl Batch<'_> {
 /// `now` plus a wait, or the last instant there is.
 fn later(now: DateTime<Utc>, wait: std::time::Duration) -> DateTime<Utc> {
     let wait = TimeDelta::from_std(wait).ok();
-    wait.and_then(|wait| now.checked_add_signed(wait))
-        .unwrap_or(DateTime::<Utc>::MAX_UTC)
+    wait.and_then(|wait| now.checked_add_signed(wait)).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }

@@ -33,25 +33,15 @@ pub(super) fn decide_task(dag: &Dag, run: &RunState, task: TaskIx) -> Option<Dec
     if !node.has_beside() {
         return all_alike.then(|| decide(dag, run, InstanceKey { task, map_index: 0 }));
     }
-    if !all_alike
-        || node
-            .judges
-            .iter()
-            .any(|&judge| run.tasks[judge as usize].declines.contains_key(&task))
-    {
+    if !all_alike || node.judges.iter().any(|&judge| run.tasks[judge as usize].declines.contains_key(&task)) {
         return None;
     }
     // What is beside it counts as unfinished here. As long as something that is counted is unfinished too, waiting
     // holds for each instance: what is beside one stirs that one when it finishes.
-    let open = facts.open_work
-        || facts.upstream.done() < facts.upstream.total
-        || facts.setups.done() < facts.setups.total;
-    facts
-        .upstream
-        .add_many(TaskState::None, node.up_beside.len() as u32, false);
-    facts
-        .setups
-        .add_many(TaskState::None, node.setups_beside.len() as u32, true);
+    let open =
+        facts.open_work || facts.upstream.done() < facts.upstream.total || facts.setups.done() < facts.setups.total;
+    facts.upstream.add_many(TaskState::None, node.up_beside.len() as u32, false);
+    facts.setups.add_many(TaskState::None, node.setups_beside.len() as u32, true);
     match facts.decide(0) {
         Decision::Wait if open => Some(Decision::Wait),
         _ => None,
@@ -89,11 +79,7 @@ impl Facts {
         if self.teardown {
             // It asks its setups by its rule, and then lets finish all that needs them.
             let held = self.rule == TriggerRule::AllDoneSetupSuccess && self.open_work;
-            return if held && decision == Decision::Run {
-                Decision::Wait
-            } else {
-                decision
-            };
+            return if held && decision == Decision::Run { Decision::Wait } else { decision };
         }
         match (setup_constraint(&self.setups, map_index), decision) {
             (Decision::Cut(state), _) | (_, Decision::Cut(state)) => Decision::Cut(state),
@@ -107,14 +93,8 @@ impl Facts {
 /// there is, and something unfinished where there is nothing yet.
 fn beside(run: &RunState, tasks: &[TaskIx], map_index: i32, counts: &mut UpstreamCounts) {
     for &task in tasks {
-        let map_index = if run.tasks[task as usize].expanded {
-            map_index
-        } else {
-            UNMAPPED
-        };
-        let state = run
-            .instance(InstanceKey { task, map_index })
-            .map_or(TaskState::None, |i| i.state);
+        let map_index = if run.tasks[task as usize].expanded { map_index } else { UNMAPPED };
+        let state = run.instance(InstanceKey { task, map_index }).map_or(TaskState::None, |i| i.state);
         counts.add(state, run.graph.nodes[task as usize].setup);
     }
 }
@@ -125,10 +105,7 @@ fn declined(run: &RunState, key: InstanceKey) -> bool {
     node.judges.iter().any(|&judge| {
         let track = &run.tasks[judge as usize];
         if track.expanded && node.up_beside.contains(&judge) {
-            track
-                .reports
-                .get(&key.map_index)
-                .is_some_and(|r| r.declined.contains(&key.task))
+            track.reports.get(&key.map_index).is_some_and(|r| r.declined.contains(&key.task))
         } else {
             track.declines.contains_key(&key.task)
         }

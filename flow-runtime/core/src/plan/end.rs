@@ -8,18 +8,10 @@ use crate::state::{RunStatus, TaskState};
 /// or if what is unfinished is undecided and nothing under way could change that.
 pub fn outlook(run: &RunState) -> RunStatus {
     if run.totals.unfinished() == 0 {
-        return if run.failed_leaves > 0 {
-            RunStatus::Failed
-        } else {
-            RunStatus::Success
-        };
+        return if run.failed_leaves > 0 { RunStatus::Failed } else { RunStatus::Success };
     }
     let under_way = run.totals.any(|s| !s.is_finished() && s != TaskState::None);
-    if under_way {
-        RunStatus::Running
-    } else {
-        RunStatus::Failed
-    }
+    if under_way { RunStatus::Running } else { RunStatus::Failed }
 }
 
 impl Batch<'_> {

@@ -39,13 +39,7 @@ pub fn plan_pass(dag: &Dag, run: &mut RunState, events: &[Event], now: DateTime<
     plan_rounds(dag, run, events, now, 1)
 }
 
-fn plan_rounds(
-    dag: &Dag,
-    run: &mut RunState,
-    events: &[Event],
-    now: DateTime<Utc>,
-    rounds: usize,
-) -> Plan {
+fn plan_rounds(dag: &Dag, run: &mut RunState, events: &[Event], now: DateTime<Utc>, rounds: usize) -> Plan {
     let before = run.status;
     let mut batch = Batch::new(dag, run, now);
     for event in events {
@@ -125,10 +119,7 @@ impl<'a> Batch<'a> {
         let node = &graph.nodes[key.task as usize];
         let counted = [&node.down, &node.scope, &node.held, &node.feeds];
         self.dirty_tasks.extend(counted.into_iter().flatten());
-        for &task in [&node.down_beside, &node.scope_beside, &node.held_beside]
-            .into_iter()
-            .flatten()
-        {
+        for &task in [&node.down_beside, &node.scope_beside, &node.held_beside].into_iter().flatten() {
             let below = InstanceKey { task, ..key };
             if key.map_index >= 0 && self.run.slot(below).is_some() {
                 self.dirty.insert(below);
@@ -158,10 +149,7 @@ impl<'a> Batch<'a> {
     /// Stops the try that an executor holds, if there is one.
     fn cancel(&mut self, key: InstanceKey, instance: Instance) {
         if instance.state.is_in_flight() {
-            self.cancel.push(TryRef {
-                key,
-                try_number: instance.try_number,
-            });
+            self.cancel.push(TryRef { key, try_number: instance.try_number });
         }
     }
 
@@ -169,11 +157,7 @@ impl<'a> Batch<'a> {
         let mut plan = Plan {
             cancel: self.cancel,
             status: (self.run.status != before).then_some(self.run.status),
-            wake_at: if self.run.status == RunStatus::Running {
-                self.run.next_due()
-            } else {
-                None
-            },
+            wake_at: if self.run.status == RunStatus::Running { self.run.next_due() } else { None },
             ..Plan::default()
         };
         for (key, old) in self.touched {

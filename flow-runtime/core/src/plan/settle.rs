@@ -35,10 +35,7 @@ impl Batch<'_> {
         if std::mem::take(&mut self.run.unsettled) {
             self.dirty_wholly.extend(0..self.run.tasks.len() as TaskIx);
         }
-        while !(self.dirty_wholly.is_empty()
-            && self.dirty_tasks.is_empty()
-            && self.dirty.is_empty())
-        {
+        while !(self.dirty_wholly.is_empty() && self.dirty_tasks.is_empty() && self.dirty.is_empty()) {
             if rounds == 0 {
                 self.run.unsettled = true;
                 return false;
@@ -66,9 +63,7 @@ impl Batch<'_> {
                 match step {
                     Move::One(key, state) => self.decided(key, state),
                     Move::All(task, state) => {
-                        self.undecided(task)
-                            .into_iter()
-                            .for_each(|key| self.decided(key, state));
+                        self.undecided(task).into_iter().for_each(|key| self.decided(key, state));
                     }
                     Move::Expand(task, n) => self.expand(task, n),
                 }
@@ -83,9 +78,7 @@ impl Batch<'_> {
         self.count_work();
         let track = &self.run.tasks[task as usize];
         if track.expanded
-            && let Some(n) = self
-                .length_beside(task)
-                .filter(|&n| n as usize > track.instances.len())
+            && let Some(n) = self.length_beside(task).filter(|&n| n as usize > track.instances.len())
         {
             // Its neighbours got more instances; the new ones are looked at in the next round.
             round.revise.insert(task, n);
@@ -95,17 +88,10 @@ impl Batch<'_> {
             return;
         }
         if !track.expanded {
-            return self.judge(
-                InstanceKey {
-                    task,
-                    map_index: UNMAPPED,
-                },
-                round,
-            );
+            return self.judge(InstanceKey { task, map_index: UNMAPPED }, round);
         }
         match decide_task(self.dag, self.run, task) {
-            Some(Decision::Wait)
-                if !(wholly && self.run.graph.nodes[task as usize].has_beside()) => {}
+            Some(Decision::Wait) if !(wholly && self.run.graph.nodes[task as usize].has_beside()) => {}
             Some(Decision::Cut(state)) => round.moves.push(Move::All(task, state)),
             Some(Decision::Run) => {
                 if let Some(n) = self.revised_length(task) {
@@ -125,11 +111,7 @@ impl Batch<'_> {
     fn judge(&mut self, key: InstanceKey, round: &mut Round) {
         self.count_work();
         let InstanceKey { task, map_index } = key;
-        if self
-            .run
-            .instance(key)
-            .is_none_or(|i| i.state != TaskState::None)
-        {
+        if self.run.instance(key).is_none_or(|i| i.state != TaskState::None) {
             return;
         }
         let placeholder = self.run.graph.nodes[task as usize].mapped && map_index == UNMAPPED;
@@ -148,10 +130,7 @@ impl Batch<'_> {
             },
             Decision::Run => {
                 let there = self.run.tasks[task as usize].instances.len() as u32;
-                if let Some(n) = self
-                    .revised_length(task)
-                    .filter(|&n| n > there || map_index >= n as i32)
-                {
+                if let Some(n) = self.revised_length(task).filter(|&n| n > there || map_index >= n as i32) {
                     round.revise.insert(task, n);
                 }
                 Move::One(key, TaskState::Scheduled)
@@ -163,9 +142,7 @@ impl Batch<'_> {
     /// The number of instances of an upstream task beside it, if one is expanded.
     fn length_beside(&self, task: TaskIx) -> Option<u32> {
         let beside = self.run.graph.nodes[task as usize].up_beside.iter();
-        let expanded = beside
-            .map(|&u| &self.run.tasks[u as usize])
-            .filter(|t| t.expanded);
+        let expanded = beside.map(|&u| &self.run.tasks[u as usize]).filter(|t| t.expanded);
         expanded.map(|t| t.instances.len() as u32).max()
     }
 
@@ -182,51 +159,25 @@ impl Batch<'_> {
     }
 
     fn undecided(&self, task: TaskIx) -> Vec<InstanceKey> {
-        let instances = self
-            .run
-            .instances(task)
-            .filter(|(_, i)| i.state == TaskState::None);
-        instances
-            .map(|(map_index, _)| InstanceKey { task, map_index })
-            .collect()
+        let instances = self.run.instances(task).filter(|(_, i)| i.state == TaskState::None);
+        instances.map(|(map_index, _)| InstanceKey { task, map_index }).collect()
     }
 
     fn decided(&mut self, key: InstanceKey, state: TaskState) {
-        let Some(instance) = self
-            .run
-            .instance(key)
-            .filter(|i| i.state == TaskState::None)
-        else {
+        let Some(instance) = self.run.instance(key).filter(|i| i.state == TaskState::None) else {
             return;
         };
         let due = instance.due.filter(|_| state == TaskState::Scheduled);
-        self.write(
-            key,
-            Instance {
-                state,
-                due,
-                ..instance
-            },
-        );
+        self.write(key, Instance { state, due, ..instance });
     }
 
     fn expand(&mut self, task: TaskIx, n: u32) {
-        let key = InstanceKey {
-            task,
-            map_index: UNMAPPED,
-        };
+        let key = InstanceKey { task, map_index: UNMAPPED };
         let Some(placeholder) = self.run.instance(key) else {
             return;
         };
         self.touched.remove(&key);
-        self.grow(
-            task,
-            n,
-            Instance {
-                due: None,
-                ..placeholder
-            },
-        );
+        self.grow(task, n, Instance { due: None, ..placeholder });
     }
 
     /// The lists have `n` elements now: instances beyond are removed, missing ones are made.
@@ -235,49 +186,22 @@ impl Batch<'_> {
         for (map_index, instance) in beyond {
             let key = InstanceKey { task, map_index };
             self.cancel(key, instance);
-            self.write(
-                key,
-                Instance {
-                    state: TaskState::Removed,
-                    due: None,
-                    ..instance
-                },
-            );
+            self.write(key, Instance { state: TaskState::Removed, due: None, ..instance });
         }
-        let max_tries = self
-            .dag
-            .tasks
-            .get(task as usize)
-            .map_or(0, |t| t.retry.retries);
-        self.grow(
-            task,
-            n,
-            Instance {
-                max_tries,
-                ..Instance::default()
-            },
-        );
+        let max_tries = self.dag.tasks.get(task as usize).map_or(0, |t| t.retry.retries);
+        self.grow(task, n, Instance { max_tries, ..Instance::default() });
     }
 
     /// Makes the missing ones of `n` instances; they, and what lies beside them below, must be looked at.
     fn grow(&mut self, task: TaskIx, n: u32, fresh: Instance) {
         let track = &self.run.tasks[task as usize];
-        let from = if track.expanded {
-            track.instances.len() as u32
-        } else {
-            0
-        };
+        let from = if track.expanded { track.instances.len() as u32 } else { 0 };
         if track.expanded && n <= from {
             return;
         }
         self.run.grow(task, n, fresh);
         for index in from..n {
-            self.touched
-                .entry(InstanceKey {
-                    task,
-                    map_index: index as i32,
-                })
-                .or_insert(None);
+            self.touched.entry(InstanceKey { task, map_index: index as i32 }).or_insert(None);
         }
         let graph = Arc::clone(&self.run.graph);
         let node = &graph.nodes[task as usize];

@@ -59,28 +59,16 @@ impl Node {
 impl Graph {
     pub(crate) fn new(dag: &Dag) -> Graph {
         let known = |t: &TaskIx| (*t as usize) < dag.tasks.len();
-        let home: Vec<Option<u32>> = (0..dag.tasks.len())
-            .map(|t| mapping::home(dag, t as TaskIx))
-            .collect();
-        let beside = |a: TaskIx, b: TaskIx| {
-            home[a as usize].is_some() && home[a as usize] == home[b as usize]
-        };
+        let home: Vec<Option<u32>> = (0..dag.tasks.len()).map(|t| mapping::home(dag, t as TaskIx)).collect();
+        let beside = |a: TaskIx, b: TaskIx| home[a as usize].is_some() && home[a as usize] == home[b as usize];
         let mut nodes: Vec<Node> = Vec::with_capacity(dag.tasks.len());
         for (t, def) in dag.tasks.iter().enumerate() {
             nodes.push(Node {
                 mapped: def.mapped || home[t].is_some(),
                 setup: def.kind == TaskKind::Setup,
                 teardown: matches!(def.kind, TaskKind::Teardown { .. }),
-                axes: mapping::axes(dag, t as TaskIx)
-                    .into_iter()
-                    .cloned()
-                    .collect(),
-                judges: def
-                    .conditions
-                    .iter()
-                    .map(|c| c.upstream)
-                    .filter(known)
-                    .collect(),
+                axes: mapping::axes(dag, t as TaskIx).into_iter().cloned().collect(),
+                judges: def.conditions.iter().map(|c| c.upstream).filter(known).collect(),
                 ..Node::default()
             });
         }
@@ -93,11 +81,7 @@ impl Graph {
                     nodes[u as usize].down.push(t);
                 }
             }
-            let sources: BTreeSet<TaskIx> = nodes[t as usize]
-                .axes
-                .iter()
-                .flat_map(Source::tasks)
-                .collect();
+            let sources: BTreeSet<TaskIx> = nodes[t as usize].axes.iter().flat_map(Source::tasks).collect();
             for u in sources.into_iter().filter(known) {
                 if !dag.tasks[t as usize].upstream.contains(&u) {
                     nodes[u as usize].feeds.push(t);
@@ -141,14 +125,8 @@ impl Graph {
 /// A leaf has no downstream but teardowns that don't count, and is itself none; if that leaves nothing (only
 /// teardowns), the tasks without any downstream are leaves.
 fn mark_leaves(dag: &Dag, down: &[Vec<TaskIx>], nodes: &mut [Node]) {
-    let ignorable = |t: TaskIx| {
-        matches!(
-            dag.tasks[t as usize].kind,
-            TaskKind::Teardown {
-                on_failure_fail_dagrun: false
-            }
-        )
-    };
+    let ignorable =
+        |t: TaskIx| matches!(dag.tasks[t as usize].kind, TaskKind::Teardown { on_failure_fail_dagrun: false });
     for (t, node) in nodes.iter_mut().enumerate() {
         node.leaf = !ignorable(t as TaskIx) && down[t].iter().all(|&d| ignorable(d));
     }
@@ -203,20 +181,14 @@ impl<'a> Relatives<'a> {
 
     /// The direct downstream teardowns of a setup.
     pub(crate) fn teardowns_of(&self, setup: TaskIx) -> impl Iterator<Item = TaskIx> + '_ {
-        self.down[setup as usize]
-            .iter()
-            .copied()
-            .filter(|&t| self.teardown(t))
+        self.down[setup as usize].iter().copied().filter(|&t| self.teardown(t))
     }
 
     /// The tasks between a teardown and its setups that are not right above it: it waits for them as well, since what
     /// its setups made must stay until all that needs it has finished.
     fn indirect_work(&self, teardown: TaskIx) -> BTreeSet<TaskIx> {
         let direct = &self.dag.tasks[teardown as usize].upstream;
-        let setups = direct
-            .iter()
-            .copied()
-            .filter(|&s| (s as usize) < self.down.len() && self.setup(s));
+        let setups = direct.iter().copied().filter(|&s| (s as usize) < self.down.len() && self.setup(s));
         let below: BTreeSet<TaskIx> = setups.flat_map(|s| self.descendants(s)).collect();
         let mut between = self.ancestors(teardown);
         between.retain(|w| *w != teardown && below.contains(w) && !direct.contains(w));

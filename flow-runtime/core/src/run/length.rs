@@ -42,9 +42,7 @@ impl RunState {
 
     /// The same, for the planner.
     pub(crate) fn task_length(&self, task: TaskIx) -> Length {
-        self.graph
-            .node(task)
-            .map_or(Length::Never, |node| self.product(&node.axes))
+        self.graph.node(task).map_or(Length::Never, |node| self.product(&node.axes))
     }
 
     /// The number of instances where it is known before any task ran.
@@ -71,11 +69,7 @@ impl RunState {
                 _ => return Length::Pending,
             }
         }
-        if product > u64::from(MAX_INSTANCES) {
-            Length::Never
-        } else {
-            Length::Known(product as u32)
-        }
+        if product > u64::from(MAX_INSTANCES) { Length::Never } else { Length::Known(product as u32) }
     }
 
     fn axis(&self, source: &Source) -> Length {
@@ -83,10 +77,7 @@ impl RunState {
             Source::Literal(Value::Array(list)) => Length::Known(list.len() as u32),
             Source::Literal(Value::Object(map)) => Length::Known(map.len() as u32),
             Source::Literal(_) => Length::Never,
-            Source::Param(name) => self
-                .param_lengths
-                .get(name)
-                .map_or(Length::Never, |&n| Length::Known(n)),
+            Source::Param(name) => self.param_lengths.get(name).map_or(Length::Never, |&n| Length::Known(n)),
             Source::List(list) => Length::Known(list.len() as u32),
             Source::Each(inner) => self.axis(inner),
             Source::Output(task) | Source::OptionalOutput(task) => self.output(*task, None),

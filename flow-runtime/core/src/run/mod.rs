@@ -109,10 +109,7 @@ impl RunState {
     /// Gives a task its first instances: `Some(n)` mapped ones, or the one at [`UNMAPPED`].
     fn fill(&mut self, dag: &Dag, task: TaskIx, mapped: Option<u32>) {
         let max_tries = dag.tasks[task as usize].retry.retries;
-        let fresh = Instance {
-            max_tries,
-            ..Instance::default()
-        };
+        let fresh = Instance { max_tries, ..Instance::default() };
         let track = &mut self.tasks[task as usize];
         track.expanded = mapped.is_some();
         track.instances = vec![fresh; mapped.unwrap_or(1) as usize];
@@ -131,23 +128,14 @@ impl RunState {
 
     /// One instance.
     pub fn instance(&self, key: InstanceKey) -> Option<Instance> {
-        self.slot(key)
-            .map(|slot| self.tasks[key.task as usize].instances[slot])
+        self.slot(key).map(|slot| self.tasks[key.task as usize].instances[slot])
     }
 
     /// The instances of a task with their map indices, ascending.
     pub fn instances(&self, task: TaskIx) -> impl Iterator<Item = (i32, Instance)> + '_ {
         let track = self.tasks.get(task as usize);
-        let first = if track.is_some_and(|t| t.expanded) {
-            0
-        } else {
-            UNMAPPED
-        };
-        track
-            .into_iter()
-            .flat_map(|t| t.instances.iter())
-            .enumerate()
-            .map(move |(n, i)| (first + n as i32, *i))
+        let first = if track.is_some_and(|t| t.expanded) { 0 } else { UNMAPPED };
+        track.into_iter().flat_map(|t| t.instances.iter()).enumerate().map(move |(n, i)| (first + n as i32, *i))
     }
 
     /// The instances of a task by state, in the order of [`TaskState::ALL`].
@@ -163,27 +151,17 @@ impl RunState {
     /// Every try that an executor holds: queued, running or restarting.
     pub fn in_flight(&self) -> Vec<TryRef> {
         let held = self.filter(TaskState::is_in_flight);
-        held.map(|(key, i)| TryRef {
-            key,
-            try_number: i.try_number,
-        })
-        .collect()
+        held.map(|(key, i)| TryRef { key, try_number: i.try_number }).collect()
     }
 
     /// Every instance in state scheduled.
     pub fn scheduled(&self) -> Vec<InstanceKey> {
-        self.filter(|s| s == TaskState::Scheduled)
-            .map(|(key, _)| key)
-            .collect()
+        self.filter(|s| s == TaskState::Scheduled).map(|(key, _)| key).collect()
     }
 
     /// The instances in certain states; tasks that have none are not walked.
-    pub(crate) fn filter(
-        &self,
-        wanted: fn(TaskState) -> bool,
-    ) -> impl Iterator<Item = (InstanceKey, Instance)> + '_ {
-        let tasks = (0..self.tasks.len() as TaskIx)
-            .filter(move |&t| self.tasks[t as usize].own.any(wanted));
+    pub(crate) fn filter(&self, wanted: fn(TaskState) -> bool) -> impl Iterator<Item = (InstanceKey, Instance)> + '_ {
+        let tasks = (0..self.tasks.len() as TaskIx).filter(move |&t| self.tasks[t as usize].own.any(wanted));
         tasks.flat_map(move |task| {
             let instances = self.instances(task).filter(move |(_, i)| wanted(i.state));
             instances.map(move |(map_index, i)| (InstanceKey { task, map_index }, i))
@@ -198,11 +176,7 @@ impl RunState {
     /// Where in its track an instance lies.
     pub(crate) fn slot(&self, key: InstanceKey) -> Option<usize> {
         let track = self.tasks.get(key.task as usize)?;
-        let slot = if track.expanded {
-            usize::try_from(key.map_index).ok()?
-        } else {
-            usize::MAX
-        };
+        let slot = if track.expanded { usize::try_from(key.map_index).ok()? } else { usize::MAX };
         match key.map_index {
             UNMAPPED if !track.expanded => Some(0),
             _ if slot < track.instances.len() => Some(slot),
@@ -230,24 +204,9 @@ mod tests {
         assert_eq!(run.status(), RunStatus::Queued);
         assert_eq!(run.counts(0)[0], 1);
         assert_eq!(run.totals()[0], 2);
-        assert_eq!(
-            run.instances(1).collect::<Vec<_>>(),
-            [(UNMAPPED, Instance::default())]
-        );
-        assert_eq!(
-            run.instance(InstanceKey {
-                task: 0,
-                map_index: 0
-            }),
-            None
-        );
-        assert_eq!(
-            run.instance(InstanceKey {
-                task: 7,
-                map_index: -1
-            }),
-            None
-        );
+        assert_eq!(run.instances(1).collect::<Vec<_>>(), [(UNMAPPED, Instance::default())]);
+        assert_eq!(run.instance(InstanceKey { task: 0, map_index: 0 }), None);
+        assert_eq!(run.instance(InstanceKey { task: 7, map_index: -1 }), None);
         assert!(run.in_flight().is_empty() && run.scheduled().is_empty());
     }
 }

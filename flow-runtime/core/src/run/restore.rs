@@ -62,12 +62,8 @@ impl RunState {
             let Some(slot) = run.slot(row.key) else {
                 continue;
             };
-            let instance = Instance {
-                state: row.state,
-                try_number: row.try_number,
-                max_tries: row.max_tries,
-                due: row.due,
-            };
+            let instance =
+                Instance { state: row.state, try_number: row.try_number, max_tries: row.max_tries, due: row.due };
             run.tasks[row.key.task as usize].instances[slot] = instance;
             if let Some(due) = row.due.filter(|_| row.state.is_waiting()) {
                 run.dues.insert((due, row.key));

@@ -17,17 +17,11 @@ impl Counts {
     }
 
     pub(crate) fn any(&self, wanted: fn(TaskState) -> bool) -> bool {
-        TaskState::ALL
-            .into_iter()
-            .any(|s| self.get(s) > 0 && wanted(s))
+        TaskState::ALL.into_iter().any(|s| self.get(s) > 0 && wanted(s))
     }
 
     pub(crate) fn sum(&self, wanted: fn(TaskState) -> bool) -> u32 {
-        TaskState::ALL
-            .into_iter()
-            .filter(|s| wanted(*s))
-            .map(|s| self.get(s))
-            .sum()
+        TaskState::ALL.into_iter().filter(|s| wanted(*s)).map(|s| self.get(s)).sum()
     }
 
     pub(crate) fn unfinished(&self) -> u32 {
@@ -95,20 +89,14 @@ impl RunState {
     /// Replaces the placeholder by `n` instances, or makes the list of instances longer.
     pub(crate) fn grow(&mut self, task: TaskIx, n: u32, fresh: Instance) {
         let track = &mut self.tasks[task as usize];
-        let before = if track.expanded {
-            track.instances.len() as u32
-        } else {
-            0
-        };
+        let before = if track.expanded { track.instances.len() as u32 } else { 0 };
         if !track.expanded {
             let placeholder = track.instances[0];
             track.instances.clear();
             track.expanded = true;
             self.shift(task, Some(placeholder.state), None, 1);
         }
-        self.tasks[task as usize]
-            .instances
-            .resize(n.max(before) as usize, fresh);
+        self.tasks[task as usize].instances.resize(n.max(before) as usize, fresh);
         self.shift(task, None, Some(fresh.state), n.max(before) - before);
         #[cfg(test)]
         {
@@ -124,11 +112,7 @@ impl RunState {
         self.tasks[task as usize].own.shift(from, to, n);
         if node.leaf {
             let failed = |s: Option<TaskState>| {
-                if s.is_some_and(TaskState::is_failure) {
-                    n
-                } else {
-                    0
-                }
+                if s.is_some_and(TaskState::is_failure) { n } else { 0 }
             };
             self.failed_leaves = (self.failed_leaves + failed(to)).saturating_sub(failed(from));
         }

@@ -63,11 +63,7 @@ impl CsvBatches {
                 }
             }
         })?;
-        Ok(Self {
-            columns,
-            bytes,
-            batches: Some(batches),
-        })
+        Ok(Self { columns, bytes, batches: Some(batches) })
     }
 }
 
@@ -87,11 +83,7 @@ impl Iterator for CsvBatches {
 }
 
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {
-    thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(body)
-        .map(drop)
-        .map_err(Error::io(name))
+    thread::Builder::new().name(name.to_owned()).spawn(body).map(drop).map_err(Error::io(name))
 }
 
 /// The names of a file's columns and its first rows, all as text.

@@ -59,36 +59,20 @@ impl Chunks {
     pub(crate) fn open(path: &Path, schema: &Schema) -> Result<(Header, Self)> {
         let file = File::open(path).map_err(Error::io(path))?;
         let read = Arc::new(AtomicU64::new(0));
-        let mut plain = BufReader::with_capacity(
-            256 << 10,
-            Counted {
-                file,
-                read: read.clone(),
-            },
-        );
+        let mut plain = BufReader::with_capacity(256 << 10, Counted { file, read: read.clone() });
         let start = plain.fill_buf().map_err(Error::io(path))?;
         let reader: Box<dyn Read + Send> = match start {
             [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(plain)),
             [b'P', b'K', 3, 4, ..] => {
-                return Err(Error::format(
-                    path,
-                    "this is a zip archive; unpack it, or pack it with gzip",
-                ));
+                return Err(Error::format(path, "this is a zip archive; unpack it, or pack it with gzip"));
             }
             [b'P', b'A', b'R', b'1', ..] => {
                 return Err(Error::format(path, "this is a Parquet file, not CSV"));
             }
             _ => Box::new(plain),
         };
-        let mut chunks = Self {
-            path: path.to_owned(),
-            reader,
-            read,
-            carry: Vec::new(),
-            ended: false,
-            width: 0,
-            rows: 0,
-        };
+        let mut chunks =
+            Self { path: path.to_owned(), reader, read, carry: Vec::new(), ended: false, width: 0, rows: 0 };
         let header = chunks.header(schema)?;
         chunks.width = header.columns.len();
         Ok((header, chunks))
@@ -96,10 +80,7 @@ impl Chunks {
 
     fn header(&mut self, schema: &Schema) -> Result<Header> {
         let Some(mut text) = self.whole_records()? else {
-            return Err(Error::format(
-                &self.path,
-                "the file is empty; not even a header is there",
-            ));
+            return Err(Error::format(&self.path, "the file is empty; not even a header is there"));
         };
         let mut end = 0;
         loop {
@@ -122,15 +103,10 @@ impl Chunks {
             return Ok(None);
         };
         let first_row = self.rows + 1;
-        let rows = records::check(&mut text, self.width)
-            .map_err(|wrong| wrong.error(&self.path, first_row, self.width))?;
+        let rows =
+            records::check(&mut text, self.width).map_err(|wrong| wrong.error(&self.path, first_row, self.width))?;
         self.rows += rows;
-        Ok(Some(Chunk {
-            text,
-            rows,
-            first_row,
-            position: self.read.load(Ordering::Relaxed),
-        }))
+        Ok(Some(Chunk { text, rows, first_row, position: self.read.load(Ordering::Relaxed) }))
     }
 
     fn whole_records(&mut self) -> Result<Option<Vec<u8>>> {
@@ -172,23 +148,17 @@ impl Chunks {
             return Ok(());
         }
         self.carry.reserve(missing);
-        let got = self
-            .reader
-            .by_ref()
-            .take(missing as u64)
-            .read_to_end(&mut self.carry)
-            .map_err(|source| match source.kind() {
-                io::ErrorKind::UnexpectedEof => Error::format(
-                    &self.path,
-                    "the gzip stream is cut short; fetch the file again",
-                ),
-                io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
-                    Error::format(&self.path, format!("the gzip stream is broken: {source}"))
+        let got =
+            self.reader.by_ref().take(missing as u64).read_to_end(&mut self.carry).map_err(|source| {
+                match source.kind() {
+                    io::ErrorKind::UnexpectedEof => {
+                        Error::format(&self.path, "the gzip stream is cut short; fetch the file again")
+                    }
+                    io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
+                        Error::format(&self.path, format!("the gzip stream is broken: {source}"))
+                    }
+                    _ => Error::Io { path: self.path.clone(), source },
                 }
-                _ => Error::Io {
-                    path: self.path.clone(),
-                    source,
-                },
             })?;
         self.ended = got < missing;
         Ok(())

@@ -20,19 +20,13 @@ pub(crate) struct Header {
 impl Header {
     /// The columns in the order in which they are delivered.
     pub(crate) fn delivered(&self) -> Vec<Column> {
-        self.order
-            .iter()
-            .map(|&at| self.columns[at].clone())
-            .collect()
+        self.order.iter().map(|&at| self.columns[at].clone()).collect()
     }
 
     pub(crate) fn new(file: &Path, names: Vec<String>, schema: &Schema) -> Result<Self> {
         let mut seen = HashSet::new();
         if let Some(twice) = names.iter().find(|name| !seen.insert(name.as_str())) {
-            return Err(Error::columns(
-                file.display().to_string(),
-                format!("two columns are called `{twice}`"),
-            ));
+            return Err(Error::columns(file.display().to_string(), format!("two columns are called `{twice}`")));
         }
         let mut order = Vec::with_capacity(names.len());
         let mut missing = Vec::new();
@@ -44,35 +38,14 @@ impl Header {
         }
         if !missing.is_empty() {
             let there: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
-            let message = format!(
-                "the stated columns {} are missing; the file has {}",
-                missing.join(", "),
-                there.join(", ")
-            );
+            let message =
+                format!("the stated columns {} are missing; the file has {}", missing.join(", "), there.join(", "));
             return Err(Error::columns(file.display().to_string(), message));
         }
-        order.extend(
-            (0..names.len()).filter(|at| !schema.columns().iter().any(|c| c.name == names[*at])),
-        );
-        let kind_of = |name: &str| {
-            schema
-                .columns()
-                .iter()
-                .find(|c| c.name == name)
-                .map_or(Type::Text, |c| c.kind)
-        };
-        let columns = names
-            .into_iter()
-            .map(|name| Column {
-                kind: kind_of(&name),
-                name,
-            })
-            .collect();
-        Ok(Self {
-            columns,
-            order,
-            nulls: schema.nulls().to_vec(),
-        })
+        order.extend((0..names.len()).filter(|at| !schema.columns().iter().any(|c| c.name == names[*at])));
+        let kind_of = |name: &str| schema.columns().iter().find(|c| c.name == name).map_or(Type::Text, |c| c.kind);
+        let columns = names.into_iter().map(|name| Column { kind: kind_of(&name), name }).collect();
+        Ok(Self { columns, order, nulls: schema.nulls().to_vec() })
     }
 }
 
@@ -108,59 +81,28 @@ mod tests {
 
     #[test]
     fn names_are_trimmed_unquoted_and_never_empty() {
-        assert_eq!(
-            names("\u{feff}a, b ,\"c,\"\"d\"\"\",\r\n".as_bytes()),
-            ["a", "b", "c,\"d\"", "column_4"]
-        );
+        assert_eq!(names("\u{feff}a, b ,\"c,\"\"d\"\"\",\r\n".as_bytes()), ["a", "b", "c,\"d\"", "column_4"]);
     }
 
     #[test]
     fn stated_columns_come_first_and_the_others_stay_text() {
         let schema = Schema::new([("b", Type::Int), ("a", Type::Float)]);
-        let header = Header::new(
-            Path::new("f.csv"),
-            ["x", "a", "b"].map(String::from).to_vec(),
-            &schema,
-        )
-        .unwrap();
-        let delivered: Vec<_> = header
-            .delivered()
-            .into_iter()
-            .map(|c| (c.name, c.kind))
-            .collect();
-        assert_eq!(
-            delivered,
-            [
-                ("b".into(), Type::Int),
-                ("a".into(), Type::Float),
-                ("x".into(), Type::Text)
-            ]
-        );
+        let header = Header::new(Path::new("f.csv"), ["x", "a", "b"].map(String::from).to_vec(), &schema).unwrap();
+        let delivered: Vec<_> = header.delivered().into_iter().map(|c| (c.name, c.kind)).collect();
+        assert_eq!(delivered, [("b".into(), Type::Int), ("a".into(), Type::Float), ("x".into(), Type::Text)]);
     }
 
     #[test]
     fn what_is_missing_is_named_with_what_is_there() {
         let schema = Schema::new([("b", Type::Int), ("c", Type::Int)]);
-        let error =
-            Header::new(Path::new("f.csv"), vec!["b".into(), "C".into()], &schema).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "f.csv: the stated columns `c` are missing; the file has `b`, `C`"
-        );
+        let error = Header::new(Path::new("f.csv"), vec!["b".into(), "C".into()], &schema).unwrap_err();
+        assert_eq!(error.to_string(), "f.csv: the stated columns `c` are missing; the file has `b`, `C`");
         assert!(error.is_permanent());
     }
 
     #[test]
     fn a_name_that_comes_twice_is_refused() {
-        let error = Header::new(
-            Path::new("f.csv"),
-            vec!["a".into(), "a".into()],
-            &Schema::default(),
-        )
-        .unwrap_err();
-        assert!(
-            error.to_string().contains("two columns are called `a`"),
-            "{error}"
-        );
+        let error = Header::new(Path::new("f.csv"), vec!["a".into(), "a".into()], &Schema::default()).unwrap_err();
+        assert!(error.to_string().contains("two columns are called `a`"), "{error}");
     }
 }

@@ -4,9 +4,7 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use polars::prelude::{
-    self as pl, CsvReadOptions, DataFrame, IntoColumn, NamedFrom, PolarsResult, SerReader, Series,
-};
+use polars::prelude::{self as pl, CsvReadOptions, DataFrame, IntoColumn, NamedFrom, PolarsResult, SerReader, Series};
 
 use super::batches::Batch;
 use super::chunks::Chunk;
@@ -28,10 +26,7 @@ pub(super) struct Parser {
 impl Parser {
     pub(super) fn new(path: &Path, header: Header) -> Self {
         let schema = |read_as: fn(Type) -> pl::DataType| {
-            let fields = header
-                .columns
-                .iter()
-                .map(|c| pl::Field::new(c.name.as_str().into(), read_as(c.kind)));
+            let fields = header.columns.iter().map(|c| pl::Field::new(c.name.as_str().into(), read_as(c.kind)));
             Arc::new(pl::Schema::from_iter(fields))
         };
         let as_read = schema(|kind| match kind {
@@ -39,12 +34,7 @@ impl Parser {
             Type::Bool | Type::Date | Type::Timestamp | Type::Text => pl::DataType::String,
         });
         let as_text = schema(|_| pl::DataType::String);
-        Self {
-            path: path.to_owned(),
-            header,
-            as_read,
-            as_text,
-        }
+        Self { path: path.to_owned(), header, as_read, as_text }
     }
 
     pub(super) fn parse(&self, chunk: &Chunk) -> Result<Batch> {
@@ -53,12 +43,8 @@ impl Parser {
             Err(error) => return Err(self.find_fault(chunk, &error)),
         };
         if frame.height() as u64 != chunk.rows {
-            let message = format!(
-                "{} records from row {} on were read as {} rows",
-                chunk.rows,
-                chunk.first_row,
-                frame.height()
-            );
+            let message =
+                format!("{} records from row {} on were read as {} rows", chunk.rows, chunk.first_row, frame.height());
             return Err(Error::format(&self.path, message));
         }
         let columns = self.header.order.iter().map(|&at| {
@@ -66,38 +52,21 @@ impl Parser {
             let kind = self.header.columns[at].kind;
             Ok(match kind {
                 Type::Int | Type::Float | Type::Text => frame.columns()[at].clone(),
-                Type::Bool => self.convert(
-                    series,
-                    kind,
-                    chunk,
-                    parse::boolean,
-                    |name, v: Vec<Option<bool>>| Series::new(name, v),
-                )?,
-                Type::Date => self.convert(
-                    series,
-                    kind,
-                    chunk,
-                    parse::date,
-                    |name, v: Vec<Option<i32>>| Series::new(name, v).into_date(),
-                )?,
-                Type::Timestamp => self.convert(
-                    series,
-                    kind,
-                    chunk,
-                    parse::timestamp,
-                    |name, v: Vec<Option<i64>>| {
+                Type::Bool => self
+                    .convert(series, kind, chunk, parse::boolean, |name, v: Vec<Option<bool>>| Series::new(name, v))?,
+                Type::Date => self.convert(series, kind, chunk, parse::date, |name, v: Vec<Option<i32>>| {
+                    Series::new(name, v).into_date()
+                })?,
+                Type::Timestamp => {
+                    self.convert(series, kind, chunk, parse::timestamp, |name, v: Vec<Option<i64>>| {
                         Series::new(name, v).into_datetime(pl::TimeUnit::Microseconds, None)
-                    },
-                )?,
+                    })?
+                }
             })
         });
         let columns = columns.collect::<Result<Vec<_>>>()?;
-        let frame = DataFrame::new(frame.height(), columns)
-            .map_err(|e| Error::format(&self.path, e.to_string()))?;
-        Ok(Batch {
-            frame,
-            position: chunk.position,
-        })
+        let frame = DataFrame::new(frame.height(), columns).map_err(|e| Error::format(&self.path, e.to_string()))?;
+        Ok(Batch { frame, position: chunk.position })
     }
 
     fn convert<T>(
@@ -108,9 +77,7 @@ impl Parser {
         parse: fn(&str) -> Option<T>,
         build: fn(pl::PlSmallStr, Vec<Option<T>>) -> Series,
     ) -> Result<pl::Column> {
-        let texts = series
-            .str()
-            .map_err(|e| Error::format(&self.path, e.to_string()))?;
+        let texts = series.str().map_err(|e| Error::format(&self.path, e.to_string()))?;
         let mut values = Vec::with_capacity(texts.len());
         for (n, text) in texts.iter().enumerate() {
             values.push(match text {
@@ -151,9 +118,7 @@ impl Parser {
                     continue;
                 };
                 for (n, text) in texts.iter().enumerate() {
-                    if let Some(text) =
-                        text.filter(|text| !text.trim().is_empty() && !holds(text.trim_start()))
-                    {
+                    if let Some(text) = text.filter(|text| !text.trim().is_empty() && !holds(text.trim_start())) {
                         return self.fault(&stated.name, stated.kind, chunk, n, text);
                     }
                 }
@@ -163,21 +128,12 @@ impl Parser {
         let first = text.lines().next().unwrap_or_default();
         Error::format(
             &self.path,
-            format!(
-                "between row {} and row {}: {first}",
-                chunk.first_row,
-                chunk.first_row + chunk.rows
-            ),
+            format!("between row {} and row {}: {first}", chunk.first_row, chunk.first_row + chunk.rows),
         )
     }
 
     fn read(&self, text: &[u8], schema: &Arc<pl::Schema>) -> PolarsResult<DataFrame> {
-        let nulls: Vec<pl::PlSmallStr> = self
-            .header
-            .nulls
-            .iter()
-            .map(|text| text.as_str().into())
-            .collect();
+        let nulls: Vec<pl::PlSmallStr> = self.header.nulls.iter().map(|text| text.as_str().into()).collect();
         let nulls = (!nulls.is_empty()).then_some(pl::NullValues::AllColumns(nulls));
         CsvReadOptions::default()
             .with_has_header(false)

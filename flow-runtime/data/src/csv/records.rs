@@ -35,11 +35,7 @@ pub(crate) struct WrongShape {
 
 impl WrongShape {
     pub(crate) fn error(&self, file: &Path, first_row: u64, width: usize) -> Error {
-        let message = format!(
-            "row {} has {} fields, the header has {width}",
-            first_row + self.row,
-            self.fields
-        );
+        let message = format!("row {} has {} fields, the header has {width}", first_row + self.row, self.fields);
         Error::format(file, message)
     }
 }
@@ -119,10 +115,7 @@ mod tests {
         assert_eq!(shape("1,2,3\n4,5,6"), Ok(2));
         assert_eq!(shape("1,2,3\n4,5\n"), Err(WrongShape { row: 1, fields: 2 }));
         assert_eq!(shape("1,2,3\n4,\"5,6\",7\n"), Ok(2));
-        assert_eq!(
-            shape("1,\"2\n\",3\n4,5,6,7\n"),
-            Err(WrongShape { row: 1, fields: 4 })
-        );
+        assert_eq!(shape("1,\"2\n\",3\n4,5,6,7\n"), Err(WrongShape { row: 1, fields: 4 }));
         assert_eq!(shape(""), Ok(0));
     }
 

@@ -44,28 +44,18 @@ impl CopyEncoder {
         if form == Form::Binary {
             buffer.extend_from_slice(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0");
         }
-        Self {
-            form,
-            buffer,
-            source: source.to_owned(),
-            row: 0,
-        }
+        Self { form, buffer, source: source.to_owned(), row: 0 }
     }
 }
 
 impl Encoder for CopyEncoder {
     type Piece = Vec<u8>;
 
-    fn push(
-        &mut self,
-        frame: &DataFrame,
-        types: &[Type],
-        emit: &mut dyn FnMut(Vec<u8>) -> bool,
-    ) -> Result<()> {
+    fn push(&mut self, frame: &DataFrame, types: &[Type], emit: &mut dyn FnMut(Vec<u8>) -> bool) -> Result<()> {
         let failed = |message: String| Error::Invalid(message);
         let mut columns = cells(frame, types).map_err(|e| failed(e.to_string()))?;
-        let fields = i16::try_from(types.len() + 1)
-            .map_err(|_| failed(format!("{} columns are too many", types.len())))?;
+        let fields =
+            i16::try_from(types.len() + 1).map_err(|_| failed(format!("{} columns are too many", types.len())))?;
         for _ in 0..frame.height() {
             self.row += 1;
             match self.form {
@@ -74,9 +64,7 @@ impl Encoder for CopyEncoder {
                     for column in &mut columns {
                         let row = self.row;
                         binary(&mut self.buffer, column.next()).ok_or_else(|| {
-                            failed(format!(
-                                "row {row} holds a moment or a text beyond what Postgres can store"
-                            ))
+                            failed(format!("row {row} holds a moment or a text beyond what Postgres can store"))
                         })?;
                     }
                     binary(&mut self.buffer, Cell::Text(&self.source));
@@ -159,24 +147,16 @@ mod tests {
     fn encode(form: Form) -> Vec<u8> {
         let frame = DataFrame::new(
             2,
-            vec![
-                Column::new("n".into(), [Some(1i64), None]),
-                Column::new("t".into(), [Some("a\"b"), Some("")]),
-            ],
+            vec![Column::new("n".into(), [Some(1i64), None]), Column::new("t".into(), [Some("a\"b"), Some("")])],
         );
         let mut encoder = CopyEncoder::new(form, "s");
-        encoder
-            .push(&frame.unwrap(), &[Type::Int, Type::Text], &mut |_| true)
-            .unwrap();
+        encoder.push(&frame.unwrap(), &[Type::Int, Type::Text], &mut |_| true).unwrap();
         encoder.finish().unwrap()
     }
 
     #[test]
     fn csv_tells_null_from_the_empty_text() {
-        assert_eq!(
-            String::from_utf8(encode(Form::Csv)).unwrap(),
-            "1,\"a\"\"b\",\"s\"\n,\"\",\"s\"\n"
-        );
+        assert_eq!(String::from_utf8(encode(Form::Csv)).unwrap(), "1,\"a\"\"b\",\"s\"\n,\"\",\"s\"\n");
     }
 
     #[test]

@@ -63,12 +63,7 @@ pub(super) trait Encoder: Send + 'static {
     type Piece: Send + 'static;
 
     /// Encodes some rows and emits every piece that is full. `emit` says false when nobody wants more.
-    fn push(
-        &mut self,
-        frame: &DataFrame,
-        types: &[Type],
-        emit: &mut dyn FnMut(Self::Piece) -> bool,
-    ) -> Result<()>;
+    fn push(&mut self, frame: &DataFrame, types: &[Type], emit: &mut dyn FnMut(Self::Piece) -> bool) -> Result<()>;
 
     /// The rest.
     fn finish(self) -> Option<Self::Piece>;
@@ -100,8 +95,7 @@ impl<P: Send + 'static> Feed<P> {
                 let pushed = batch.and_then(|batch| {
                     rows += batch.frame.height() as u64;
                     position = batch.position;
-                    let mut emit =
-                        |piece| out.blocking_send(Ok(Sent::Piece(piece, position))).is_ok();
+                    let mut emit = |piece| out.blocking_send(Ok(Sent::Piece(piece, position))).is_ok();
                     encoder.push(&batch.frame, &types, &mut emit)
                 });
                 if let Err(error) = pushed {
@@ -134,10 +128,6 @@ impl<P: Send + 'static> Feed<P> {
     }
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|_| Err(Error::lost_thread("opening a file")))
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Error::lost_thread("opening a file")))
 }

@@ -29,10 +29,7 @@ pub(super) struct InsertEncoder {
 impl InsertEncoder {
     pub(super) fn new(columns: usize) -> Self {
         Self {
-            piece: Piece {
-                values: SqliteArguments::default(),
-                rows: 0,
-            },
+            piece: Piece { values: SqliteArguments::default(), rows: 0 },
             most_rows: (MAX_VALUES / columns.max(1)).max(1),
         }
     }
@@ -41,12 +38,7 @@ impl InsertEncoder {
 impl Encoder for InsertEncoder {
     type Piece = Piece;
 
-    fn push(
-        &mut self,
-        frame: &DataFrame,
-        types: &[Type],
-        emit: &mut dyn FnMut(Piece) -> bool,
-    ) -> Result<()> {
+    fn push(&mut self, frame: &DataFrame, types: &[Type], emit: &mut dyn FnMut(Piece) -> bool) -> Result<()> {
         let mut columns = cells(frame, types).map_err(|e| Error::Invalid(e.to_string()))?;
         for _ in 0..frame.height() {
             for column in &mut columns {
@@ -66,10 +58,7 @@ impl Encoder for InsertEncoder {
             if self.piece.rows == self.most_rows {
                 let mut values = SqliteArguments::default();
                 values.reserve(self.most_rows * types.len(), 0);
-                if !emit(std::mem::replace(
-                    &mut self.piece,
-                    Piece { values, rows: 0 },
-                )) {
+                if !emit(std::mem::replace(&mut self.piece, Piece { values, rows: 0 })) {
                     return Ok(());
                 }
             }
@@ -84,15 +73,8 @@ impl Encoder for InsertEncoder {
 
 /// The statement for so many rows.
 pub(super) fn insert(table: &Table, columns: &[Column], source: &str, rows: usize) -> String {
-    let list: String = columns
-        .iter()
-        .map(|c| format!("{}, ", quote(&c.name)))
-        .collect();
+    let list: String = columns.iter().map(|c| format!("{}, ", quote(&c.name))).collect();
     let row = format!("({}{})", "?,".repeat(columns.len()), literal(source));
     let rows = vec![row; rows].join(",");
-    format!(
-        "INSERT INTO {} ({list}{}) VALUES {rows}",
-        table.sql(),
-        quote(SOURCE_COLUMN)
-    )
+    format!("INSERT INTO {} ({list}{}) VALUES {rows}", table.sql(), quote(SOURCE_COLUMN))
 }

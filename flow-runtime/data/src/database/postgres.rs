@@ -29,36 +29,20 @@ fn failed(url: &str) -> impl Fn(sqlx::Error) -> Error + '_ {
                     }
                 }
                 // Bad data, a broken constraint, bad login, no such database or schema, bad SQL or no right to it.
-                let class = e
-                    .code()
-                    .map(|code| code.chars().take(2).collect::<String>())
-                    .unwrap_or_default();
-                (
-                    message,
-                    matches!(
-                        class.as_str(),
-                        "0A" | "22" | "23" | "28" | "3D" | "3F" | "42"
-                    ),
-                )
+                let class = e.code().map(|code| code.chars().take(2).collect::<String>()).unwrap_or_default();
+                (message, matches!(class.as_str(), "0A" | "22" | "23" | "28" | "3D" | "3F" | "42"))
             }
             sqlx::Error::Configuration(_) => (error.to_string(), true),
             _ => (error.to_string(), false),
         };
-        Error::Database {
-            url: redact(url),
-            message: scrub(&message, url),
-            permanent,
-        }
+        Error::Database { url: redact(url), message: scrub(&message, url), permanent }
     }
 }
 
 async fn connect(url: &str) -> Result<PgConnection> {
     let options = PgConnectOptions::from_str(url).map_err(failed(url))?;
-    let options = if options.get_application_name().is_none() {
-        options.application_name(APPLICATION)
-    } else {
-        options
-    };
+    let options =
+        if options.get_application_name().is_none() { options.application_name(APPLICATION) } else { options };
     options.connect().await.map_err(failed(url))
 }
 
@@ -76,28 +60,14 @@ async fn columns_of(conn: &mut PgConnection, table: &Table) -> sqlx::Result<Vec<
     .bind(table.sql())
     .fetch_all(conn)
     .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(There {
-                name: row.try_get(0)?,
-                kind: row.try_get(1)?,
-            })
-        })
-        .collect()
+    rows.iter().map(|row| Ok(There { name: row.try_get(0)?, kind: row.try_get(1)? })).collect()
 }
 
 /// Creates the table if it is missing. A lock keeps two from creating it at once.
 async fn create(conn: &mut PgConnection, table: &Table, columns: &[Column]) -> sqlx::Result<()> {
-    let fields: Vec<_> = columns
-        .iter()
-        .map(|c| format!("{} {}", quote(&c.name), c.kind.postgres()))
-        .collect();
+    let fields: Vec<_> = columns.iter().map(|c| format!("{} {}", quote(&c.name), c.kind.postgres())).collect();
     let comma = if fields.is_empty() { "" } else { ", " };
-    let fields = format!(
-        "{}{comma}{} text NOT NULL",
-        fields.join(", "),
-        quote(SOURCE_COLUMN)
-    );
+    let fields = format!("{}{comma}{} text NOT NULL", fields.join(", "), quote(SOURCE_COLUMN));
     let sql = format!("CREATE TABLE IF NOT EXISTS {} ({fields})", table.sql());
     let mut tx = conn.begin().await?;
     query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
@@ -112,9 +82,7 @@ async fn create(conn: &mut PgConnection, table: &Table, columns: &[Column]) -> s
 fn form_for(columns: &[Column], there: &[There]) -> Form {
     let fits = |name: &str, kind: Type| {
         there.iter().any(|t| {
-            t.name == name
-                && (t.kind == kind.postgres()
-                    || (kind == Type::Text && t.kind == "character varying"))
+            t.name == name && (t.kind == kind.postgres() || (kind == Type::Text && t.kind == "character varying"))
         })
     };
     let all = columns.iter().all(|c| fits(&c.name, c.kind)) && fits(SOURCE_COLUMN, Type::Text);
@@ -134,9 +102,7 @@ pub(super) async fn load(
     let mut conn = connect(url).await?;
     let mut there = columns_of(&mut conn, &name).await.map_err(failed(url))?;
     if there.is_empty() {
-        create(&mut conn, &name, &columns)
-            .await
-            .map_err(failed(url))?;
+        create(&mut conn, &name, &columns).await.map_err(failed(url))?;
         there = columns_of(&mut conn, &name).await.map_err(failed(url))?;
     }
     let names: Vec<_> = there.iter().map(|t| t.name.clone()).collect();
@@ -151,29 +117,12 @@ pub(super) async fn load(
         .execute(&mut *tx)
         .await
         .map_err(failed(url))?;
-    let delete = format!(
-        "DELETE FROM {} WHERE {} = $1",
-        name.sql(),
-        quote(SOURCE_COLUMN)
-    );
-    let replaced = query(AssertSqlSafe(delete))
-        .bind(source)
-        .execute(&mut *tx)
-        .await
-        .map_err(failed(url))?
-        .rows_affected();
+    let delete = format!("DELETE FROM {} WHERE {} = $1", name.sql(), quote(SOURCE_COLUMN));
+    let replaced =
+        query(AssertSqlSafe(delete)).bind(source).execute(&mut *tx).await.map_err(failed(url))?.rows_affected();
 
-    let list: Vec<_> = columns
-        .iter()
-        .map(|c| quote(&c.name))
-        .chain([quote(SOURCE_COLUMN)])
-        .collect();
-    let sql = format!(
-        "COPY {} ({}) FROM STDIN {}",
-        name.sql(),
-        list.join(", "),
-        form.sql()
-    );
+    let list: Vec<_> = columns.iter().map(|c| quote(&c.name)).chain([quote(SOURCE_COLUMN)]).collect();
+    let sql = format!("COPY {} ({}) FROM STDIN {}", name.sql(), list.join(", "), form.sql());
     let mut feed = Feed::start(batches, CopyEncoder::new(form, source));
     let mut copy = tx.copy_in_raw(&sql).await.map_err(failed(url))?;
     loop {
@@ -193,70 +142,35 @@ pub(super) async fn load(
     let rows = copy.finish().await.map_err(failed(url))?;
     if rows != feed.rows {
         let message = format!("{} rows were sent and {rows} arrived", feed.rows);
-        return Err(Error::Database {
-            url: redact(url),
-            message,
-            permanent: false,
-        });
+        return Err(Error::Database { url: redact(url), message, permanent: false });
     }
     tx.commit().await.map_err(failed(url))?;
     conn.close().await.map_err(failed(url))?;
-    Ok(Loaded {
-        url: redact(url),
-        table: table.to_owned(),
-        source: source.to_owned(),
-        rows,
-        replaced,
-    })
+    Ok(Loaded { url: redact(url), table: table.to_owned(), source: source.to_owned(), rows, replaced })
 }
 
-pub(super) async fn summarise(
-    url: &str,
-    table: &str,
-    source: Option<&str>,
-    first: u32,
-) -> Result<Summary> {
+pub(super) async fn summarise(url: &str, table: &str, source: Option<&str>, first: u32) -> Result<Summary> {
     let name = Table::parse(table, true)?;
     let mut conn = connect(url).await?;
     let there = columns_of(&mut conn, &name).await.map_err(failed(url))?;
     if there.is_empty() {
-        return Err(Error::columns(
-            format!("table {table}"),
-            "there is no such table",
-        ));
+        return Err(Error::columns(format!("table {table}"), "there is no such table"));
     }
-    let shown: Vec<_> = there
-        .iter()
-        .map(|t| format!("{}::text", quote(&t.name)))
-        .collect();
+    let shown: Vec<_> = there.iter().map(|t| format!("{}::text", quote(&t.name))).collect();
     let from = match source {
         Some(_) => format!("FROM {} WHERE {} = $1", name.sql(), quote(SOURCE_COLUMN)),
         None => format!("FROM {} WHERE $1::text IS NULL", name.sql()),
     };
     let count = query_scalar(AssertSqlSafe(format!("SELECT count(*) {from}"))).bind(source);
     let rows: i64 = count.fetch_one(&mut conn).await.map_err(failed(url))?;
-    let sample = query(AssertSqlSafe(format!(
-        "SELECT {} {from} LIMIT {first}",
-        shown.join(", ")
-    )))
-    .bind(source);
+    let sample = query(AssertSqlSafe(format!("SELECT {} {from} LIMIT {first}", shown.join(", ")))).bind(source);
     let sample = sample.fetch_all(&mut conn).await.map_err(failed(url))?;
-    let first_rows = sample.iter().map(|row| {
-        (0..there.len())
-            .map(|n| row.try_get(n))
-            .collect::<sqlx::Result<Vec<Option<String>>>>()
-    });
-    let first_rows = first_rows
-        .collect::<sqlx::Result<Vec<_>>>()
-        .map_err(failed(url))?;
+    let first_rows = sample
+        .iter()
+        .map(|row| (0..there.len()).map(|n| row.try_get(n)).collect::<sqlx::Result<Vec<Option<String>>>>());
+    let first_rows = first_rows.collect::<sqlx::Result<Vec<_>>>().map_err(failed(url))?;
     conn.close().await.map_err(failed(url))?;
-    let columns = there
-        .into_iter()
-        .map(|t| Shape {
-            name: t.name,
-            kind: t.kind,
-        })
-        .collect();
+    let columns = there.into_iter().map(|t| Shape { name: t.name, kind: t.kind }).collect();
     Ok(Summary {
         url: redact(url),
         table: table.to_owned(),

@@ -40,10 +40,7 @@ impl Table {
         for part in schema.into_iter().chain([name]) {
             check_name(part).map_err(|why| Error::Invalid(format!("table `{text}`: {why}")))?;
         }
-        Ok(Self {
-            schema: schema.map(str::to_owned),
-            name: name.to_owned(),
-        })
+        Ok(Self { schema: schema.map(str::to_owned), name: name.to_owned() })
     }
 
     /// The name in SQL.
@@ -69,14 +66,10 @@ fn check_name(name: &str) -> Result<(), &'static str> {
 pub(super) fn check_columns(columns: &[Column]) -> Result<()> {
     for Column { name, .. } in columns {
         if name.eq_ignore_ascii_case(SOURCE_COLUMN) {
-            return Err(Error::Invalid(format!(
-                "a column is called `{name}`; that name belongs to the load itself"
-            )));
+            return Err(Error::Invalid(format!("a column is called `{name}`; that name belongs to the load itself")));
         }
         if name.len() > MAX_NAME_BYTES || name.contains('\0') {
-            return Err(Error::Invalid(format!(
-                "column `{name}`: a name has at most 63 bytes and no zero byte"
-            )));
+            return Err(Error::Invalid(format!("column `{name}`: a name has at most 63 bytes and no zero byte")));
         }
     }
     Ok(())
@@ -85,9 +78,7 @@ pub(super) fn check_columns(columns: &[Column]) -> Result<()> {
 /// Refuses source keys that cannot be stored.
 pub(super) fn check_source(source: &str) -> Result<()> {
     if source.is_empty() || source.contains('\0') {
-        return Err(Error::Invalid(
-            "the source key is empty or holds a zero byte".into(),
-        ));
+        return Err(Error::Invalid("the source key is empty or holds a zero byte".into()));
     }
     Ok(())
 }
@@ -99,23 +90,14 @@ pub(super) fn check_table(
     there: &[String],
     same: fn(&str, &str) -> bool,
 ) -> Result<()> {
-    let names = columns
-        .iter()
-        .map(|c| c.name.as_str())
-        .chain([SOURCE_COLUMN]);
-    let missing: Vec<_> = names
-        .filter(|name| !there.iter().any(|t| same(t, name)))
-        .map(|name| format!("`{name}`"))
-        .collect();
+    let names = columns.iter().map(|c| c.name.as_str()).chain([SOURCE_COLUMN]);
+    let missing: Vec<_> =
+        names.filter(|name| !there.iter().any(|t| same(t, name))).map(|name| format!("`{name}`")).collect();
     if missing.is_empty() {
         return Ok(());
     }
     let there: Vec<_> = there.iter().map(|name| format!("`{name}`")).collect();
-    let message = format!(
-        "the table lacks the columns {}; it has {}",
-        missing.join(", "),
-        there.join(", ")
-    );
+    let message = format!("the table lacks the columns {}; it has {}", missing.join(", "), there.join(", "));
     Err(Error::columns(format!("table {table}"), message))
 }
 
@@ -126,33 +108,18 @@ mod tests {
     #[test]
     fn names_are_quoted_whatever_they_hold() {
         assert_eq!(Table::parse("trips", false).unwrap().sql(), "\"trips\"");
-        assert_eq!(
-            Table::parse("raw.trips", true).unwrap().sql(),
-            "\"raw\".\"trips\""
-        );
-        assert_eq!(
-            Table::parse("x\"; DROP TABLE y; --", true).unwrap().sql(),
-            "\"x\"\"; DROP TABLE y; --\""
-        );
+        assert_eq!(Table::parse("raw.trips", true).unwrap().sql(), "\"raw\".\"trips\"");
+        assert_eq!(Table::parse("x\"; DROP TABLE y; --", true).unwrap().sql(), "\"x\"\"; DROP TABLE y; --\"");
         assert_eq!(literal("it's"), "'it''s'");
     }
 
     #[test]
     fn impossible_names_are_refused() {
         let long = "x".repeat(64);
-        for (name, schemas) in [
-            ("", true),
-            (".x", true),
-            ("a.", true),
-            ("a.b.c", true),
-            ("a.b", false),
-            ("a\0", true),
-            (&long, true),
-        ] {
-            assert!(
-                matches!(Table::parse(name, schemas), Err(Error::Invalid(_))),
-                "{name:?}"
-            );
+        for (name, schemas) in
+            [("", true), (".x", true), ("a.", true), ("a.b.c", true), ("a.b", false), ("a\0", true), (&long, true)]
+        {
+            assert!(matches!(Table::parse(name, schemas), Err(Error::Invalid(_))), "{name:?}");
         }
     }
 }

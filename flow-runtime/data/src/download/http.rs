@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE,
-    IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER,
+    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER,
 };
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use tokio::io::AsyncWriteExt;
@@ -72,34 +72,20 @@ struct Transfer<'a> {
     progress: &'a dyn Progress,
 }
 
-pub(super) async fn download(
-    url: &Url,
-    text: &str,
-    path: &Path,
-    progress: &dyn Progress,
-) -> Result<Download> {
+pub(super) async fn download(url: &Url, text: &str, path: &Path, progress: &dyn Progress) -> Result<Download> {
     let client = client()?;
     let part = Part::resume(path).await?;
     let finished = Origin::of_finished(path, text);
     let origin = Origin::read(&with_suffix(part.path(), ".json"), text);
     let length = part.file.metadata().map_err(Error::io(part.path()))?.len();
-    let offset = if origin
-        .as_ref()
-        .is_some_and(|o| o.validator().is_some() && o.total.is_none_or(|total| length <= total))
-    {
-        length
-    } else {
-        0
-    };
-    let mut transfer = Transfer {
-        client,
-        url,
-        text,
-        part,
-        origin: origin.unwrap_or_else(|| Origin::new(text)),
-        offset,
-        progress,
-    };
+    let offset =
+        if origin.as_ref().is_some_and(|o| o.validator().is_some() && o.total.is_none_or(|total| length <= total)) {
+            length
+        } else {
+            0
+        };
+    let mut transfer =
+        Transfer { client, url, text, part, origin: origin.unwrap_or_else(|| Origin::new(text)), offset, progress };
     let whole = transfer.run(finished.as_ref()).await?;
     let Transfer { part, origin, .. } = transfer;
     let part_origin = with_suffix(part.path(), ".json");
@@ -110,13 +96,7 @@ pub(super) async fn download(
         let Origin { total, sha256, .. } = finished.unwrap_or_default();
         let bytes = total.unwrap_or_default();
         progress.report(bytes, Some(bytes));
-        Download {
-            path: path.to_owned(),
-            url: redact(text),
-            bytes,
-            reused: true,
-            sha256: sha256.unwrap_or_default(),
-        }
+        Download { path: path.to_owned(), url: redact(text), bytes, reused: true, sha256: sha256.unwrap_or_default() }
     };
     // Tells of a part file that is no more; a later call takes it for nothing.
     let _ = std::fs::remove_file(part_origin);
@@ -146,11 +126,7 @@ impl Transfer<'_> {
     }
 
     fn given_up(&self, reason: String, attempts: u32) -> Error {
-        Error::Transfer {
-            url: redact(self.text),
-            reason,
-            attempts,
-        }
+        Error::Transfer { url: redact(self.text), reason, attempts }
     }
 
     fn request(&self, request: RequestBuilder) -> RequestBuilder {
@@ -164,11 +140,7 @@ impl Transfer<'_> {
 
     fn broken(&self, error: reqwest::Error) -> Broken {
         if error.is_builder() || error.is_redirect() {
-            return Broken::For(Error::Invalid(format!(
-                "`{}`: {}",
-                redact(self.text),
-                reason(error, self.text)
-            )));
+            return Broken::For(Error::Invalid(format!("`{}`: {}", redact(self.text), reason(error, self.text))));
         }
         Broken::Maybe(reason(error, self.text), None)
     }
@@ -188,9 +160,7 @@ impl Transfer<'_> {
                 request = unless_same(request, &self.origin);
                 unchanged = Some(true);
             } else {
-                request = request
-                    .header(RANGE, format!("bytes={}-", self.offset))
-                    .header(IF_RANGE, validator);
+                request = request.header(RANGE, format!("bytes={}-", self.offset)).header(IF_RANGE, validator);
             }
         } else if let Some(finished) = finished {
             if finished.etag.is_some() || finished.last_modified.is_some() {
@@ -203,15 +173,10 @@ impl Transfer<'_> {
         let response = self.send(request).await?;
         match response.status() {
             StatusCode::NOT_MODIFIED if unchanged.is_some() => Ok(unchanged == Some(true)),
-            StatusCode::PARTIAL_CONTENT if self.continues(&response) => {
-                self.receive(response).await
-            }
+            StatusCode::PARTIAL_CONTENT if self.continues(&response) => self.receive(response).await,
             StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if self.offset > 0 => {
                 self.start_over(Origin::new(self.text))?;
-                Err(Broken::Maybe(
-                    "the content changed on the server".into(),
-                    Some(Duration::ZERO),
-                ))
+                Err(Broken::Maybe("the content changed on the server".into(), Some(Duration::ZERO)))
             }
             StatusCode::OK => {
                 let headers = response.headers();
@@ -229,24 +194,18 @@ impl Transfer<'_> {
 
     /// For servers that name no validator: is the length still that of the finished file?
     async fn has_length_of(&self, finished: &Origin) -> Result<bool, Broken> {
-        let response = self
-            .send(self.request(self.client.head(self.url.clone())))
-            .await?;
-        let length =
-            text_of(response.headers(), CONTENT_LENGTH).and_then(|n| n.parse::<u64>().ok());
+        let response = self.send(self.request(self.client.head(self.url.clone()))).await?;
+        let length = text_of(response.headers(), CONTENT_LENGTH).and_then(|n| n.parse::<u64>().ok());
         Ok(response.status().is_success() && length.is_some() && length == finished.total)
     }
 
     /// Does this answer carry on exactly where the part file ends, with the same content?
     fn continues(&self, response: &Response) -> bool {
         let range = text_of(response.headers(), CONTENT_RANGE).unwrap_or_default();
-        let Some((span, total)) = range.strip_prefix("bytes ").and_then(|r| r.split_once('/'))
-        else {
+        let Some((span, total)) = range.strip_prefix("bytes ").and_then(|r| r.split_once('/')) else {
             return false;
         };
-        let starts_here = span
-            .split_once('-')
-            .is_some_and(|(start, _)| start.trim().parse() == Ok(self.offset));
+        let starts_here = span.split_once('-').is_some_and(|(start, _)| start.trim().parse() == Ok(self.offset));
         let total_fits = match (total.trim().parse::<u64>().ok(), self.origin.total) {
             (Some(now), Some(then)) => now == then,
             _ => true,
@@ -263,10 +222,7 @@ impl Transfer<'_> {
         // The origin goes first: bytes under another origin's name must never be.
         let path = with_suffix(self.part.path(), ".json");
         let _ = std::fs::remove_file(&path);
-        self.part
-            .file
-            .set_len(0)
-            .map_err(Error::io(self.part.path()))?;
+        self.part.file.set_len(0).map_err(Error::io(self.part.path()))?;
         self.offset = 0;
         self.origin = origin;
         self.origin.write(&path)
@@ -274,14 +230,8 @@ impl Transfer<'_> {
 
     async fn receive(&mut self, mut response: Response) -> Result<bool, Broken> {
         let failed = |part: &Part| Error::io(part.path().to_owned());
-        self.part
-            .file
-            .set_len(self.offset)
-            .map_err(failed(&self.part))?;
-        self.part
-            .file
-            .seek(SeekFrom::Start(self.offset))
-            .map_err(failed(&self.part))?;
+        self.part.file.set_len(self.offset).map_err(failed(&self.part))?;
+        self.part.file.seek(SeekFrom::Start(self.offset)).map_err(failed(&self.part))?;
         let mut file = self.part.writer()?;
         let mut buffer = Vec::with_capacity(WRITE_BYTES * 2);
         let ended = loop {
@@ -319,31 +269,20 @@ impl Transfer<'_> {
     fn refused(&self, status: StatusCode, headers: &HeaderMap) -> Broken {
         let hint = match status.as_u16() {
             401 | 407 => "give a user and password in the URL, or a fresh signature",
-            403 => {
-                "the address is known but not allowed; look at the rights, or whether a signed URL has expired"
-            }
+            403 => "the address is known but not allowed; look at the rights, or whether a signed URL has expired",
             404 | 410 => "there is no such file; look at the address (the month, the spelling)",
             408 | 425 | 429 => "the server is busy; try again later",
             400..=499 => "the request itself is refused; trying again will not help",
             500..=599 => "the server has a fault; try again later",
             _ => "that is no answer to a download",
         };
-        let error = Error::Status {
-            status: status.as_u16(),
-            url: redact(self.text),
-            hint: hint.into(),
-        };
+        let error = Error::Status { status: status.as_u16(), url: redact(self.text), hint: hint.into() };
         let may_pass = status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429);
         if !may_pass {
             return Broken::For(error);
         }
-        let wait = text_of(headers, RETRY_AFTER)
-            .and_then(|s| s.parse().ok())
-            .map(Duration::from_secs);
-        Broken::Maybe(
-            format!("the server answered {}: {hint}", status.as_u16()),
-            wait,
-        )
+        let wait = text_of(headers, RETRY_AFTER).and_then(|s| s.parse().ok()).map(Duration::from_secs);
+        Broken::Maybe(format!("the server answered {}: {hint}", status.as_u16()), wait)
     }
 }
 
@@ -357,12 +296,7 @@ fn unless_same(request: RequestBuilder, origin: &Origin) -> RequestBuilder {
 }
 
 fn text_of(headers: &HeaderMap, name: HeaderName) -> Option<String> {
-    headers
-        .get(name)?
-        .to_str()
-        .ok()
-        .map(|text| text.trim().to_owned())
-        .filter(|text| !text.is_empty())
+    headers.get(name)?.to_str().ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
 /// The innermost causes of an HTTP client's error, without the URL.

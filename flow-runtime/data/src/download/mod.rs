@@ -39,15 +39,8 @@ pub struct Download {
 ///
 /// # Panics
 /// Without a tokio runtime.
-pub async fn download(
-    url: &str,
-    folder: impl AsRef<Path>,
-    progress: &dyn Progress,
-) -> Result<Download> {
-    let place = folder
-        .as_ref()
-        .join(&origin::hash_of(url)[..12])
-        .join(name_of(url));
+pub async fn download(url: &str, folder: impl AsRef<Path>, progress: &dyn Progress) -> Result<Download> {
+    let place = folder.as_ref().join(&origin::hash_of(url)[..12]).join(name_of(url));
     download_to(url, place, progress).await
 }
 
@@ -70,11 +63,7 @@ pub async fn download(
 ///
 /// # Panics
 /// Without a tokio runtime.
-pub async fn download_to(
-    url: &str,
-    path: impl AsRef<Path>,
-    progress: &dyn Progress,
-) -> Result<Download> {
+pub async fn download_to(url: &str, path: impl AsRef<Path>, progress: &dyn Progress) -> Result<Download> {
     let path = path.as_ref();
     match parse(url)? {
         Source::Http(parsed) => http::download(&parsed, url, path, progress).await,
@@ -90,11 +79,7 @@ enum Source {
 fn parse(text: &str) -> Result<Source> {
     let invalid = |why: &str| Error::Invalid(format!("`{}`: {why}", redact(text)));
     if !text.contains("://") {
-        return if text.is_empty() {
-            Err(invalid("the URL is empty"))
-        } else {
-            Ok(Source::File(text.into()))
-        };
+        return if text.is_empty() { Err(invalid("the URL is empty")) } else { Ok(Source::File(text.into())) };
     }
     let url = Url::parse(text).map_err(|e| invalid(&e.to_string()))?;
     match url.scheme() {
@@ -104,9 +89,7 @@ fn parse(text: &str) -> Result<Source> {
             .map(Source::File)
             .map_err(|()| invalid("a file URL has three slashes and no host: file:///folder/file")),
         "gs" | "s3" | "az" => Err(invalid("this is an object store: use fetch")),
-        other => Err(invalid(&format!(
-            "`{other}` is not known: use http, https, file or a path"
-        ))),
+        other => Err(invalid(&format!("`{other}` is not known: use http, https, file or a path"))),
     }
 }
 
@@ -117,26 +100,12 @@ fn name_of(url: &str) -> String {
         Ok(Source::File(path)) => path.to_string_lossy().into_owned(),
         Err(_) => String::new(),
     };
-    let last = path
-        .trim_end_matches('/')
-        .rsplit(['/', '\\'])
-        .next()
-        .unwrap_or_default();
+    let last = path.trim_end_matches('/').rsplit(['/', '\\']).next().unwrap_or_default();
     let pair = format!("x={}", last.replace('+', "%2B").replace('&', "%26"));
-    let decoded = url::form_urlencoded::parse(pair.as_bytes())
-        .next()
-        .map(|(_, name)| name.into_owned())
-        .unwrap_or_default();
-    let mut name: String = decoded
-        .chars()
-        .map(|c| {
-            if c.is_control() || "/\\:*?\"<>|".contains(c) {
-                '_'
-            } else {
-                c
-            }
-        })
-        .collect();
+    let decoded =
+        url::form_urlencoded::parse(pair.as_bytes()).next().map(|(_, name)| name.into_owned()).unwrap_or_default();
+    let mut name: String =
+        decoded.chars().map(|c| if c.is_control() || "/\\:*?\"<>|".contains(c) { '_' } else { c }).collect();
     while name.len() > MAX_NAME_BYTES {
         name.remove(0); // the ending tells more than the beginning
     }
@@ -153,10 +122,7 @@ fn origin_path(path: &Path) -> PathBuf {
 
 async fn copy(file: &Path, url: &str, path: &Path, progress: &dyn Progress) -> Result<Download> {
     let metadata = file.metadata().map_err(Error::io(file))?;
-    let stamp = metadata
-        .modified()
-        .ok()
-        .and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
+    let stamp = metadata.modified().ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
     let now = Origin {
         // Stands for a server's validator: size is compared too.
         etag: stamp.map(|t| format!("{}.{:09}", t.as_secs(), t.subsec_nanos())),
@@ -168,13 +134,7 @@ async fn copy(file: &Path, url: &str, path: &Path, progress: &dyn Progress) -> R
         && let Some(sha256) = kept.sha256
     {
         progress.report(metadata.len(), Some(metadata.len()));
-        return Ok(Download {
-            path: path.to_owned(),
-            url: redact(url),
-            bytes: metadata.len(),
-            reused: true,
-            sha256,
-        });
+        return Ok(Download { path: path.to_owned(), url: redact(url), bytes: metadata.len(), reused: true, sha256 });
     }
     let (part, _) = files::copy_part(file, path, progress).await?;
     finish(part, path, url, now).await
@@ -185,19 +145,9 @@ async fn copy(file: &Path, url: &str, path: &Path, progress: &dyn Progress) -> R
 async fn finish(part: Part, path: &Path, url: &str, origin: Origin) -> Result<Download> {
     let (bytes, sha256) = origin::fingerprint(part.path()).await?;
     part.commit()?;
-    let origin = Origin {
-        total: Some(bytes),
-        sha256: Some(sha256.clone()),
-        ..origin
-    };
+    let origin = Origin { total: Some(bytes), sha256: Some(sha256.clone()), ..origin };
     origin.write(&origin_path(path))?;
-    Ok(Download {
-        path: path.to_owned(),
-        url: redact(url),
-        bytes,
-        reused: false,
-        sha256,
-    })
+    Ok(Download { path: path.to_owned(), url: redact(url), bytes, reused: false, sha256 })
 }
 
 #[cfg(test)]
@@ -207,10 +157,7 @@ mod tests {
     #[test]
     fn names_stay_readable_and_harmless() {
         for (url, want) in [
-            (
-                "https://h/a/yellow_tripdata_2021-01.csv.gz?token=x",
-                "yellow_tripdata_2021-01.csv.gz",
-            ),
+            ("https://h/a/yellow_tripdata_2021-01.csv.gz?token=x", "yellow_tripdata_2021-01.csv.gz"),
             ("https://h/a%20b+c&d.csv", "a b+c&d.csv"),
             ("https://h/..%2f..%2fetc%2fpasswd", "_.._etc_passwd"),
             ("https://h/", "download"),
@@ -227,10 +174,7 @@ mod tests {
     fn what_is_no_url_is_refused_without_its_secrets() {
         for url in ["", "ftp://me:hush@h/x", "http://", "gs://lake/x"] {
             let error = parse(url).err().unwrap();
-            assert!(
-                error.is_permanent() && !error.to_string().contains("hush"),
-                "{error}"
-            );
+            assert!(error.is_permanent() && !error.to_string().contains("hush"), "{error}");
         }
     }
 }

@@ -32,11 +32,7 @@ pub(super) struct Origin {
 
 impl Origin {
     pub(super) fn new(url: &str) -> Self {
-        Self {
-            url: redact(url),
-            url_sha256: hash_of(url),
-            ..Self::default()
-        }
+        Self { url: redact(url), url_sha256: hash_of(url), ..Self::default() }
     }
 
     /// What was written down, if it is about this URL.
@@ -90,7 +86,5 @@ pub(super) async fn fingerprint(path: &Path) -> Result<(u64, String)> {
             hash.update(&buffer[..n]);
         }
     };
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|_| Err(Error::lost_thread("reading a file")))
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Error::lost_thread("reading a file")))
 }

@@ -63,9 +63,7 @@ pub struct Lake {
 impl fmt::Debug for Lake {
     /// Names only: values are secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.options.iter().map(|(name, _)| name))
-            .finish()
+        f.debug_list().entries(self.options.iter().map(|(name, _)| name)).finish()
     }
 }
 
@@ -78,8 +76,7 @@ impl Lake {
     /// The same with an option that comes before the environment.
     #[must_use]
     pub fn with(mut self, name: impl AsRef<str>, value: impl Into<String>) -> Self {
-        self.options
-            .push((name.as_ref().to_ascii_lowercase(), value.into()));
+        self.options.push((name.as_ref().to_ascii_lowercase(), value.into()));
         self
     }
 
@@ -109,52 +106,34 @@ impl Lake {
         match Place::parse(destination)?.with_name(name)? {
             Place::Local(path) => {
                 let bytes = files::copy(local, &path, progress).await?;
-                Ok(Uploaded {
-                    url: path.display().to_string(),
-                    bytes,
-                })
+                Ok(Uploaded { url: path.display().to_string(), bytes })
             }
             Place::Remote(url) => {
                 let bytes = self.send(local, &url, progress).await?;
-                Ok(Uploaded {
-                    url: redact(url.as_str()),
-                    bytes,
-                })
+                Ok(Uploaded { url: redact(url.as_str()), bytes })
             }
         }
     }
 
     async fn send(&self, local: &Path, url: &url::Url, progress: &dyn Progress) -> Result<u64> {
         let (store, key) = self.open(url)?;
-        let mut file = tokio::fs::File::open(local)
-            .await
-            .map_err(Error::io(local))?;
+        let mut file = tokio::fs::File::open(local).await.map_err(Error::io(local))?;
         let size = file.metadata().await.map_err(Error::io(local))?.len();
         let part_bytes = PART_BYTES.max(size.div_ceil(MAX_PARTS));
         let changed = |read: u64| Error::Io {
             path: local.to_owned(),
-            source: std::io::Error::other(format!(
-                "the file changed while it was read: {read} of {size} bytes"
-            )),
+            source: std::io::Error::other(format!("the file changed while it was read: {read} of {size} bytes")),
         };
         if size <= part_bytes {
-            let bytes = read_part(&mut file, part_bytes + 1)
-                .await
-                .map_err(Error::io(local))?;
+            let bytes = read_part(&mut file, part_bytes + 1).await.map_err(Error::io(local))?;
             if bytes.len() as u64 != size {
                 return Err(changed(bytes.len() as u64));
             }
-            store
-                .put(&key, PutPayload::from_bytes(bytes))
-                .await
-                .map_err(failed(url))?;
+            store.put(&key, PutPayload::from_bytes(bytes)).await.map_err(failed(url))?;
             progress.report(size, Some(size));
             return Ok(size);
         }
-        let upload = store
-            .put_multipart_opts(&key, PutMultipartOptions::default())
-            .await
-            .map_err(failed(url))?;
+        let upload = store.put_multipart_opts(&key, PutMultipartOptions::default()).await.map_err(failed(url))?;
         let mut parts = WriteMultipart::new_with_chunk_size(upload, part_bytes as usize);
         let mut sent = 0;
         let outcome = loop {
@@ -191,22 +170,13 @@ impl Lake {
     ///
     /// # Panics
     /// Without a tokio runtime.
-    pub async fn fetch(
-        &self,
-        source: &str,
-        local: impl AsRef<Path>,
-        progress: &dyn Progress,
-    ) -> Result<Fetched> {
+    pub async fn fetch(&self, source: &str, local: impl AsRef<Path>, progress: &dyn Progress) -> Result<Fetched> {
         let local = local.as_ref();
         let bytes = match Place::parse(source)? {
             Place::Local(path) => files::copy(&path, local, progress).await?,
             Place::Remote(url) => self.receive(&url, local, progress).await?,
         };
-        Ok(Fetched {
-            path: local.to_owned(),
-            url: redact(source),
-            bytes,
-        })
+        Ok(Fetched { path: local.to_owned(), url: redact(source), bytes })
     }
 
     async fn receive(&self, url: &url::Url, local: &Path, progress: &dyn Progress) -> Result<u64> {
@@ -219,9 +189,7 @@ impl Lake {
         let mut done = 0;
         while let Some(bytes) = stream.next().await {
             let bytes = bytes.map_err(failed(url))?;
-            file.write_all(&bytes)
-                .await
-                .map_err(Error::io(part.path()))?;
+            file.write_all(&bytes).await.map_err(Error::io(part.path()))?;
             done += bytes.len() as u64;
             progress.report(done, Some(size));
         }
@@ -253,11 +221,7 @@ async fn read_part(file: &mut tokio::fs::File, most: u64) -> std::io::Result<Byt
 ///
 /// # Panics
 /// Without a tokio runtime.
-pub async fn upload(
-    local: impl AsRef<Path>,
-    destination: &str,
-    progress: &dyn Progress,
-) -> Result<Uploaded> {
+pub async fn upload(local: impl AsRef<Path>, destination: &str, progress: &dyn Progress) -> Result<Uploaded> {
     Lake::new().upload(local, destination, progress).await
 }
 
@@ -268,10 +232,6 @@ pub async fn upload(
 ///
 /// # Panics
 /// Without a tokio runtime.
-pub async fn fetch(
-    source: &str,
-    local: impl AsRef<Path>,
-    progress: &dyn Progress,
-) -> Result<Fetched> {
+pub async fn fetch(source: &str, local: impl AsRef<Path>, progress: &dyn Progress) -> Result<Fetched> {
     Lake::new().fetch(source, local, progress).await
 }

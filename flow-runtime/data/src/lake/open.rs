@@ -20,34 +20,22 @@ const HOME_CREDENTIALS: &str = ".google/credentials/google_credentials.json";
 
 impl Lake {
     fn option(&self, name: &str) -> Option<String> {
-        let own = self
-            .options
-            .iter()
-            .rev()
-            .find(|(n, _)| n == name)
-            .map(|(_, value)| value.clone());
-        own.or_else(|| env::var(name.to_ascii_uppercase()).ok())
-            .filter(|value| !value.is_empty())
+        let own = self.options.iter().rev().find(|(n, _)| n == name).map(|(_, value)| value.clone());
+        own.or_else(|| env::var(name.to_ascii_uppercase()).ok()).filter(|value| !value.is_empty())
     }
 
     pub(super) fn open(&self, url: &Url) -> Result<(Arc<dyn ObjectStore>, Key)> {
         tls::ready();
         let (scheme, key) = ObjectStoreScheme::parse(url).map_err(|e| failed(url)(e.into()))?;
         if key.as_ref().is_empty() {
-            return Err(Error::Invalid(format!(
-                "`{}` names a bucket and no object",
-                redact(url.as_str())
-            )));
+            return Err(Error::Invalid(format!("`{}` names a bucket and no object", redact(url.as_str()))));
         }
         let store = match scheme {
             ObjectStoreScheme::GoogleCloudStorage => self.google(url),
             ObjectStoreScheme::AmazonS3 => self.amazon(url),
             ObjectStoreScheme::MicrosoftAzure => self.azure(url),
             _ => {
-                return Err(Error::Invalid(format!(
-                    "`{}` is no object store",
-                    redact(url.as_str())
-                )));
+                return Err(Error::Invalid(format!("`{}` is no object store", redact(url.as_str()))));
             }
         };
         Ok((store.map_err(failed(url))?, key))
@@ -60,17 +48,8 @@ impl Lake {
                 builder = builder.with_config(key, value);
             }
         }
-        let plain = builder
-            .get_config_value(&AmazonS3ConfigKey::Endpoint)
-            .is_some_and(|e| e.starts_with("http://"));
-        Ok(Arc::new(
-            if plain {
-                builder.with_allow_http(true)
-            } else {
-                builder
-            }
-            .build()?,
-        ))
+        let plain = builder.get_config_value(&AmazonS3ConfigKey::Endpoint).is_some_and(|e| e.starts_with("http://"));
+        Ok(Arc::new(if plain { builder.with_allow_http(true) } else { builder }.build()?))
     }
 
     fn azure(&self, url: &Url) -> object_store::Result<Arc<dyn ObjectStore>> {
@@ -80,17 +59,8 @@ impl Lake {
                 builder = builder.with_config(key, value);
             }
         }
-        let plain = builder
-            .get_config_value(&AzureConfigKey::Endpoint)
-            .is_some_and(|e| e.starts_with("http://"));
-        Ok(Arc::new(
-            if plain {
-                builder.with_allow_http(true)
-            } else {
-                builder
-            }
-            .build()?,
-        ))
+        let plain = builder.get_config_value(&AzureConfigKey::Endpoint).is_some_and(|e| e.starts_with("http://"));
+        Ok(Arc::new(if plain { builder.with_allow_http(true) } else { builder }.build()?))
     }
 
     fn google(&self, url: &Url) -> object_store::Result<Arc<dyn ObjectStore>> {
@@ -100,32 +70,16 @@ impl Lake {
                 builder = builder.with_config(key, value);
             }
         }
-        let stated = [
-            GoogleConfigKey::ServiceAccount,
-            GoogleConfigKey::ServiceAccountKey,
-            GoogleConfigKey::BearerToken,
-        ];
-        if stated
-            .iter()
-            .any(|key| builder.get_config_value(key).is_some())
-        {
+        let stated =
+            [GoogleConfigKey::ServiceAccount, GoogleConfigKey::ServiceAccountKey, GoogleConfigKey::BearerToken];
+        if stated.iter().any(|key| builder.get_config_value(key).is_some()) {
             return Ok(Arc::new(builder.build()?));
         }
         if let Some(host) = self.option("storage_emulator_host") {
-            return Ok(Arc::new(
-                builder
-                    .with_service_account_key(emulator_key(&host))
-                    .build()?,
-            ));
+            return Ok(Arc::new(builder.with_service_account_key(emulator_key(&host)).build()?));
         }
-        let home = env::home_dir()
-            .map(|home| home.join(HOME_CREDENTIALS))
-            .filter(|path| path.is_file());
-        if let Some(path) = self
-            .option("google_application_credentials")
-            .map(PathBuf::from)
-            .or(home)
-        {
+        let home = env::home_dir().map(|home| home.join(HOME_CREDENTIALS)).filter(|path| path.is_file());
+        if let Some(path) = self.option("google_application_credentials").map(PathBuf::from).or(home) {
             let text = path.to_string_lossy();
             builder = if is_user_login(&path) {
                 builder.with_application_credentials(text)
@@ -139,11 +93,7 @@ impl Lake {
 
 /// Credentials that send nobody a token: what an emulator wants. (`skip_signature` is not heeded by writes.)
 fn emulator_key(host: &str) -> String {
-    let base = if host.contains("://") {
-        host.to_owned()
-    } else {
-        format!("http://{host}")
-    };
+    let base = if host.contains("://") { host.to_owned() } else { format!("http://{host}") };
     serde_json::json!({
         "gcs_base_url": base.trim_end_matches('/'),
         "disable_oauth": true,
@@ -156,9 +106,7 @@ fn emulator_key(host: &str) -> String {
 
 /// True of the file that `gcloud auth application-default login` writes; anything else is a service account's key.
 fn is_user_login(path: &Path) -> bool {
-    let json = std::fs::read(path)
-        .ok()
-        .and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
+    let json = std::fs::read(path).ok().and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
     json.is_some_and(|json| json["type"] == "authorized_user")
 }
 
@@ -176,11 +124,7 @@ pub(super) fn failed(url: &Url) -> impl Fn(object_store::Error) -> Error + '_ {
                 | E::Unauthenticated { .. }
                 | E::UnknownConfigurationKey { .. }
         );
-        Error::Store {
-            url: redact(url.as_str()),
-            message: scrub(&error.to_string(), url.as_str()),
-            permanent,
-        }
+        Error::Store { url: redact(url.as_str()), message: scrub(&error.to_string(), url.as_str()), permanent }
     }
 }
 

@@ -26,39 +26,27 @@ impl Place {
         let url = Url::parse(text).map_err(|e| invalid(&e.to_string()))?;
         match url.scheme() {
             "file" => {
-                let path = url.to_file_path().map_err(|()| {
-                    invalid("a file URL has three slashes and no host: file:///folder/file")
-                })?;
+                let path = url
+                    .to_file_path()
+                    .map_err(|()| invalid("a file URL has three slashes and no host: file:///folder/file"))?;
                 // A trailing slash means a folder and is lost on the way.
-                Ok(Self::Local(if text.ends_with('/') {
-                    path.join("")
-                } else {
-                    path
-                }))
+                Ok(Self::Local(if text.ends_with('/') { path.join("") } else { path }))
             }
             "gs" | "s3" | "s3a" | "az" | "abfs" | "abfss" => Ok(Self::Remote(url)),
-            other => Err(invalid(&format!(
-                "`{other}` is no store: use gs://, s3://, az://, file:// or a path"
-            ))),
+            other => Err(invalid(&format!("`{other}` is no store: use gs://, s3://, az://, file:// or a path"))),
         }
     }
 
     /// Adds a file's name where a folder is meant.
     pub(super) fn with_name(self, name: &str) -> Result<Self> {
         Ok(match self {
-            Self::Local(path)
-                if path.as_os_str().to_string_lossy().ends_with(['/', '\\']) || path.is_dir() =>
-            {
+            Self::Local(path) if path.as_os_str().to_string_lossy().ends_with(['/', '\\']) || path.is_dir() => {
                 Self::Local(path.join(name))
             }
             Self::Remote(mut url) if url.path().is_empty() || url.path().ends_with('/') => {
-                let invalid =
-                    || Error::Invalid(format!("`{}` takes no path", redact(url.as_str())));
+                let invalid = || Error::Invalid(format!("`{}` takes no path", redact(url.as_str())));
                 let mut copy = url.clone();
-                copy.path_segments_mut()
-                    .map_err(|()| invalid())?
-                    .pop_if_empty()
-                    .push(name);
+                copy.path_segments_mut().map_err(|()| invalid())?.pop_if_empty().push(name);
                 url = copy;
                 Self::Remote(url)
             }
@@ -73,46 +61,18 @@ mod tests {
 
     #[test]
     fn a_folder_gets_the_files_name() {
-        let named = |text: &str| {
-            Place::parse(text)
-                .unwrap()
-                .with_name("a b.parquet")
-                .unwrap()
-        };
-        assert_eq!(
-            named("/data/x.parquet"),
-            Place::Local("/data/x.parquet".into())
-        );
-        assert_eq!(
-            named("/data/new/"),
-            Place::Local("/data/new/a b.parquet".into())
-        );
-        assert_eq!(
-            named("file:///data/new/"),
-            Place::Local("/data/new/a b.parquet".into())
-        );
-        assert_eq!(
-            named("gs://lake"),
-            Place::Remote("gs://lake/a%20b.parquet".parse().unwrap())
-        );
-        assert_eq!(
-            named("s3://lake/raw/"),
-            Place::Remote("s3://lake/raw/a%20b.parquet".parse().unwrap())
-        );
-        assert_eq!(
-            named("az://lake/raw/x"),
-            Place::Remote("az://lake/raw/x".parse().unwrap())
-        );
+        let named = |text: &str| Place::parse(text).unwrap().with_name("a b.parquet").unwrap();
+        assert_eq!(named("/data/x.parquet"), Place::Local("/data/x.parquet".into()));
+        assert_eq!(named("/data/new/"), Place::Local("/data/new/a b.parquet".into()));
+        assert_eq!(named("file:///data/new/"), Place::Local("/data/new/a b.parquet".into()));
+        assert_eq!(named("gs://lake"), Place::Remote("gs://lake/a%20b.parquet".parse().unwrap()));
+        assert_eq!(named("s3://lake/raw/"), Place::Remote("s3://lake/raw/a%20b.parquet".parse().unwrap()));
+        assert_eq!(named("az://lake/raw/x"), Place::Remote("az://lake/raw/x".parse().unwrap()));
     }
 
     #[test]
     fn other_schemes_are_refused_without_their_secrets() {
-        let error = Place::parse("ftp://me:hush@host/x")
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("ftp://me:***@host/x") && error.contains("gs://"),
-            "{error}"
-        );
+        let error = Place::parse("ftp://me:hush@host/x").unwrap_err().to_string();
+        assert!(error.contains("ftp://me:***@host/x") && error.contains("gs://"), "{error}");
     }
 }

@@ -10,9 +10,8 @@ use polars_arrow::array::{Array, DictionaryArray, PrimitiveArray};
 use polars_arrow::datatypes::{ArrowDataType, ArrowSchema, IntegerType};
 use polars_parquet::parquet::error::ParquetError;
 use polars_parquet::write::{
-    CompressionOptions, Compressor, DynIter, DynStreamingIterator, Encoding,
-    FallibleStreamingIterator, FileWriter, StatisticsOptions, Version, WriteOptions,
-    array_to_columns, get_dtype_encoding,
+    CompressionOptions, Compressor, DynIter, DynStreamingIterator, Encoding, FallibleStreamingIterator, FileWriter,
+    StatisticsOptions, Version, WriteOptions, array_to_columns, get_dtype_encoding,
 };
 
 use crate::schema::Column;
@@ -31,18 +30,14 @@ pub(super) struct GroupWriter<W: Write> {
 
 impl<W: Write> GroupWriter<W> {
     pub(super) fn new(out: W, columns: &[Column]) -> PolarsResult<Self> {
-        let fields = columns
-            .iter()
-            .map(|c| Field::new(c.name.as_str().into(), c.kind.polars()).to_arrow(COMPAT));
+        let fields = columns.iter().map(|c| Field::new(c.name.as_str().into(), c.kind.polars()).to_arrow(COMPAT));
         let options = WriteOptions {
             statistics: StatisticsOptions::default(),
             version: Version::V1,
             compression: CompressionOptions::Zstd(None),
             data_page_size: None,
         };
-        Ok(Self {
-            writer: FileWriter::try_new(out, ArrowSchema::from_iter(fields), options)?,
-        })
+        Ok(Self { writer: FileWriter::try_new(out, ArrowSchema::from_iter(fields), options)? })
     }
 
     /// Writes all of a frame, which has the file's columns, as one row group.
@@ -51,10 +46,7 @@ impl<W: Write> GroupWriter<W> {
         let types = self.writer.parquet_schema().fields().to_vec();
         let mut pages = Vec::with_capacity(types.len());
         for (column, page_type) in frame.columns().iter().zip(types) {
-            let array = column
-                .as_materialized_series()
-                .rechunk()
-                .to_arrow(0, COMPAT);
+            let array = column.as_materialized_series().rechunk().to_arrow(0, COMPAT);
             let encodings = get_dtype_encoding(array.dtype());
             let array = match array.as_any().downcast_ref::<PrimitiveArray<f64>>() {
                 Some(floats) => dictionary(floats)?.unwrap_or(array),
@@ -62,22 +54,14 @@ impl<W: Write> GroupWriter<W> {
             };
             let plain = [Encoding::Plain];
             let is_plain_float = matches!(array.dtype(), ArrowDataType::Float64);
-            let encodings = if is_plain_float {
-                &plain[..]
-            } else {
-                &encodings[..]
-            };
+            let encodings = if is_plain_float { &plain[..] } else { &encodings[..] };
             for leaf in array_to_columns(array, page_type, options, encodings)? {
-                let leaf = leaf
-                    .map(|page| page.map_err(|e| ParquetError::FeatureNotSupported(e.to_string())));
+                let leaf = leaf.map(|page| page.map_err(|e| ParquetError::FeatureNotSupported(e.to_string())));
                 let compressed = Compressor::new(leaf, options.compression, Vec::new());
-                pages.push(Ok(DynStreamingIterator::new(
-                    compressed.map_err(PolarsError::from),
-                )));
+                pages.push(Ok(DynStreamingIterator::new(compressed.map_err(PolarsError::from))));
             }
         }
-        self.writer
-            .write(frame.height() as u64, DynIter::new(pages.into_iter()))
+        self.writer.write(frame.height() as u64, DynIter::new(pages.into_iter()))
     }
 
     /// Writes the footer. Returns the size of the file.
@@ -104,14 +88,9 @@ fn dictionary(floats: &PrimitiveArray<f64>) -> PolarsResult<Option<Box<dyn Array
     if distinct.values.is_empty() {
         return Ok(None);
     }
-    let dtype =
-        ArrowDataType::Dictionary(IntegerType::UInt32, Box::new(ArrowDataType::Float64), false);
+    let dtype = ArrowDataType::Dictionary(IntegerType::UInt32, Box::new(ArrowDataType::Float64), false);
     let keys = PrimitiveArray::from_vec(keys).with_validity(floats.validity().cloned());
-    let array = DictionaryArray::try_new(
-        dtype,
-        keys,
-        PrimitiveArray::from_vec(distinct.values).boxed(),
-    )?;
+    let array = DictionaryArray::try_new(dtype, keys, PrimitiveArray::from_vec(distinct.values).boxed())?;
     Ok(Some(array.boxed()))
 }
 
@@ -126,10 +105,7 @@ impl Distinct {
     const SLOTS: usize = MAX_DISTINCT * 4;
 
     fn new() -> Self {
-        Self {
-            values: Vec::new(),
-            slots: vec![0; Self::SLOTS],
-        }
+        Self { values: Vec::new(), slots: vec![0; Self::SLOTS] }
     }
 
     #[inline]
@@ -162,30 +138,11 @@ mod tests {
             .map(|n| (n % 7 != 0).then_some(f64::from(n % 100) / 4.0))
             .chain([Some(-0.0), Some(0.0), Some(f64::NAN)])
             .collect();
-        let array = dictionary(&PrimitiveArray::from(given.clone()))
-            .unwrap()
-            .unwrap();
-        let array = array
-            .as_any()
-            .downcast_ref::<DictionaryArray<u32>>()
-            .unwrap();
-        let values = array
-            .values()
-            .as_any()
-            .downcast_ref::<PrimitiveArray<f64>>()
-            .unwrap();
-        let back: Vec<_> = array
-            .keys()
-            .iter()
-            .map(|key| key.map(|k| values.value(*k as usize).to_bits()))
-            .collect();
-        assert_eq!(
-            back,
-            given
-                .iter()
-                .map(|v| v.map(f64::to_bits))
-                .collect::<Vec<_>>()
-        );
+        let array = dictionary(&PrimitiveArray::from(given.clone())).unwrap().unwrap();
+        let array = array.as_any().downcast_ref::<DictionaryArray<u32>>().unwrap();
+        let values = array.values().as_any().downcast_ref::<PrimitiveArray<f64>>().unwrap();
+        let back: Vec<_> = array.keys().iter().map(|key| key.map(|k| values.value(*k as usize).to_bits())).collect();
+        assert_eq!(back, given.iter().map(|v| v.map(f64::to_bits)).collect::<Vec<_>>());
         assert_eq!(values.len(), 102);
     }
 
@@ -193,10 +150,6 @@ mod tests {
     fn numbers_that_hardly_repeat_stay_as_they_are() {
         let all: Vec<_> = (0..20_000).map(|n| Some(f64::from(n))).collect();
         assert!(dictionary(&PrimitiveArray::from(all)).unwrap().is_none());
-        assert!(
-            dictionary(&PrimitiveArray::from(vec![None::<f64>; 10]))
-                .unwrap()
-                .is_none()
-        );
+        assert!(dictionary(&PrimitiveArray::from(vec![None::<f64>; 10])).unwrap().is_none());
     }
 }

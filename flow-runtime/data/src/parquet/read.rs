@@ -4,9 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use polars::io::parquet::read::ParallelStrategy;
-use polars::prelude::{
-    self as pl, DataFrame, DataType, IntoColumn, ParquetReader, SerReader, TimeUnit,
-};
+use polars::prelude::{self as pl, DataFrame, DataType, IntoColumn, ParquetReader, SerReader, TimeUnit};
 use polars_arrow::datatypes::ArrowDataType;
 
 use crate::csv::Batch;
@@ -24,9 +22,7 @@ const BATCH_ROWS: usize = 1 << 18;
 /// bits).
 pub fn read_parquet_schema(parquet: impl AsRef<Path>) -> Result<Schema> {
     let batches = ParquetBatches::open(parquet.as_ref())?;
-    Ok(Schema::new(
-        batches.columns.into_iter().map(|c| (c.name, c.kind)),
-    ))
+    Ok(Schema::new(batches.columns.into_iter().map(|c| (c.name, c.kind))))
 }
 
 /// A Parquet file as typed batches.
@@ -41,9 +37,7 @@ pub(crate) struct ParquetBatches {
 
 impl ParquetBatches {
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let failed = |e: pl::PolarsError| {
-            Error::format(path, format!("this cannot be read as Parquet: {e}"))
-        };
+        let failed = |e: pl::PolarsError| Error::format(path, format!("this cannot be read as Parquet: {e}"));
         let file = File::open(path).map_err(Error::io(path))?;
         let mut reader = ParquetReader::new(file);
         let metadata = reader.get_metadata().map_err(failed)?.clone();
@@ -51,16 +45,10 @@ impl ParquetBatches {
         let mut columns = Vec::new();
         for (name, field) in schema.iter() {
             let kind = kind_of(&field.dtype).ok_or_else(|| {
-                let message = format!(
-                    "column `{name}` holds {:?}, which is not supported",
-                    field.dtype
-                );
+                let message = format!("column `{name}` holds {:?}, which is not supported", field.dtype);
                 Error::columns(path.display().to_string(), message)
             })?;
-            columns.push(Column {
-                name: name.to_string(),
-                kind,
-            });
+            columns.push(Column { name: name.to_string(), kind });
         }
         let mut slices = Vec::new();
         let mut start = 0;
@@ -72,12 +60,7 @@ impl ParquetBatches {
                 start += rows;
             }
         }
-        Ok(Self {
-            columns,
-            rows: start as u64,
-            path: path.to_owned(),
-            slices: slices.into_iter(),
-        })
+        Ok(Self { columns, rows: start as u64, path: path.to_owned(), slices: slices.into_iter() })
     }
 
     fn read(&self, start: usize, rows: usize) -> Result<Batch> {
@@ -89,24 +72,12 @@ impl ParquetBatches {
             .finish()
             .map_err(failed)?;
         if frame.height() != rows || frame.width() != self.columns.len() {
-            return Err(Error::format(
-                &self.path,
-                "the file changed while it was read",
-            ));
+            return Err(Error::format(&self.path, "the file changed while it was read"));
         }
-        let columns = frame
-            .columns()
-            .iter()
-            .zip(&self.columns)
-            .map(|(column, stated)| normal(column, stated.kind));
-        let columns = columns
-            .collect::<pl::PolarsResult<Vec<_>>>()
-            .map_err(failed)?;
+        let columns = frame.columns().iter().zip(&self.columns).map(|(column, stated)| normal(column, stated.kind));
+        let columns = columns.collect::<pl::PolarsResult<Vec<_>>>().map_err(failed)?;
         let frame = DataFrame::new(rows, columns).map_err(failed)?;
-        Ok(Batch {
-            frame,
-            position: (start + rows) as u64,
-        })
+        Ok(Batch { frame, position: (start + rows) as u64 })
     }
 }
 
@@ -143,14 +114,8 @@ fn normal(column: &pl::Column, kind: Type) -> pl::PolarsResult<pl::Column> {
     if kind == Type::Timestamp {
         // Moments with a zone are kept in UTC; that is what is delivered.
         let micros = column.strict_cast(&DataType::Datetime(TimeUnit::Microseconds, zone))?;
-        let physical = micros
-            .as_materialized_series()
-            .datetime()?
-            .physical()
-            .clone();
-        return Ok(pl::IntoSeries::into_series(physical)
-            .into_datetime(TimeUnit::Microseconds, None)
-            .into_column());
+        let physical = micros.as_materialized_series().datetime()?.physical().clone();
+        return Ok(pl::IntoSeries::into_series(physical).into_datetime(TimeUnit::Microseconds, None).into_column());
     }
     column.strict_cast(&kind.polars())
 }

@@ -26,9 +26,7 @@ pub struct ParquetOptions {
 
 impl Default for ParquetOptions {
     fn default() -> Self {
-        Self {
-            row_group_rows: 1 << 17,
-        }
+        Self { row_group_rows: 1 << 17 }
     }
 }
 
@@ -78,12 +76,7 @@ pub fn parquetize(
     }
     let (rows, bytes) = writer.finish()?;
     part.commit()?;
-    Ok(ParquetFile {
-        path: path.to_owned(),
-        rows,
-        bytes,
-        columns,
-    })
+    Ok(ParquetFile { path: path.to_owned(), rows, bytes, columns })
 }
 
 struct Writer<'a> {
@@ -96,27 +89,17 @@ struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     fn new(part: &'a Part, columns: &[Column], group_rows: usize) -> Result<Self> {
-        let fields = columns
-            .iter()
-            .map(|c| pl::Field::new(c.name.as_str().into(), c.kind.polars()));
+        let fields = columns.iter().map(|c| pl::Field::new(c.name.as_str().into(), c.kind.polars()));
         let schema = pl::Schema::from_iter(fields);
         let out = BufWriter::with_capacity(1 << 20, &part.file);
         let writer = GroupWriter::new(out, columns).map_err(|e| failed(part, &e))?;
-        Ok(Self {
-            part,
-            writer,
-            group_rows,
-            waiting: DataFrame::empty_with_schema(&schema),
-            rows: 0,
-        })
+        Ok(Self { part, writer, group_rows, waiting: DataFrame::empty_with_schema(&schema), rows: 0 })
     }
 
     fn push(&mut self, frame: DataFrame) -> Result<()> {
         self.rows += frame.height() as u64;
         let part = self.part;
-        self.waiting
-            .vstack_mut_owned(frame)
-            .map_err(|e| failed(part, &e))?;
+        self.waiting.vstack_mut_owned(frame).map_err(|e| failed(part, &e))?;
         while self.waiting.height() >= self.group_rows {
             let rest = self.waiting.slice(self.group_rows as i64, usize::MAX);
             let group = std::mem::replace(&mut self.waiting, rest).head(Some(self.group_rows));
@@ -142,17 +125,9 @@ impl<'a> Writer<'a> {
         let group = std::mem::take(&mut self.waiting);
         self.write(group)?;
         let bytes = self.writer.finish().map_err(|e| failed(self.part, &e))?;
-        let written = self
-            .part
-            .file
-            .metadata()
-            .map_err(Error::io(self.part.path()))?
-            .len();
+        let written = self.part.file.metadata().map_err(Error::io(self.part.path()))?.len();
         if written != bytes {
-            return Err(Error::format(
-                self.part.path(),
-                format!("{written} of {bytes} bytes were written"),
-            ));
+            return Err(Error::format(self.part.path(), format!("{written} of {bytes} bytes were written")));
         }
         Ok((self.rows, bytes))
     }

@@ -20,9 +20,7 @@ async fn a_dropped_download_is_continued_by_the_next() {
             // Sends three quarters, then holds the connection until the test lets go.
             let held = held.clone();
             reply.cut_after = Some(1_500_000);
-            reply.then = Some(Arc::new(move || {
-                assert!(held.lock().unwrap().recv().is_err())
-            }));
+            reply.then = Some(Arc::new(move || assert!(held.lock().unwrap().recv().is_err())));
         }
         reply
     });
@@ -48,10 +46,7 @@ async fn a_dropped_download_is_continued_by_the_next() {
     assert!(std::fs::read(&path).unwrap() == content);
     let start = server.requests()[1].range_start().unwrap() as u64;
     assert!(start >= kept.min(1_000_000), "continued at {start}");
-    let names: Vec<_> = std::fs::read_dir(folder.path())
-        .unwrap()
-        .map(|e| e.unwrap().file_name())
-        .collect();
+    let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(names.len(), 2, "the file and its origin: {names:?}");
 }
 
@@ -60,9 +55,7 @@ async fn a_dropped_load_leaves_the_table_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}/t.db", folder.path().display());
     let small = files::write(folder.path(), "small.csv", trips(10));
-    load_csv(&url, "trips", &small, &trip_schema(), "s", &())
-        .await
-        .unwrap();
+    load_csv(&url, "trips", &small, &trip_schema(), "s", &()).await.unwrap();
     let large = files::write(folder.path(), "large.csv", trips(100_000));
     let begun = Notify::new();
     let progress = |_, _| begun.notify_one();
@@ -72,13 +65,7 @@ async fn a_dropped_load_leaves_the_table_as_it_was() {
         () = begun.notified() => {}
     }
     assert_eq!(summarise(&url, "trips", None).await.unwrap().rows, 10);
-    assert_eq!(
-        load_csv(&url, "trips", &large, &trip_schema(), "s", &())
-            .await
-            .unwrap()
-            .replaced,
-        10
-    );
+    assert_eq!(load_csv(&url, "trips", &large, &trip_schema(), "s", &()).await.unwrap().replaced, 10);
 }
 
 /// Cancels at the first report.
@@ -99,14 +86,8 @@ fn a_cancelled_conversion_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let csv = files::write(folder.path(), "large.csv", trips(150_000));
     let out = folder.path().join("out.parquet");
-    let error = parquetize(
-        &csv,
-        &out,
-        &trip_schema(),
-        &ParquetOptions::default(),
-        &AtOnce(Mutex::new(false)),
-    )
-    .unwrap_err();
+    let error =
+        parquetize(&csv, &out, &trip_schema(), &ParquetOptions::default(), &AtOnce(Mutex::new(false))).unwrap_err();
     assert!(matches!(error, Error::Cancelled), "{error}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }

@@ -10,12 +10,8 @@ use std::sync::OnceLock;
 pub const PASSWORD: &str = "hush-4711";
 
 /// Where the server programs may be, besides `PG_BIN`.
-const FOLDERS: [&str; 4] = [
-    "/usr/lib/postgresql/15/bin",
-    "/usr/lib/postgresql/16/bin",
-    "/usr/lib/postgresql/17/bin",
-    "/usr/local/pgsql/bin",
-];
+const FOLDERS: [&str; 4] =
+    ["/usr/lib/postgresql/15/bin", "/usr/lib/postgresql/16/bin", "/usr/lib/postgresql/17/bin", "/usr/local/pgsql/bin"];
 
 /// Starts the server, waits for its line that it is ready, and ends it when standard input closes: with the test process.
 const KEEPER: &str = r#"
@@ -38,52 +34,27 @@ pub fn url() -> Option<String> {
     static CLUSTER: OnceLock<Option<Cluster>> = OnceLock::new();
     let cluster = CLUSTER.get_or_init(|| {
         let own = std::env::var_os("PG_BIN").map(PathBuf::from);
-        let folder = own
-            .into_iter()
-            .chain(FOLDERS.map(PathBuf::from))
-            .find(|folder| folder.join("initdb").exists());
+        let folder = own.into_iter().chain(FOLDERS.map(PathBuf::from)).find(|folder| folder.join("initdb").exists());
         let Some(folder) = folder else {
-            assert!(
-                std::env::var("CI").as_deref() != Ok("true"),
-                "CI needs a PostgreSQL server; none is installed"
-            );
+            assert!(std::env::var("CI").as_deref() != Ok("true"), "CI needs a PostgreSQL server; none is installed");
             // Past the test harness's capture: a suite that tests less must say so.
-            let told = format!(
-                "SKIPPED: no PostgreSQL server is installed (looked in PG_BIN and {FOLDERS:?})\n"
-            );
+            let told = format!("SKIPPED: no PostgreSQL server is installed (looked in PG_BIN and {FOLDERS:?})\n");
             std::io::stderr().write_all(told.as_bytes()).unwrap();
             return None;
         };
         Some(start(&folder))
     });
-    cluster
-        .as_ref()
-        .map(|c| format!("postgres://flow:{PASSWORD}@127.0.0.1:{}/postgres", c.port))
+    cluster.as_ref().map(|c| format!("postgres://flow:{PASSWORD}@127.0.0.1:{}/postgres", c.port))
 }
 
 fn start(folder: &Path) -> Cluster {
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let data =
-        std::env::temp_dir().join(format!("flow-data-postgres-{}-{port}", std::process::id()));
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let data = std::env::temp_dir().join(format!("flow-data-postgres-{}-{port}", std::process::id()));
     let mut command = Command::new("sh");
-    command
-        .args(["-c", KEEPER])
-        .env("BIN", folder)
-        .env("DATA", &data)
-        .env("PORT", port.to_string());
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
+    command.args(["-c", KEEPER]).env("BIN", folder).env("DATA", &data).env("PORT", port.to_string());
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let password = data.with_extension("password");
-    assert_eq!(
-        password,
-        PathBuf::from(format!("{}.password", data.display()))
-    );
+    assert_eq!(password, PathBuf::from(format!("{}.password", data.display())));
     std::fs::write(&password, PASSWORD).unwrap();
     if let Some((user, group)) = other_user() {
         // The server refuses to run as root.
@@ -98,10 +69,7 @@ fn start(folder: &Path) -> Cluster {
         assert!(read > 0, "PostgreSQL did not start: {told}");
     }
     std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-    Cluster {
-        port,
-        _keeper: keeper,
-    }
+    Cluster { port, _keeper: keeper }
 }
 
 /// Who runs the server when we are root: `postgres`, else `nobody`.
@@ -112,9 +80,7 @@ fn other_user() -> Option<(u32, u32)> {
     }
     let users = std::fs::read_to_string("/etc/passwd").ok()?;
     let find = |name: &str| {
-        let line = users
-            .lines()
-            .find(|line| line.split(':').next() == Some(name))?;
+        let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
         let mut fields = line.split(':').skip(2);
         Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
     };

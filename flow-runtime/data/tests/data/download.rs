@@ -11,9 +11,7 @@ use crate::server::{Reply, Server, file};
 const TAG: &str = "\"one\"";
 
 fn parts(folder: &Path) -> Vec<String> {
-    let names = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|e| e.unwrap().file_name().into_string().unwrap());
+    let names = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
     names.filter(|name| name.contains(".part")).collect()
 }
 
@@ -32,22 +30,14 @@ async fn a_file_arrives_whole_with_its_name_size_and_hash() {
     let done = download(&url, folder.path(), &progress).await.unwrap();
     assert_eq!(std::fs::read(&done.path).unwrap(), content);
     assert!(done.path.ends_with("trips.csv.gz") && done.path.starts_with(folder.path()));
-    assert_eq!(
-        (done.bytes, done.reused, last.load(Ordering::SeqCst)),
-        (1 << 20, false, 1 << 20)
-    );
+    assert_eq!((done.bytes, done.reused, last.load(Ordering::SeqCst)), (1 << 20, false, 1 << 20));
     assert_eq!(done.sha256.len(), 64);
     assert!(!done.url.contains("hush"), "{}", done.url);
     let beside = std::fs::read_to_string(done.path.with_file_name("trips.csv.gz.json")).unwrap();
-    assert!(
-        beside.contains("one") && !beside.contains("hush"),
-        "{beside}"
-    );
+    assert!(beside.contains("one") && !beside.contains("hush"), "{beside}");
     assert!(parts(done.path.parent().unwrap()).is_empty());
 
-    let other = download(&server.at("/b/trips.csv.gz"), folder.path(), &())
-        .await
-        .unwrap();
+    let other = download(&server.at("/b/trips.csv.gz"), folder.path(), &()).await.unwrap();
     assert_ne!(other.path, done.path, "the same name from another URL");
 }
 
@@ -76,11 +66,7 @@ async fn a_server_without_ranges_starts_over() {
     let served = content.clone();
     let server = Server::start(move |r| {
         let reply = Reply::new(200, served.clone()).with("ETag", TAG);
-        if r.number == 0 {
-            reply.cut(400_000)
-        } else {
-            reply
-        }
+        if r.number == 0 { reply.cut(400_000) } else { reply }
     });
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("f");
@@ -101,14 +87,10 @@ async fn content_that_changes_midway_starts_over() {
             (0, _) => file(r, &old, TAG).cut(250_000),
             (1, 1) => Reply::new(206, &new[250_000..])
                 .with("ETag", "\"two\"")
-                .with(
-                    "Content-Range",
-                    format!("bytes 250000-{}/{}", new.len() - 1, new.len()),
-                ),
-            (1, 2) => Reply::new(206, &new[1..]).with(
-                "Content-Range",
-                format!("bytes 1-{}/{}", new.len() - 1, new.len()),
-            ),
+                .with("Content-Range", format!("bytes 250000-{}/{}", new.len() - 1, new.len())),
+            (1, 2) => {
+                Reply::new(206, &new[1..]).with("Content-Range", format!("bytes 1-{}/{}", new.len() - 1, new.len()))
+            }
             _ => file(r, &new, "\"two\""),
         });
         let folder = tempfile::tempdir().unwrap();
@@ -127,36 +109,19 @@ async fn a_finished_file_is_asked_for_conditionally() {
         _ => file(r, b"new", "\"two\""),
     });
     let folder = tempfile::tempdir().unwrap();
-    let first = download(&server.at("/f"), folder.path(), &())
-        .await
-        .unwrap();
-    let second = download(&server.at("/f"), folder.path(), &())
-        .await
-        .unwrap();
-    assert_eq!(
-        flow_data::Download {
-            reused: true,
-            ..first.clone()
-        },
-        second
-    );
+    let first = download(&server.at("/f"), folder.path(), &()).await.unwrap();
+    let second = download(&server.at("/f"), folder.path(), &()).await.unwrap();
+    assert_eq!(flow_data::Download { reused: true, ..first.clone() }, second);
     assert_eq!(server.requests()[1].header("if-none-match"), Some(TAG));
     assert!(parts(first.path.parent().unwrap()).is_empty());
 
-    let third = download(&server.at("/f"), folder.path(), &())
-        .await
-        .unwrap();
+    let third = download(&server.at("/f"), folder.path(), &()).await.unwrap();
     assert!(!third.reused);
     assert_eq!(std::fs::read(&third.path).unwrap(), b"new");
 
     std::fs::write(&third.path, b"newer").unwrap();
-    let fourth = download(&server.at("/f"), folder.path(), &())
-        .await
-        .unwrap();
-    assert!(
-        !fourth.reused,
-        "a file that was changed on disk is fetched again"
-    );
+    let fourth = download(&server.at("/f"), folder.path(), &()).await.unwrap();
+    assert!(!fourth.reused, "a file that was changed on disk is fetched again");
     assert_eq!(std::fs::read(&fourth.path).unwrap(), b"new");
 }
 
@@ -168,18 +133,8 @@ async fn a_date_serves_where_there_is_no_tag() {
         _ => Reply::new(200, "abc").with("Last-Modified", DATE),
     });
     let folder = tempfile::tempdir().unwrap();
-    assert!(
-        !download(&server.at("/f"), folder.path(), &())
-            .await
-            .unwrap()
-            .reused
-    );
-    assert!(
-        download(&server.at("/f"), folder.path(), &())
-            .await
-            .unwrap()
-            .reused
-    );
+    assert!(!download(&server.at("/f"), folder.path(), &()).await.unwrap().reused);
+    assert!(download(&server.at("/f"), folder.path(), &()).await.unwrap().reused);
 }
 
 #[tokio::test]
@@ -190,18 +145,9 @@ async fn without_tag_and_date_the_length_decides() {
     });
     let folder = tempfile::tempdir().unwrap();
     let reused: Vec<_> = [
-        download(&server.at("/f"), folder.path(), &())
-            .await
-            .unwrap()
-            .reused,
-        download(&server.at("/f"), folder.path(), &())
-            .await
-            .unwrap()
-            .reused,
-        download(&server.at("/f"), folder.path(), &())
-            .await
-            .unwrap()
-            .reused,
+        download(&server.at("/f"), folder.path(), &()).await.unwrap().reused,
+        download(&server.at("/f"), folder.path(), &()).await.unwrap().reused,
+        download(&server.at("/f"), folder.path(), &()).await.unwrap().reused,
     ]
     .into();
     assert_eq!(reused, [false, true, false]);
@@ -213,27 +159,13 @@ async fn without_tag_and_date_the_length_decides() {
 async fn a_refusal_is_told_apart_and_says_what_to_try() {
     let server = Server::start(|_| Reply::new(404, "no"));
     let folder = tempfile::tempdir().unwrap();
-    let url = server
-        .at("/2021-99.csv?sig=hush")
-        .replace("http://", "http://me:hush@");
+    let url = server.at("/2021-99.csv?sig=hush").replace("http://", "http://me:hush@");
     let error = download(&url, folder.path(), &()).await.unwrap_err();
-    assert!(
-        matches!(error, Error::Status { status: 404, .. }) && error.is_permanent(),
-        "{error:?}"
-    );
+    assert!(matches!(error, Error::Status { status: 404, .. }) && error.is_permanent(), "{error:?}");
     let text = format!("{error} {error:?}");
-    assert!(
-        text.contains("2021-99.csv")
-            && text.contains("look at the address")
-            && !text.contains("hush"),
-        "{text}"
-    );
+    assert!(text.contains("2021-99.csv") && text.contains("look at the address") && !text.contains("hush"), "{text}");
     assert_eq!(server.requests().len(), 1, "no second attempt");
-    let subfolder = std::fs::read_dir(folder.path())
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap();
+    let subfolder = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap();
     assert!(parts(&subfolder.path()).is_empty(), "nothing to continue");
 }
 
@@ -245,43 +177,24 @@ async fn a_server_with_a_fault_is_asked_again_and_in_the_end_given_up() {
         _ => Reply::new(200, "abc"),
     });
     let folder = tempfile::tempdir().unwrap();
-    assert_eq!(
-        download(&server.at("/f"), folder.path(), &())
-            .await
-            .unwrap()
-            .bytes,
-        3
-    );
+    assert_eq!(download(&server.at("/f"), folder.path(), &()).await.unwrap().bytes, 3);
 
     let server = Server::start(|_| Reply::new(500, "").with("Retry-After", 0));
-    let error = download(&server.at("/f"), folder.path(), &())
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(error, Error::Transfer { attempts: 6, .. }) && !error.is_permanent(),
-        "{error:?}"
-    );
+    let error = download(&server.at("/f"), folder.path(), &()).await.unwrap_err();
+    assert!(matches!(error, Error::Transfer { attempts: 6, .. }) && !error.is_permanent(), "{error:?}");
     assert!(error.to_string().contains("500"), "{error}");
     assert_eq!(server.requests().len(), 6);
 }
 
 #[tokio::test]
 async fn a_length_that_is_never_kept_is_an_error_and_no_file_appears() {
-    let server = Server::start(|_| {
-        Reply::new(200, noise(1_000))
-            .with("ETag", "W/\"weak\"")
-            .cut(600)
-    });
+    let server = Server::start(|_| Reply::new(200, noise(1_000)).with("ETag", "W/\"weak\"").cut(600));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("f");
     let error = download_to(&server.at("/f"), &path, &()).await.unwrap_err();
     assert!(matches!(error, Error::Transfer { .. }), "{error:?}");
     assert!(!path.exists());
-    let ranges = server
-        .requests()
-        .iter()
-        .filter(|r| r.range_start().is_some())
-        .count();
+    let ranges = server.requests().iter().filter(|r| r.range_start().is_some()).count();
     assert_eq!(ranges, 0, "a weak tag cannot vouch for a range");
 }
 
@@ -303,10 +216,7 @@ async fn a_part_that_is_whole_is_asked_for_once_more() {
         std::fs::write(&part, b"old").unwrap();
         let done = download_to(&server.at("/f"), &path, &()).await.unwrap();
         assert_eq!(server.requests()[2].header("if-none-match"), Some(TAG));
-        assert_eq!(
-            (std::fs::read(&path).unwrap().as_slice(), done.reused),
-            (want, false)
-        );
+        assert_eq!((std::fs::read(&path).unwrap().as_slice(), done.reused), (want, false));
         assert!(parts(folder.path()).is_empty());
     }
 }
@@ -318,16 +228,10 @@ async fn two_downloads_to_one_path_take_turns() {
     let server = Server::start(move |r| file(r, &served, TAG));
     let folder = tempfile::tempdir().unwrap();
     let url = server.at("/f");
-    let (a, b) = tokio::join!(
-        download(&url, folder.path(), &()),
-        download(&url, folder.path(), &())
-    );
+    let (a, b) = tokio::join!(download(&url, folder.path(), &()), download(&url, folder.path(), &()));
     let (a, b) = (a.unwrap(), b.unwrap());
     assert_eq!(a.path, b.path);
-    assert!(
-        a.reused != b.reused,
-        "one transfers, the other finds it there"
-    );
+    assert!(a.reused != b.reused, "one transfers, the other finds it there");
     assert_eq!(std::fs::read(&a.path).unwrap(), content);
 }
 
@@ -348,8 +252,5 @@ async fn files_on_disk_are_copied_once() {
     assert_eq!(download(&url, &to, &()).await.unwrap().bytes, 4);
 
     let error = download("/nowhere/x.csv", &to, &()).await.unwrap_err();
-    assert!(
-        error.is_permanent() && error.to_string().contains("/nowhere/x.csv"),
-        "{error}"
-    );
+    assert!(error.is_permanent() && error.to_string().contains("/nowhere/x.csv"), "{error}");
 }

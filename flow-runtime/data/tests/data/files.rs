@@ -25,9 +25,7 @@ pub fn gzip(content: &[u8]) -> Vec<u8> {
 pub fn noise(length: usize) -> Vec<u8> {
     let mut state = 7u64;
     let next = || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 56) as u8
     };
     std::iter::repeat_with(next).take(length).collect()
@@ -59,9 +57,9 @@ pub fn trips(rows: usize) -> String {
                 "{n},2021-01-{day:02}T08:{minute:02}:00Z,2021-01-{day:02},.5,f,\"a \"\"b\"\", c\"\n"
             )),
             2 => text.push_str(&format!("{n},,,,,\n")),
-            _ => text.push_str(&format!(
-                "{n},2021-01-{day:02} 08:00:00.123456,2021-01-{day:02},-1e-3,0,\"ä\n\t\\N\"\n"
-            )),
+            _ => {
+                text.push_str(&format!("{n},2021-01-{day:02} 08:00:00.123456,2021-01-{day:02},-1e-3,0,\"ä\n\t\\N\"\n"))
+            }
         }
     }
     text

@@ -2,24 +2,14 @@
 
 use std::path::Path;
 
-use flow_data::{
-    Error, ParquetFile, ParquetOptions, Schema, Type, parquetize, read_parquet_schema,
-};
+use flow_data::{Error, ParquetFile, ParquetOptions, Schema, Type, parquetize, read_parquet_schema};
 use polars::prelude::{DataFrame, ParquetReader, SerReader};
 
 use crate::files::{gzip, trip_schema, trips, write};
 
 fn convert(csv: &Path, schema: &Schema) -> Result<(ParquetFile, DataFrame), Error> {
-    let file = parquetize(
-        csv,
-        csv.with_extension("parquet"),
-        schema,
-        &ParquetOptions::default(),
-        &(),
-    )?;
-    let frame = ParquetReader::new(std::fs::File::open(&file.path).unwrap())
-        .finish()
-        .unwrap();
+    let file = parquetize(csv, csv.with_extension("parquet"), schema, &ParquetOptions::default(), &())?;
+    let frame = ParquetReader::new(std::fs::File::open(&file.path).unwrap()).finish().unwrap();
     Ok((file, frame))
 }
 
@@ -33,11 +23,7 @@ fn failing(csv: &str, schema: &Schema) -> Error {
     let path = write(folder.path(), "f.csv", csv);
     let error = convert(&path, schema).unwrap_err();
     assert!(error.is_permanent(), "{error}");
-    assert_eq!(
-        std::fs::read_dir(folder.path()).unwrap().count(),
-        1,
-        "no file is left: {error}"
-    );
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no file is left: {error}");
     error
 }
 
@@ -46,48 +32,17 @@ fn every_type_arrives_and_blank_is_null() {
     let folder = tempfile::tempdir().unwrap();
     let csv = write(folder.path(), "f.csv", trips(4));
     let (file, frame) = convert(&csv, &trip_schema()).unwrap();
-    assert_eq!(
-        (file.rows, file.bytes),
-        (4, file.path.metadata().unwrap().len())
-    );
+    assert_eq!((file.rows, file.bytes), (4, file.path.metadata().unwrap().len()));
     assert_eq!(read_parquet_schema(&file.path).unwrap(), trip_schema());
     assert_eq!(column(&frame, "id"), ["0", "1", "2", "3"]);
-    assert_eq!(
-        column(&frame, "day"),
-        ["2021-01-01", "2021-01-02", "null", "2021-01-04"]
-    );
-    assert_eq!(
-        column(&frame, "distance"),
-        ["0.25", "0.5", "null", "-0.001"]
-    );
+    assert_eq!(column(&frame, "day"), ["2021-01-01", "2021-01-02", "null", "2021-01-04"]);
+    assert_eq!(column(&frame, "distance"), ["0.25", "0.5", "null", "-0.001"]);
     assert_eq!(column(&frame, "shared"), ["true", "false", "null", "false"]);
-    let texts: Vec<_> = frame
-        .column("flag")
-        .unwrap()
-        .as_materialized_series()
-        .str()
-        .unwrap()
-        .iter()
-        .collect();
-    assert_eq!(
-        texts,
-        [Some("N"), Some("a \"b\", c"), None, Some("ä\n\t\\N")]
-    );
-    let micros = frame
-        .column("picked_up")
-        .unwrap()
-        .as_materialized_series()
-        .datetime()
-        .unwrap()
-        .physical()
-        .clone();
+    let texts: Vec<_> = frame.column("flag").unwrap().as_materialized_series().str().unwrap().iter().collect();
+    assert_eq!(texts, [Some("N"), Some("a \"b\", c"), None, Some("ä\n\t\\N")]);
+    let micros = frame.column("picked_up").unwrap().as_materialized_series().datetime().unwrap().physical().clone();
     let base = 1_609_488_000_000_000; // 2021-01-01 08:00
-    let want = [
-        Some(base),
-        Some(base + 86_400_000_000),
-        None,
-        Some(base + 3 * 86_400_000_000 + 123_456),
-    ];
+    let want = [Some(base), Some(base + 86_400_000_000), None, Some(base + 3 * 86_400_000_000 + 123_456)];
     assert_eq!(micros.iter().collect::<Vec<_>>(), want);
 }
 
@@ -99,45 +54,23 @@ fn pieces_and_members_make_no_difference() {
     assert!(text.len() > 9 << 20);
     let plain = write(folder.path(), "plain.csv", &text);
     let (half, rest) = text.as_bytes().split_at(text.len() / 2);
-    let packed = write(
-        folder.path(),
-        "packed.csv.gz",
-        [gzip(half), gzip(rest), gzip(b"")].concat(),
-    );
+    let packed = write(folder.path(), "packed.csv.gz", [gzip(half), gzip(rest), gzip(b"")].concat());
     let (plain_file, plain_frame) = convert(&plain, &trip_schema()).unwrap();
     let (packed_file, packed_frame) = convert(&packed, &trip_schema()).unwrap();
     assert_eq!((plain_file.rows, packed_file.rows), (250_000, 250_000));
     assert!(plain_frame.equals_missing(&packed_frame));
-    let ids: Vec<_> = plain_frame
-        .column("id")
-        .unwrap()
-        .as_materialized_series()
-        .i64()
-        .unwrap()
-        .iter()
-        .collect();
+    let ids: Vec<_> = plain_frame.column("id").unwrap().as_materialized_series().i64().unwrap().iter().collect();
     assert!(ids.into_iter().eq((0..250_000).map(Some)));
 }
 
 #[test]
 fn columns_are_matched_by_name_and_extra_ones_kept_as_text() {
     let folder = tempfile::tempdir().unwrap();
-    let csv = write(
-        folder.path(),
-        "f.csv",
-        "\u{feff}note, b ,a\r\nx,1,2.5\r\n\r\n,,\r\n",
-    );
+    let csv = write(folder.path(), "f.csv", "\u{feff}note, b ,a\r\nx,1,2.5\r\n\r\n,,\r\n");
     let schema = Schema::new([("a", Type::Float), ("b", Type::Int)]);
     let (file, frame) = convert(&csv, &schema).unwrap();
-    let columns: Vec<_> = file
-        .columns
-        .iter()
-        .map(|c| (c.name.as_str(), c.kind))
-        .collect();
-    assert_eq!(
-        columns,
-        [("a", Type::Float), ("b", Type::Int), ("note", Type::Text)]
-    );
+    let columns: Vec<_> = file.columns.iter().map(|c| (c.name.as_str(), c.kind)).collect();
+    assert_eq!(columns, [("a", Type::Float), ("b", Type::Int), ("note", Type::Text)]);
     assert_eq!(column(&frame, "a"), ["2.5", "null"]);
     assert_eq!(column(&frame, "b"), ["1", "null"]);
     assert_eq!(file.rows, 2, "a blank line is no row");
@@ -151,58 +84,19 @@ fn a_value_of_the_wrong_type_is_named_with_its_row() {
     late.push_str("12a,2\n");
     for (csv, schema, row, column, text) in [
         ("a\n1\nx\n", Schema::new([("a", Type::Int)]), 2, "a", "x"),
-        (
-            "a,b\n1,2\n,\n1.5,2\n",
-            Schema::new([("a", Type::Int), ("b", Type::Int)]),
-            3,
-            "a",
-            "1.5",
-        ),
-        (
-            "a\n99999999999999999999\n",
-            Schema::new([("a", Type::Int)]),
-            1,
-            "a",
-            "99999999999999999999",
-        ),
+        ("a,b\n1,2\n,\n1.5,2\n", Schema::new([("a", Type::Int), ("b", Type::Int)]), 3, "a", "1.5"),
+        ("a\n99999999999999999999\n", Schema::new([("a", Type::Int)]), 1, "a", "99999999999999999999"),
         ("a\n1,5\n", Schema::new([("a", Type::Int)]), 0, "", ""),
-        (
-            "a\n1e5x\n",
-            Schema::new([("a", Type::Float)]),
-            1,
-            "a",
-            "1e5x",
-        ),
-        (
-            "a\n2021-02-30\n",
-            Schema::new([("a", Type::Date)]),
-            1,
-            "a",
-            "2021-02-30",
-        ),
-        (
-            "a\n2021-02-03 25:00:00\n",
-            Schema::new([("a", Type::Timestamp)]),
-            1,
-            "a",
-            "2021-02-03 25:00:00",
-        ),
-        (
-            "a\ntrue\nyes\n",
-            Schema::new([("a", Type::Bool)]),
-            2,
-            "a",
-            "yes",
-        ),
+        ("a\n1e5x\n", Schema::new([("a", Type::Float)]), 1, "a", "1e5x"),
+        ("a\n2021-02-30\n", Schema::new([("a", Type::Date)]), 1, "a", "2021-02-30"),
+        ("a\n2021-02-03 25:00:00\n", Schema::new([("a", Type::Timestamp)]), 1, "a", "2021-02-03 25:00:00"),
+        ("a\ntrue\nyes\n", Schema::new([("a", Type::Bool)]), 2, "a", "yes"),
         (late.as_str(), schema, 400_001, "n", "12a"),
     ] {
         match failing(csv, &schema) {
-            Error::Value {
-                row: r,
-                column: c,
-                text: t,
-                ..
-            } => assert_eq!((r, c.as_str(), t.as_str()), (row, column, text)),
+            Error::Value { row: r, column: c, text: t, .. } => {
+                assert_eq!((r, c.as_str(), t.as_str()), (row, column, text))
+            }
             Error::Format { message, .. } if row == 0 => {
                 assert_eq!(message, "row 1 has 2 fields, the header has 1")
             }
@@ -220,18 +114,12 @@ fn broken_files_are_told_apart() {
         ("a,b\n1,2\n3,4,5\n", "row 2 has 3 fields, the header has 2"),
         ("a,b\n1\n3,4,5\n", "row 1 has 1 fields, the header has 2"),
         ("a,b\n1,\"2\n3,4\n", "never closed"),
-        (
-            "a,c\n1,2\n",
-            "the stated columns `b` are missing; the file has `a`, `c`",
-        ),
+        ("a,c\n1,2\n", "the stated columns `b` are missing; the file has `a`, `c`"),
         ("a,b,a\n1,2,3\n", "two columns are called `a`"),
         ("PK\u{3}\u{4}..", "zip archive"),
     ] {
         let error = failing(csv, &schema).to_string();
-        assert!(
-            error.contains(want) && error.contains("f.csv"),
-            "{csv:?}: {error}"
-        );
+        assert!(error.contains(want) && error.contains("f.csv"), "{csv:?}: {error}");
     }
     let folder = tempfile::tempdir().unwrap();
     let packed = gzip(trips(10_000).as_bytes());
@@ -246,32 +134,19 @@ fn broken_files_are_told_apart() {
 #[test]
 fn a_text_can_stand_for_null() {
     let folder = tempfile::tempdir().unwrap();
-    let csv = write(
-        folder.path(),
-        "f.csv",
-        "a,b,c\n1,NA,NA\nNA,2021-01-01,x\n,,\n",
-    );
+    let csv = write(folder.path(), "f.csv", "a,b,c\n1,NA,NA\nNA,2021-01-01,x\n,,\n");
     let schema = Schema::new([("a", Type::Int), ("b", Type::Date)]);
     let (_, frame) = convert(&csv, &schema.clone().with_null("NA")).unwrap();
     assert_eq!(column(&frame, "a"), ["1", "null", "null"]);
     assert_eq!(column(&frame, "b"), ["null", "2021-01-01", "null"]);
     assert_eq!(frame.column("c").unwrap().null_count(), 2);
-    assert!(
-        convert(&csv, &schema)
-            .unwrap_err()
-            .to_string()
-            .contains("`NA`")
-    );
+    assert!(convert(&csv, &schema).unwrap_err().to_string().contains("`NA`"));
 }
 
 #[test]
 fn a_header_alone_makes_a_file_without_rows() {
     let folder = tempfile::tempdir().unwrap();
-    let csv = write(
-        folder.path(),
-        "f.csv",
-        "id,picked_up,day,distance,shared,flag",
-    );
+    let csv = write(folder.path(), "f.csv", "id,picked_up,day,distance,shared,flag");
     let (file, frame) = convert(&csv, &trip_schema()).unwrap();
     assert_eq!((file.rows, frame.height(), frame.width()), (0, 0, 6));
     assert_eq!(read_parquet_schema(&file.path).unwrap(), trip_schema());
@@ -282,13 +157,7 @@ fn types_are_guessed_from_the_first_rows() {
     let folder = tempfile::tempdir().unwrap();
     let csv = write(folder.path(), "f.csv.gz", gzip(trips(50_000).as_bytes()));
     // Truth is guessed from words only: `0` and `1` are numbers as well.
-    assert_eq!(
-        Schema::infer(&csv).unwrap(),
-        trip_schema().with("shared", Type::Text)
-    );
+    assert_eq!(Schema::infer(&csv).unwrap(), trip_schema().with("shared", Type::Text));
     let blank = write(folder.path(), "g.csv", "a,b,c\n007,,1\n8,,2\n");
-    assert_eq!(
-        Schema::infer(&blank).unwrap(),
-        Schema::new([("a", Type::Text), ("b", Type::Text), ("c", Type::Int)])
-    );
+    assert_eq!(Schema::infer(&blank).unwrap(), Schema::new([("a", Type::Text), ("b", Type::Text), ("c", Type::Int)]));
 }

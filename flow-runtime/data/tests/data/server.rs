@@ -26,12 +26,7 @@ impl Request {
 
     /// Where the asked range starts.
     pub fn range_start(&self) -> Option<usize> {
-        self.header("range")?
-            .strip_prefix("bytes=")?
-            .split('-')
-            .next()?
-            .parse()
-            .ok()
+        self.header("range")?.strip_prefix("bytes=")?.split('-').next()?.parse().ok()
     }
 }
 
@@ -49,11 +44,7 @@ pub struct Reply {
 
 impl Reply {
     pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self {
-            status,
-            body: body.into(),
-            ..Self::default()
-        }
+        Self { status, body: body.into(), ..Self::default() }
     }
 
     pub fn with(mut self, name: &str, value: impl ToString) -> Self {
@@ -74,18 +65,13 @@ pub fn file(request: &Request, content: &[u8], tag: &str) -> Reply {
     }
     let same = request.header("if-range").is_none_or(|asked| asked == tag);
     match request.range_start() {
-        Some(start) if same && start < content.len() => {
-            Reply::new(206, &content[start..]).with("ETag", tag).with(
-                "Content-Range",
-                format!("bytes {start}-{}/{}", content.len() - 1, content.len()),
-            )
-        }
-        Some(start) if same => Reply::new(416, "")
-            .with("Content-Range", format!("bytes */{}", content.len()))
-            .with("X-Start", start),
-        _ => Reply::new(200, content)
+        Some(start) if same && start < content.len() => Reply::new(206, &content[start..])
             .with("ETag", tag)
-            .with("Accept-Ranges", "bytes"),
+            .with("Content-Range", format!("bytes {start}-{}/{}", content.len() - 1, content.len())),
+        Some(start) if same => {
+            Reply::new(416, "").with("Content-Range", format!("bytes */{}", content.len())).with("X-Start", start)
+        }
+        _ => Reply::new(200, content).with("ETag", tag).with("Accept-Ranges", "bytes"),
     }
 }
 
@@ -104,11 +90,7 @@ impl Server {
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let (seen, answer) = (seen.clone(), answer.clone());
-                thread::spawn(move || {
-                    stream
-                        .ok()
-                        .and_then(|stream| serve(stream, &seen, &*answer))
-                });
+                thread::spawn(move || stream.ok().and_then(|stream| serve(stream, &seen, &*answer)));
             }
         });
         Self { url, requests }
@@ -125,11 +107,7 @@ impl Server {
 }
 
 /// One request on one connection.
-fn serve(
-    stream: TcpStream,
-    seen: &Mutex<Vec<Request>>,
-    answer: &dyn Fn(&Request) -> Reply,
-) -> Option<()> {
+fn serve(stream: TcpStream, seen: &Mutex<Vec<Request>>, answer: &dyn Fn(&Request) -> Reply) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
@@ -144,32 +122,19 @@ fn serve(
         };
         headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
     }
-    let length = headers
-        .get("content-length")
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(0);
+    let length = headers.get("content-length").and_then(|n| n.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     let request = {
         let mut seen = seen.lock().unwrap();
-        let request = Request {
-            method,
-            target,
-            headers,
-            body,
-            number: seen.len(),
-        };
+        let request = Request { method, target, headers, body, number: seen.len() };
         seen.push(request.clone());
         request
     };
     let reply = answer(&request);
     let mut out = stream;
     let mut head = format!("HTTP/1.1 {} Because\r\nConnection: close\r\n", reply.status);
-    if !reply
-        .headers
-        .iter()
-        .any(|(name, _)| name == "Content-Length" || name == "Transfer-Encoding")
-    {
+    if !reply.headers.iter().any(|(name, _)| name == "Content-Length" || name == "Transfer-Encoding") {
         head.push_str(&format!("Content-Length: {}\r\n", reply.body.len()));
     }
     for (name, value) in &reply.headers {
@@ -177,8 +142,7 @@ fn serve(
     }
     out.write_all(format!("{head}\r\n").as_bytes()).ok()?;
     if request.method != "HEAD" {
-        out.write_all(&reply.body[..reply.cut_after.unwrap_or(reply.body.len())])
-            .ok()?;
+        out.write_all(&reply.body[..reply.cut_after.unwrap_or(reply.body.len())]).ok()?;
     }
     out.flush().ok()?;
     if let Some(then) = reply.then {

@@ -25,8 +25,7 @@ impl Store {
     pub fn start(refused_part: Option<&'static str>) -> Self {
         let shelf = Arc::new(Mutex::new(Shelf::default()));
         let kept = shelf.clone();
-        let server =
-            Server::start(move |request| answer(request, &mut kept.lock().unwrap(), refused_part));
+        let server = Server::start(move |request| answer(request, &mut kept.lock().unwrap(), refused_part));
         Self { server, shelf }
     }
 
@@ -45,34 +44,19 @@ impl Store {
 }
 
 fn answer(request: &Request, shelf: &mut Shelf, refused_part: Option<&str>) -> Reply {
-    let (path, query) = request
-        .target
-        .split_once('?')
-        .unwrap_or((&request.target, ""));
+    let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
     // Google's client escapes a key's slashes and dots, the others do not.
     let path = path.replace("%2F", "/").replace("%2E", ".");
-    let query: HashMap<_, _> = query
-        .split('&')
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-        .collect();
+    let query: HashMap<_, _> = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, ""))).collect();
     shelf.largest = shelf.largest.max(request.body.len());
-    let part = query
-        .get("partNumber")
-        .or_else(|| query.get("blockid"))
-        .copied();
-    let ok = |status| {
-        Reply::new(status, "")
-            .with("ETag", "\"e\"")
-            .with("x-goog-generation", 1)
-    };
+    let part = query.get("partNumber").or_else(|| query.get("blockid")).copied();
+    let ok = |status| Reply::new(status, "").with("ETag", "\"e\"").with("x-goog-generation", 1);
     match (request.method.as_str(), part) {
         ("PUT", Some(number)) if refused_part == Some(number) => {
             Reply::new(403, "<Error><Code>AccessDenied</Code></Error>")
         }
         ("PUT", Some(number)) => {
-            shelf
-                .parts
-                .insert((path, format!("{number:0>20}")), request.body.clone());
+            shelf.parts.insert((path, format!("{number:0>20}")), request.body.clone());
             ok(201)
         }
         ("POST", None) if query.contains_key("uploads") => {
@@ -81,36 +65,20 @@ fn answer(request: &Request, shelf: &mut Shelf, refused_part: Option<&str>) -> R
         }
         ("POST", None) if query.contains_key("uploadId") => {
             join(shelf, &path);
-            Reply::new(
-                200,
-                "<CompleteMultipartUploadResult><ETag>\"e\"</ETag></CompleteMultipartUploadResult>",
-            )
-            .with("ETag", "\"e\"")
+            Reply::new(200, "<CompleteMultipartUploadResult><ETag>\"e\"</ETag></CompleteMultipartUploadResult>")
+                .with("ETag", "\"e\"")
         }
         ("PUT", None) if query.get("comp") == Some(&"blocklist") => {
             // Azure's blocks have names, and the list says their order.
             let list = String::from_utf8_lossy(&request.body).into_owned();
-            let names = list
-                .split("<Uncommitted>")
-                .skip(1)
-                .filter_map(|rest| rest.split("</Uncommitted>").next());
+            let names = list.split("<Uncommitted>").skip(1).filter_map(|rest| rest.split("</Uncommitted>").next());
             let names: Vec<_> = names
                 .map(|name| {
-                    (
-                        path.clone(),
-                        format!(
-                            "{:0>20}",
-                            name.replace('=', "%3D")
-                                .replace('+', "%2B")
-                                .replace('/', "%2F")
-                        ),
-                    )
+                    (path.clone(), format!("{:0>20}", name.replace('=', "%3D").replace('+', "%2B").replace('/', "%2F")))
                 })
                 .collect();
-            let whole = names
-                .iter()
-                .flat_map(|name| shelf.parts.remove(name).expect("a block that was sent"))
-                .collect();
+            let whole =
+                names.iter().flat_map(|name| shelf.parts.remove(name).expect("a block that was sent")).collect();
             shelf.objects.insert(path, whole);
             ok(201)
         }
@@ -133,15 +101,7 @@ fn answer(request: &Request, shelf: &mut Shelf, refused_part: Option<&str>) -> R
 }
 
 fn join(shelf: &mut Shelf, path: &str) {
-    let keys: Vec<_> = shelf
-        .parts
-        .keys()
-        .filter(|(p, _)| p == path)
-        .cloned()
-        .collect();
-    let whole = keys
-        .iter()
-        .flat_map(|key| shelf.parts.remove(key).unwrap())
-        .collect();
+    let keys: Vec<_> = shelf.parts.keys().filter(|(p, _)| p == path).cloned().collect();
+    let whole = keys.iter().flat_map(|key| shelf.parts.remove(key).unwrap()).collect();
     shelf.objects.insert(path.to_owned(), whole);
 }

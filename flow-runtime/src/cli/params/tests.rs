@@ -71,7 +71,10 @@ fn a_wrong_type_names_param_type_and_text() {
         ("array", "Vec<u8>", "1,2", "param `p` takes a JSON list (Vec<u8>), and `1,2` is none"),
         ("integer", "u32", "http://u:hunter2@h", "param `p` takes a whole number (u32), and `http://u:***@h` is none"),
     ] {
-        assert_eq!(read(&param("p", type_name, json!({"type": schema}), None), json!(text), true), Err(said.to_string()));
+        assert_eq!(
+            read(&param("p", type_name, json!({"type": schema}), None), json!(text), true),
+            Err(said.to_string())
+        );
     }
 }
 
@@ -109,7 +112,10 @@ fn an_unknown_param_is_told_with_what_there_is_and_without_its_value() {
 #[test]
 fn a_secret_is_never_shown() {
     let error = resolve_with(&["password=planted-secret"], &[], json!({}), "").unwrap_err();
-    assert_eq!(error.message, "param `password` takes a whole number (Secret<u64>), and what was given (a secret, not shown) is none (--param)");
+    assert_eq!(
+        error.message,
+        "param `password` takes a whole number (Secret<u64>), and what was given (a secret, not shown) is none (--param)"
+    );
     let resolved = resolve_with(&[], &[("FLOW_PARAM_PASSWORD", "123456789")], json!({}), "").unwrap();
     assert_eq!(resolved[2], ("\"***\"".to_string(), "env FLOW_PARAM_PASSWORD".to_string()));
     assert_eq!(secret::redact("planted-secret 123456789"), "*** ***");

@@ -15,9 +15,11 @@ impl RunView {
     /// The lines at this instant; the first says how the run is.
     pub fn draw(&self, now: DateTime<Utc>, width: usize, height: usize, paint: Paint) -> Vec<String> {
         let age = self.began.map_or(String::new(), |began| took(seconds(began, now)));
-        let head = format!("{}  {}  {}  {age}", paint.bold(&self.dag_id), self.run_id, paint.run(self.state, self.state));
+        let head =
+            format!("{}  {}  {}  {age}", paint.bold(&self.dag_id), self.run_id, paint.run(self.state, self.state));
         let shown = self.shown(height.saturating_sub(2));
-        let name = self.rows.iter().map(|r| console::measure_text_width(&r.task_id)).max().unwrap_or(0).min(WIDEST_NAME);
+        let name =
+            self.rows.iter().map(|r| console::measure_text_width(&r.task_id)).max().unwrap_or(0).min(WIDEST_NAME);
         let mut lines = vec![head];
         lines.extend(shown.iter().map(|&i| self.line(&self.rows[i], name, now, paint)));
         let hidden = self.rows.len() - shown.len();
@@ -88,7 +90,10 @@ impl RunView {
             }
             UpstreamFailed => {
                 let failed = row.upstream.iter().map(|&i| &self.rows[i]).filter(|up| up.state().is_failure());
-                paint.warn(format!("upstream failed: {}", failed.map(|up| up.task_id.as_str()).collect::<Vec<_>>().join(", ")))
+                paint.warn(format!(
+                    "upstream failed: {}",
+                    failed.map(|up| up.task_id.as_str()).collect::<Vec<_>>().join(", ")
+                ))
             }
             Skipped => paint.dim(if why.is_empty() { "skipped".into() } else { why }),
             UpForReschedule => {
@@ -107,7 +112,18 @@ impl Row {
         if self.instances.is_empty() {
             return self.one.state;
         }
-        let order = [Running, UpForRetry, Queued, Scheduled, UpForReschedule, Deferred, AwaitingInput, None, Failed, UpstreamFailed];
+        let order = [
+            Running,
+            UpForRetry,
+            Queued,
+            Scheduled,
+            UpForReschedule,
+            Deferred,
+            AwaitingInput,
+            None,
+            Failed,
+            UpstreamFailed,
+        ];
         let first = order.into_iter().find(|s| self.counts[*s as usize] > 0);
         first.unwrap_or(if self.counts[Success as usize] > 0 { Success } else { Skipped })
     }
@@ -122,13 +138,19 @@ fn mapped(row: &Row, now: DateTime<Utc>, paint: Paint) -> String {
         _ => String::new(),
     };
     let mut words = vec![format!("{age}{done}/{total} done")];
-    for state in [TaskState::Running, TaskState::UpForRetry, TaskState::Failed, TaskState::UpstreamFailed, TaskState::Skipped] {
+    for state in
+        [TaskState::Running, TaskState::UpForRetry, TaskState::Failed, TaskState::UpstreamFailed, TaskState::Skipped]
+    {
         let n = row.counts[state as usize];
         if n > 0 {
             words.push(paint.task(state, format!("{n} {}", state.name().replace('_', " "))));
         }
     }
-    let why = row.one.cause.as_deref().filter(|_| row.counted(TaskState::is_failure) + row.counts[TaskState::UpForRetry as usize] > 0);
+    let why = row
+        .one
+        .cause
+        .as_deref()
+        .filter(|_| row.counted(TaskState::is_failure) + row.counts[TaskState::UpForRetry as usize] > 0);
     format!("{}{}", words.join(", "), why.map_or(String::new(), |why| paint.dim(format!(": {}", short(why, 200)))))
 }
 

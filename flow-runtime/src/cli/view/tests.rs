@@ -26,8 +26,11 @@ fn task(task_id: &str, map_index: i32, state: TaskState, millis: u64) -> RunEven
         tries: 4,
         duration: state.is_finished().then_some(2.1),
         due: (state == TaskState::UpForRetry).then(|| at(millis + 9_000)),
-        cause: (state.is_failure() || state == TaskState::UpForRetry)
-            .then(|| Cause { kind: CauseKind::Error, message: "connection\nrefused".into(), place: None }),
+        cause: (state.is_failure() || state == TaskState::UpForRetry).then(|| Cause {
+            kind: CauseKind::Error,
+            message: "connection\nrefused".into(),
+            place: None,
+        }),
         value: (state == TaskState::Success).then(|| "{\"rows\":3}".into()),
         timestamp: at(millis),
     }
@@ -35,7 +38,10 @@ fn task(task_id: &str, map_index: i32, state: TaskState, millis: u64) -> RunEven
 
 fn begun(dag: &Dag) -> RunView {
     let mut view = RunView::new(dag);
-    view.apply(&RunEvent::RunStarted { dag_id: "taxi".into(), dag_run_id: "r1".into(), resumed: false, timestamp: at(0) }, at(0));
+    view.apply(
+        &RunEvent::RunStarted { dag_id: "taxi".into(), dag_run_id: "r1".into(), resumed: false, timestamp: at(0) },
+        at(0),
+    );
     view
 }
 

@@ -22,13 +22,7 @@ pub async fn eight_tasks_commit_at_the_same_time(store: Store) {
             for i in 0..EACH {
                 let row = || write(plain(&format!("t{task}"), i, TaskState::Success, 1));
                 let value = xcom("v", i, "1");
-                let both = [
-                    rows(common, [row()]),
-                    RunCommit {
-                        xcoms: vec![value],
-                        ..rows(own, [row()])
-                    },
-                ];
+                let both = [rows(common, [row()]), RunCommit { xcoms: vec![value], ..rows(own, [row()]) }];
                 store.commit(&both).await.unwrap();
                 // What was committed can be read at once.
                 assert_eq!(store.instances(own.0).await.unwrap().len(), i as usize + 1);
@@ -39,10 +33,7 @@ pub async fn eight_tasks_commit_at_the_same_time(store: Store) {
     while let Some(done) = tasks.join_next().await {
         done.unwrap();
     }
-    assert_eq!(
-        store.instances(common.0).await.unwrap().len(),
-        (TASKS * EACH) as usize
-    );
+    assert_eq!(store.instances(common.0).await.unwrap().len(), (TASKS * EACH) as usize);
 }
 
 /// Commits that are refused go between others that are not: each caller gets its own answer, with its own numbers.
@@ -61,17 +52,8 @@ pub async fn a_fenced_commit_does_not_spoil_the_others(store: Store) {
                 held = Epoch(1);
             }
             for i in 0..EACH {
-                let done = store
-                    .commit(&[rows(
-                        (run, held),
-                        [write(plain("t", i, TaskState::Success, 1))],
-                    )])
-                    .await;
-                let fenced = StoreError::Fenced {
-                    run: run.0,
-                    given: 1,
-                    present: i64::from(task) + 2,
-                };
+                let done = store.commit(&[rows((run, held), [write(plain("t", i, TaskState::Success, 1))])]).await;
+                let fenced = StoreError::Fenced { run: run.0, given: 1, present: i64::from(task) + 2 };
                 assert_eq!(done, if stale { Err(fenced) } else { Ok(()) });
             }
             let found = store.instances(run).await.unwrap().len();
@@ -93,37 +75,21 @@ pub async fn takeovers_at_the_same_time_differ(store: Store) {
     }
     let mut epochs = tasks.join_all().await;
     epochs.sort();
-    assert!(
-        epochs.iter().map(|e| e.0).eq(2..=i64::from(TASKS) + 1),
-        "{epochs:?}"
-    );
+    assert!(epochs.iter().map(|e| e.0).eq(2..=i64::from(TASKS) + 1), "{epochs:?}");
     for epoch in epochs {
         let done = store.commit(&[commit((run, epoch))]).await;
-        assert_eq!(
-            done.is_ok(),
-            epoch.0 == i64::from(TASKS) + 1,
-            "{epoch:?}: {done:?}"
-        );
+        assert_eq!(done.is_ok(), epoch.0 == i64::from(TASKS) + 1, "{epoch:?}: {done:?}");
     }
 }
 
 /// A caller that goes away after any number of polls leaves a whole commit or none, and does not hurt its neighbour.
 pub async fn a_dropped_commit_is_whole_or_nothing(store: Store) {
     const ROUNDS: i32 = 60;
-    let (held, neighbour) = (
-        begin(&store, "dropped").await,
-        begin(&store, "neighbour").await,
-    );
+    let (held, neighbour) = (begin(&store, "dropped").await, begin(&store, "neighbour").await);
     for i in 0..ROUNDS {
         let pair = ["a", "b"].map(|task| write(plain(task, i, TaskState::Success, 1)));
-        let doomed = [RunCommit {
-            xcoms: vec![xcom("v", i, "1")],
-            ..rows(held, pair)
-        }];
-        let safe = [rows(
-            neighbour,
-            [write(plain("t", i, TaskState::Success, 1))],
-        )];
+        let doomed = [RunCommit { xcoms: vec![xcom("v", i, "1")], ..rows(held, pair) }];
+        let safe = [rows(neighbour, [write(plain("t", i, TaskState::Success, 1))])];
         let mut other = pin!(store.commit(&safe));
         let mut answered = poll_once(other.as_mut());
         {
@@ -142,38 +108,14 @@ pub async fn a_dropped_commit_is_whole_or_nothing(store: Store) {
         assert_eq!(answered, Some(Ok(())), "round {i}");
     }
     // A last commit under the same epoch: the store works on, and what was handed in before is decided.
-    store
-        .commit(&[RunCommit {
-            status: Some((RunStatus::Success, at(1))),
-            ..commit(held)
-        }])
-        .await
-        .unwrap();
-    assert_eq!(
-        store.instances(neighbour.0).await.unwrap().len(),
-        ROUNDS as usize
-    );
+    store.commit(&[RunCommit { status: Some((RunStatus::Success, at(1))), ..commit(held) }]).await.unwrap();
+    assert_eq!(store.instances(neighbour.0).await.unwrap().len(), ROUNDS as usize);
     let found = store.instances(held.0).await.unwrap();
-    let of = |task: &str| -> Vec<i32> {
-        found
-            .iter()
-            .filter(|r| &*r.task_id == task)
-            .map(|r| r.map_index)
-            .collect()
-    };
-    let values: Vec<i32> = store
-        .xcoms(held.0, None)
-        .await
-        .unwrap()
-        .iter()
-        .map(|x| x.map_index)
-        .collect();
+    let of = |task: &str| -> Vec<i32> { found.iter().filter(|r| &*r.task_id == task).map(|r| r.map_index).collect() };
+    let values: Vec<i32> = store.xcoms(held.0, None).await.unwrap().iter().map(|x| x.map_index).collect();
     assert_eq!(of("a"), of("b"));
     assert_eq!(of("a"), values);
-    assert!(
-        !values.contains(&0),
-        "a future that was never polled did something"
-    );
+    assert!(!values.contains(&0), "a future that was never polled did something");
 }
 
 fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
@@ -187,17 +129,8 @@ fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
 pub async fn a_reader_never_sees_half_a_commit(store: Store) {
     const LAST: u32 = 40;
     let held = begin(&store, "one").await;
-    let generation = |n| {
-        rows(
-            held,
-            (0..100).map(|i| {
-                write(InstanceRow {
-                    max_tries: n,
-                    ..plain("t", i, TaskState::Running, 1)
-                })
-            }),
-        )
-    };
+    let generation =
+        |n| rows(held, (0..100).map(|i| write(InstanceRow { max_tries: n, ..plain("t", i, TaskState::Running, 1) })));
     store.commit(&[generation(0)]).await.unwrap();
     let mut readers = JoinSet::new();
     for _ in 0..3 {
@@ -207,15 +140,8 @@ pub async fn a_reader_never_sees_half_a_commit(store: Store) {
             while seen < LAST {
                 let rows = store.instances(held.0).await.unwrap();
                 let numbers: Vec<u32> = rows.iter().map(|r| r.max_tries).collect();
-                assert!(
-                    numbers.len() == 100 && numbers.iter().all(|n| *n == numbers[0]),
-                    "{numbers:?}"
-                );
-                assert!(
-                    numbers[0] >= seen,
-                    "time went back from {seen} to {}",
-                    numbers[0]
-                );
+                assert!(numbers.len() == 100 && numbers.iter().all(|n| *n == numbers[0]), "{numbers:?}");
+                assert!(numbers[0] >= seen, "time went back from {seen} to {}", numbers[0]);
                 seen = numbers[0];
                 yield_now().await;
             }

@@ -16,8 +16,8 @@ pub use concurrent::*;
 pub use runs::*;
 
 use super::{
-    Cause, CauseKind, Epoch, InstanceRow, InstanceWrite, MetadataStore, RETURN_VALUE, RunCommit,
-    RunPk, XComValue, XComWrite,
+    Cause, CauseKind, Epoch, InstanceRow, InstanceWrite, MetadataStore, RETURN_VALUE, RunCommit, RunPk, XComValue,
+    XComWrite,
 };
 use chrono::{DateTime, Utc};
 use flow_core::event::Length;
@@ -88,8 +88,7 @@ fn at(micros: i64) -> DateTime<Utc> {
 fn dag(dag_id: &str) -> Dag {
     let mut dag = Dag::new(dag_id);
     dag.doc = Some("Lädt die Daten. 読み込む 🚕\nsecond \"line\"".into());
-    dag.tasks
-        .push(TaskDef::new("download", "dags::taxi::download"));
+    dag.tasks.push(TaskDef::new("download", "dags::taxi::download"));
     dag
 }
 
@@ -111,10 +110,7 @@ fn dag_run(dag_id: &str, run_id: &str) -> DagRun {
 /// A new run of the DAG `taxi`.
 async fn begin(store: &Store, run_id: &str) -> (RunPk, Epoch) {
     let version = store.put_dag(&dag("taxi")).await.expect("put_dag");
-    store
-        .create_run(&dag_run("taxi", run_id), &version, "me")
-        .await
-        .expect("create_run")
+    store.create_run(&dag_run("taxi", run_id), &version, "me").await.expect("create_run")
 }
 
 /// A row with nothing but its name, state and try number.
@@ -146,16 +142,7 @@ fn full(task_id: &str, map_index: i32, try_number: u32) -> InstanceRow {
             place: Some("src/ä.rs:7".into()),
         }),
         report: Report {
-            lengths: vec![
-                Length {
-                    field: None,
-                    len: u32::MAX,
-                },
-                Length {
-                    field: Some(3),
-                    len: 0,
-                },
-            ],
+            lengths: vec![Length { field: None, len: u32::MAX }, Length { field: Some(3), len: 0 }],
             declined: vec![0, u32::MAX],
         },
         ..plain(task_id, map_index, TaskState::Failed, try_number)
@@ -163,10 +150,7 @@ fn full(task_id: &str, map_index: i32, try_number: u32) -> InstanceRow {
 }
 
 fn write(row: InstanceRow) -> InstanceWrite {
-    InstanceWrite {
-        row,
-        archive: false,
-    }
+    InstanceWrite { row, archive: false }
 }
 
 fn archive(row: InstanceRow) -> InstanceWrite {
@@ -190,19 +174,10 @@ fn xcom(task_id: &str, map_index: i32, json: &str) -> XComWrite {
 
 /// A commit that changes nothing yet.
 fn commit((run, epoch): (RunPk, Epoch)) -> RunCommit {
-    RunCommit {
-        run,
-        epoch,
-        status: None,
-        instances: Vec::new(),
-        xcoms: Vec::new(),
-    }
+    RunCommit { run, epoch, status: None, instances: Vec::new(), xcoms: Vec::new() }
 }
 
 /// A commit of these rows.
 fn rows(held: (RunPk, Epoch), instances: impl IntoIterator<Item = InstanceWrite>) -> RunCommit {
-    RunCommit {
-        instances: instances.into_iter().collect(),
-        ..commit(held)
-    }
+    RunCommit { instances: instances.into_iter().collect(), ..commit(held) }
 }

@@ -10,11 +10,7 @@ pub async fn a_dag_is_kept_once(store: Store) {
     let (taxi, other) = (dag("taxi"), dag("other"));
     let hash = store.put_dag(&taxi).await.unwrap();
     assert_eq!(hash.len(), 64);
-    assert!(
-        hash.bytes()
-            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)),
-        "{hash}"
-    );
+    assert!(hash.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)), "{hash}");
     assert_eq!(store.put_dag(&taxi).await.unwrap(), hash);
     let other_hash = store.put_dag(&other).await.unwrap();
     assert_ne!(other_hash, hash);
@@ -25,10 +21,7 @@ pub async fn a_dag_is_kept_once(store: Store) {
 /// An unknown hash is [`StoreError::NoSuchDagVersion`].
 pub async fn an_unknown_dag_version_is_an_error(store: Store) {
     let hash = "0".repeat(64);
-    assert_eq!(
-        store.dag_version(&hash).await,
-        Err(StoreError::NoSuchDagVersion(hash))
-    );
+    assert_eq!(store.dag_version(&hash).await, Err(StoreError::NoSuchDagVersion(hash)));
 }
 
 /// Every field of a run comes back, also the empty ones and text of any script.
@@ -38,16 +31,10 @@ pub async fn every_field_of_a_run_comes_back(store: Store) {
     full.run_type = RunType::Scheduled;
     full.state = RunStatus::Running;
     full.logical_date = Some(at(1));
-    full.data_interval = Some(DataInterval {
-        start: at(2),
-        end: at(3),
-    });
+    full.data_interval = Some(DataInterval { start: at(2), end: at(3) });
     full.start_date = Some(at(4));
     full.end_date = Some(at(5));
-    full.conf.insert(
-        "schlüssel \"\\".into(),
-        serde_json::json!({"a": [1, -2.5, null, "𝄞\n"], "b": {"c": true}}),
-    );
+    full.conf.insert("schlüssel \"\\".into(), serde_json::json!({"a": [1, -2.5, null, "𝄞\n"], "b": {"c": true}}));
     full.conf.insert("token".into(), "***".into());
     let mut empty = dag_run("täxi", "");
     empty.run_type = RunType::AssetTriggered;
@@ -55,44 +42,17 @@ pub async fn every_field_of_a_run_comes_back(store: Store) {
         let (pk, epoch) = store.create_run(&run, &version, "host:7 ä").await.unwrap();
         assert_eq!(epoch, Epoch(1));
         let found = store.run("täxi", &run.run_id).await.unwrap();
-        let want = StoredRun {
-            pk,
-            run,
-            dag_version: version.clone(),
-            owner: Some("host:7 ä".into()),
-            epoch,
-        };
+        let want = StoredRun { pk, run, dag_version: version.clone(), owner: Some("host:7 ä".into()), epoch };
         assert_eq!(found, Some(want.clone()));
-        assert!(
-            store
-                .runs(&RunFilter::default())
-                .await
-                .unwrap()
-                .contains(&want)
-        );
+        assert!(store.runs(&RunFilter::default()).await.unwrap().contains(&want));
     }
-    for (i, run_type) in [
-        RunType::Manual,
-        RunType::Scheduled,
-        RunType::Backfill,
-        RunType::AssetTriggered,
-    ]
-    .into_iter()
-    .enumerate()
+    for (i, run_type) in
+        [RunType::Manual, RunType::Scheduled, RunType::Backfill, RunType::AssetTriggered].into_iter().enumerate()
     {
         let mut run = dag_run("täxi", &format!("type {i}"));
         run.run_type = run_type;
         store.create_run(&run, &version, "").await.unwrap();
-        assert_eq!(
-            store
-                .run("täxi", &run.run_id)
-                .await
-                .unwrap()
-                .unwrap()
-                .run
-                .run_type,
-            run_type
-        );
+        assert_eq!(store.run("täxi", &run.run_id).await.unwrap().unwrap().run.run_type, run_type);
     }
 }
 
@@ -112,37 +72,20 @@ pub async fn dates_of_any_century_come_back(store: Store) {
         let date: DateTime<Utc> = date.parse().unwrap();
         run.run_after = date;
         run.logical_date = Some(date);
-        run.data_interval = Some(DataInterval {
-            start: date,
-            end: date,
-        });
+        run.data_interval = Some(DataInterval { start: date, end: date });
         store.create_run(&run, &version, "me").await.unwrap();
-        assert_eq!(
-            store.run("taxi", &run.run_id).await.unwrap().unwrap().run,
-            run
-        );
+        assert_eq!(store.run("taxi", &run.run_id).await.unwrap().unwrap().run, run);
     }
     let listed = store.runs(&RunFilter::default()).await.unwrap();
-    assert!(
-        listed.iter().rev().map(|s| s.run.run_id.as_str()).eq(dates),
-        "{listed:#?}"
-    );
+    assert!(listed.iter().rev().map(|s| s.run.run_id.as_str()).eq(dates), "{listed:#?}");
 }
 
 /// Nanoseconds are cut, towards the past, also before 1970.
 pub async fn what_is_finer_than_a_microsecond_is_cut(store: Store) {
     let version = store.put_dag(&dag("taxi")).await.unwrap();
     for (id, date, cut) in [
-        (
-            "after",
-            "2026-01-31T09:30:00.000001999Z",
-            "2026-01-31T09:30:00.000001Z",
-        ),
-        (
-            "before",
-            "1969-12-31T23:59:59.999998001Z",
-            "1969-12-31T23:59:59.999998Z",
-        ),
+        ("after", "2026-01-31T09:30:00.000001999Z", "2026-01-31T09:30:00.000001Z"),
+        ("before", "1969-12-31T23:59:59.999998001Z", "1969-12-31T23:59:59.999998Z"),
     ] {
         let mut run = dag_run("taxi", id);
         run.run_after = date.parse().unwrap();
@@ -159,31 +102,17 @@ pub async fn a_run_id_is_unique_in_its_dag(store: Store) {
     let mut again = dag_run("taxi", "one");
     again.state = RunStatus::Failed;
     let refused = store.create_run(&again, &version, "other").await;
-    assert_eq!(
-        refused,
-        Err(StoreError::RunExists {
-            dag_id: "taxi".into(),
-            run_id: "one".into()
-        })
-    );
+    assert_eq!(refused, Err(StoreError::RunExists { dag_id: "taxi".into(), run_id: "one".into() }));
     let kept = store.run("taxi", "one").await.unwrap().unwrap();
-    assert_eq!(
-        (kept.run.state, kept.owner.as_deref()),
-        (RunStatus::Queued, Some("me"))
-    );
-    let (second, _) = store
-        .create_run(&dag_run("other", "one"), &version, "me")
-        .await
-        .unwrap();
+    assert_eq!((kept.run.state, kept.owner.as_deref()), (RunStatus::Queued, Some("me")));
+    let (second, _) = store.create_run(&dag_run("other", "one"), &version, "me").await.unwrap();
     assert!(second > first, "numbers of runs rise");
     assert_eq!(store.run("other", "one").await.unwrap().unwrap().pk, second);
 }
 
 /// A run of a DAG version that is not there is refused.
 pub async fn a_run_needs_its_dag(store: Store) {
-    let refused = store
-        .create_run(&dag_run("taxi", "one"), "feed", "me")
-        .await;
+    let refused = store.create_run(&dag_run("taxi", "one"), "feed", "me").await;
     assert_eq!(refused, Err(StoreError::NoSuchDagVersion("feed".into())));
     assert_eq!(store.run("taxi", "one").await.unwrap(), None);
 }
@@ -196,24 +125,11 @@ pub async fn runs_come_newest_first(store: Store) {
         run.run_after = at(0) + TimeDelta::minutes(minutes);
         store.create_run(&run, &version, "me").await.unwrap();
     }
-    for (limit, want) in [
-        (0, &["d", "c2", "c1", "b", "a"][..]),
-        (3, &["d", "c2", "c1"]),
-        (9, &["d", "c2", "c1", "b", "a"]),
-    ] {
-        let runs = store
-            .runs(&RunFilter {
-                limit,
-                ..RunFilter::default()
-            })
-            .await
-            .unwrap();
-        assert!(
-            runs.iter()
-                .map(|s| s.run.run_id.as_str())
-                .eq(want.iter().copied()),
-            "limit {limit}: {runs:#?}"
-        );
+    for (limit, want) in
+        [(0, &["d", "c2", "c1", "b", "a"][..]), (3, &["d", "c2", "c1"]), (9, &["d", "c2", "c1", "b", "a"])]
+    {
+        let runs = store.runs(&RunFilter { limit, ..RunFilter::default() }).await.unwrap();
+        assert!(runs.iter().map(|s| s.run.run_id.as_str()).eq(want.iter().copied()), "limit {limit}: {runs:#?}");
     }
 }
 
@@ -240,30 +156,18 @@ pub async fn runs_are_filtered(store: Store) {
     };
     use RunStatus::{Failed, Queued, Running, Success};
     let cases = [
-        (
-            filter(Some("taxi"), None, &[], 0),
-            "taxi/three taxi/two taxi/one",
-        ),
+        (filter(Some("taxi"), None, &[], 0), "taxi/three taxi/two taxi/one"),
         (filter(None, Some("one"), &[], 0), "bus/one taxi/one"),
         (filter(Some("taxi"), Some("one"), &[], 0), "taxi/one"),
         (filter(None, None, &[Running], 0), "bus/four taxi/two"),
-        (
-            filter(None, None, &[Queued, Success, Failed], 0),
-            "bus/one taxi/three taxi/one",
-        ),
-        (
-            filter(Some("taxi"), None, &[Running, Failed], 1),
-            "taxi/three",
-        ),
+        (filter(None, None, &[Queued, Success, Failed], 0), "bus/one taxi/three taxi/one"),
+        (filter(Some("taxi"), None, &[Running, Failed], 1), "taxi/three"),
         (filter(Some("bus"), Some("one"), &[Running], 0), ""),
         (filter(Some("tax_"), None, &[], 0), ""),
     ];
     for (filter, want) in cases {
         let runs = store.runs(&filter).await.unwrap();
-        let got: Vec<String> = runs
-            .iter()
-            .map(|s| format!("{}/{}", s.run.dag_id, s.run.run_id))
-            .collect();
+        let got: Vec<String> = runs.iter().map(|s| format!("{}/{}", s.run.dag_id, s.run.run_id)).collect();
         assert_eq!(got.join(" "), want, "{filter:?}");
     }
 }
@@ -273,21 +177,12 @@ pub async fn an_unknown_run_is_empty(store: Store) {
     begin(&store, "one").await;
     assert_eq!(store.run("taxi", "two").await.unwrap(), None);
     assert_eq!(store.run("bus", "one").await.unwrap(), None);
-    for unknown in [
-        RunPk(4711),
-        RunPk(0),
-        RunPk(-1),
-        RunPk(i64::MAX),
-        RunPk(i64::MIN),
-    ] {
+    for unknown in [RunPk(4711), RunPk(0), RunPk(-1), RunPk(i64::MAX), RunPk(i64::MIN)] {
         assert_eq!(store.instances(unknown).await.unwrap(), []);
         assert_eq!(store.tries(unknown, None).await.unwrap(), []);
         assert_eq!(store.tries(unknown, Some("download")).await.unwrap(), []);
         assert_eq!(store.xcoms(unknown, None).await.unwrap(), []);
-        assert_eq!(
-            store.acquire_run(unknown, "me").await,
-            Err(StoreError::NoSuchRun(unknown.0))
-        );
+        assert_eq!(store.acquire_run(unknown, "me").await, Err(StoreError::NoSuchRun(unknown.0)));
     }
 }
 
@@ -298,9 +193,6 @@ pub async fn a_takeover_raises_the_epoch(store: Store) {
     for (n, owner) in [(2, "you"), (3, "me"), (4, "me")] {
         assert_eq!(store.acquire_run(run, owner).await.unwrap(), Epoch(n));
         let found = store.run("taxi", "one").await.unwrap().unwrap();
-        assert_eq!(
-            (found.epoch, found.owner.as_deref()),
-            (Epoch(n), Some(owner))
-        );
+        assert_eq!((found.epoch, found.owner.as_deref()), (Epoch(n), Some(owner)));
     }
 }

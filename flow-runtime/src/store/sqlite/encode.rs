@@ -1,8 +1,6 @@
 //! Changes as the texts that the [statements](super::statements) take: each table's rows as one JSON array of arrays.
 
-use crate::store::{
-    Epoch, InstanceRow, Result, RunCommit, RunPk, StoreError, XComWrite, to_micros,
-};
+use crate::store::{Epoch, InstanceRow, Result, RunCommit, RunPk, StoreError, XComWrite, to_micros};
 use chrono::{DateTime, Utc};
 use flow_core::{DagRun, Report};
 use serde::Serialize;
@@ -18,9 +16,7 @@ pub(super) struct Elements {
 impl Elements {
     fn push(&mut self, element: &impl Serialize) -> Result<()> {
         let json = serde_json::to_string(element).map_err(|e| {
-            StoreError::Backend(format!(
-                "a row of the metadata database cannot be written as JSON: {e}"
-            ))
+            StoreError::Backend(format!("a row of the metadata database cannot be written as JSON: {e}"))
         })?;
         self.append(&json, 1);
         Ok(())
@@ -62,10 +58,7 @@ pub(super) struct Round {
 impl Round {
     fn push(&mut self, commit: &RunCommit) -> Result<()> {
         let run = commit.run.0;
-        let (state, at) = commit
-            .status
-            .map(|(state, at)| (state.name(), to_micros(at)))
-            .unzip();
+        let (state, at) = commit.status.map(|(state, at)| (state.name(), to_micros(at))).unzip();
         self.fence.push(&(run, commit.epoch.0, state, at))?;
         let [archive, instances, xcoms] = &mut self.parts;
         for write in &commit.instances {
@@ -89,12 +82,7 @@ impl Round {
 
     /// Which parts are there: bit `i` for part `i`.
     pub(super) fn mask(&self) -> usize {
-        self.parts
-            .iter()
-            .enumerate()
-            .filter(|(_, part)| !part.is_empty())
-            .map(|(bit, _)| 1 << bit)
-            .sum()
+        self.parts.iter().enumerate().filter(|(_, part)| !part.is_empty()).map(|(bit, _)| 1 << bit).sum()
     }
 
     fn bytes(&self) -> usize {
@@ -113,10 +101,7 @@ pub(super) struct Batch {
 
 impl Batch {
     pub(super) fn of(commits: &[RunCommit]) -> Result<Batch> {
-        let mut batch = Batch {
-            claims: Vec::with_capacity(commits.len()),
-            rounds: vec![Round::default()],
-        };
+        let mut batch = Batch { claims: Vec::with_capacity(commits.len()), rounds: vec![Round::default()] };
         let mut seen = HashSet::with_capacity(commits.len());
         for commit in commits {
             if !seen.insert(commit.run) {
@@ -189,16 +174,8 @@ pub(super) struct NewRun {
 impl NewRun {
     pub(super) fn of(run: &DagRun, dag_version: &str, owner: &str) -> Result<NewRun> {
         let conf = serde_json::to_string(&run.conf).map_err(|e| {
-            StoreError::Backend(format!(
-                "the params of run `{}` cannot be written as JSON: {e}",
-                run.run_id
-            ))
+            StoreError::Backend(format!("the params of run `{}` cannot be written as JSON: {e}", run.run_id))
         })?;
-        Ok(NewRun {
-            run: run.clone(),
-            conf,
-            dag_version: dag_version.to_owned(),
-            owner: owner.to_owned(),
-        })
+        Ok(NewRun { run: run.clone(), conf, dag_version: dag_version.to_owned(), owner: owner.to_owned() })
     }
 }

@@ -78,9 +78,7 @@ pub(super) fn explain(path: &Path, e: &Error) -> StoreError {
     let file = path.display();
     let text = match primary(e) {
         Some(BUSY | LOCKED) => {
-            format!(
-                "the metadata database {file} is locked by another process: end that process, or try again ({e})"
-            )
+            format!("the metadata database {file} is locked by another process: end that process, or try again ({e})")
         }
         Some(READONLY) => format!(
             "the metadata database {file} cannot be written: give this user write permission on the file and its \
@@ -91,18 +89,14 @@ pub(super) fn explain(path: &Path, e: &Error) -> StoreError {
              there, or choose another file ({e})"
         ),
         Some(NOTADB) => {
-            format!(
-                "{file} is not a SQLite database: move it out of the way, or choose another file ({e})"
-            )
+            format!("{file} is not a SQLite database: move it out of the way, or choose another file ({e})")
         }
         Some(CORRUPT) => format!(
             "the metadata database {file} is damaged: put a backup in its place, or move it (with its -wal and -shm \
              files) out of the way and begin anew ({e})"
         ),
         Some(FULL) => {
-            format!(
-                "there is no room on the disk for the metadata database {file}: make room, then try again ({e})"
-            )
+            format!("there is no room on the disk for the metadata database {file}: make room, then try again ({e})")
         }
         Some(IOERR) => format!(
             "the metadata database {file} could not be read or written: see whether its disk is full, over quota, \
@@ -110,9 +104,7 @@ pub(super) fn explain(path: &Path, e: &Error) -> StoreError {
         ),
         _ => match e {
             Error::PoolTimedOut => {
-                format!(
-                    "the metadata database {file} did not answer in time: too many reads at once, try again"
-                )
+                format!("the metadata database {file} did not answer in time: too many reads at once, try again")
             }
             Error::WorkerCrashed | Error::PoolClosed => {
                 format!("the connection to the metadata database {file} is closed: start again")

@@ -11,8 +11,7 @@ mod statements;
 mod writer;
 
 use super::{
-    Epoch, InstanceRow, MetadataStore, Result, RunCommit, RunFilter, RunPk, StoreError, StoredRun,
-    XComRow, fingerprint,
+    Epoch, InstanceRow, MetadataStore, Result, RunCommit, RunFilter, RunPk, StoreError, StoredRun, XComRow, fingerprint,
 };
 use error::Failure;
 use flow_core::{Dag, DagRun};
@@ -70,20 +69,11 @@ impl SqliteStore {
     }
 
     /// [`SqliteStore::open`] with another patience for locks.
-    async fn open_patiently(
-        path: &Path,
-        durability: Durability,
-        busy_timeout: Duration,
-    ) -> Result<SqliteStore> {
+    async fn open_patiently(path: &Path, durability: Durability, busy_timeout: Duration) -> Result<SqliteStore> {
         let opened = open::open(path, durability, busy_timeout).await?;
         let (jobs, queue) = mpsc::channel(WAITING_WRITES);
         let writer = tokio::spawn(opened.writer.serve(queue));
-        Ok(SqliteStore {
-            path: opened.path,
-            jobs,
-            writer,
-            readers: opened.readers,
-        })
+        Ok(SqliteStore { path: opened.path, jobs, writer, readers: opened.readers })
     }
 
     /// The file, as an absolute path.
@@ -102,12 +92,7 @@ impl SqliteStore {
 
     /// Hands a job to the writer and waits for its answer.
     async fn write<T>(&self, job: impl FnOnce(oneshot::Sender<Result<T>>) -> Job) -> Result<T> {
-        let gone = || {
-            StoreError::Backend(format!(
-                "the metadata database {} was closed",
-                self.path.display()
-            ))
-        };
+        let gone = || StoreError::Backend(format!("the metadata database {} was closed", self.path.display()));
         let (reply, answer) = oneshot::channel();
         self.jobs.send(job(reply)).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
@@ -124,42 +109,23 @@ impl MetadataStore for SqliteStore {
         let (hash, json) = fingerprint(dag)?;
         let dag_id = dag.dag_id.clone();
         let kept = hash.clone();
-        self.write(|reply| Job::PutDag {
-            hash,
-            dag_id,
-            json,
-            reply,
-        })
-        .await?;
+        self.write(|reply| Job::PutDag { hash, dag_id, json, reply }).await?;
         Ok(kept)
     }
 
     async fn dag_version(&self, hash: &str) -> Result<Dag> {
-        read::dag_version(&self.readers, hash)
-            .await
-            .map_err(|e| self.explain(e))
+        read::dag_version(&self.readers, hash).await.map_err(|e| self.explain(e))
     }
 
-    async fn create_run(
-        &self,
-        run: &DagRun,
-        dag_version: &str,
-        owner: &str,
-    ) -> Result<(RunPk, Epoch)> {
+    async fn create_run(&self, run: &DagRun, dag_version: &str, owner: &str) -> Result<(RunPk, Epoch)> {
         let new = encode::NewRun::of(run, dag_version, owner)?;
-        let pk = self
-            .write(|reply| Job::CreateRun {
-                new: Box::new(new),
-                reply,
-            })
-            .await?;
+        let pk = self.write(|reply| Job::CreateRun { new: Box::new(new), reply }).await?;
         Ok((pk, Epoch(1)))
     }
 
     async fn acquire_run(&self, run: RunPk, owner: &str) -> Result<Epoch> {
         let owner = owner.to_owned();
-        self.write(|reply| Job::AcquireRun { run, owner, reply })
-            .await
+        self.write(|reply| Job::AcquireRun { run, owner, reply }).await
     }
 
     async fn commit(&self, commits: &[RunCommit]) -> Result<()> {
@@ -172,32 +138,22 @@ impl MetadataStore for SqliteStore {
     }
 
     async fn run(&self, dag_id: &str, run_id: &str) -> Result<Option<StoredRun>> {
-        read::run(&self.readers, dag_id, run_id)
-            .await
-            .map_err(|e| self.explain(e))
+        read::run(&self.readers, dag_id, run_id).await.map_err(|e| self.explain(e))
     }
 
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<StoredRun>> {
-        read::runs(&self.readers, filter)
-            .await
-            .map_err(|e| self.explain(e))
+        read::runs(&self.readers, filter).await.map_err(|e| self.explain(e))
     }
 
     async fn instances(&self, run: RunPk) -> Result<Vec<InstanceRow>> {
-        read::instances(&self.readers, run)
-            .await
-            .map_err(|e| self.explain(e))
+        read::instances(&self.readers, run).await.map_err(|e| self.explain(e))
     }
 
     async fn tries(&self, run: RunPk, task_id: Option<&str>) -> Result<Vec<InstanceRow>> {
-        read::tries(&self.readers, run, task_id)
-            .await
-            .map_err(|e| self.explain(e))
+        read::tries(&self.readers, run, task_id).await.map_err(|e| self.explain(e))
     }
 
     async fn xcoms(&self, run: RunPk, task_id: Option<&str>) -> Result<Vec<XComRow>> {
-        read::xcoms(&self.readers, run, task_id)
-            .await
-            .map_err(|e| self.explain(e))
+        read::xcoms(&self.readers, run, task_id).await.map_err(|e| self.explain(e))
     }
 }

@@ -26,17 +26,11 @@ pub(super) struct Opened {
     pub(super) readers: SqlitePool,
 }
 
-pub(super) async fn open(
-    path: &Path,
-    durability: Durability,
-    busy_timeout: Duration,
-) -> Result<Opened> {
+pub(super) async fn open(path: &Path, durability: Durability, busy_timeout: Duration) -> Result<Opened> {
     // Absolute, so that a later change of the working folder moves nothing, and no name looks like a `file:` URI.
     let path = std::path::absolute(path).map_err(|e| no_folder(path, &e))?;
     if let Some(folder) = path.parent() {
-        tokio::fs::create_dir_all(folder)
-            .await
-            .map_err(|e| no_folder(&path, &e))?;
+        tokio::fs::create_dir_all(folder).await.map_err(|e| no_folder(&path, &e))?;
     }
     let basic = SqliteConnectOptions::new()
         .filename(&path)
@@ -52,15 +46,9 @@ pub(super) async fn open(
         .pragma("cache_size", "-16000") // KiB; the default of 2 MB spills large commits early
         .pragma("temp_store", "MEMORY")
         .pragma("journal_size_limit", "67108864"); // bytes; a log grown by a large commit is cut again
-    let mut connection = SqliteConnection::connect_with(&writing)
-        .await
-        .map_err(|e| error::explain(&path, &e))?;
-    prepare(&mut connection, &path, busy_timeout)
-        .await
-        .map_err(|e| e.explain(&path))?;
-    arm(&mut connection)
-        .await
-        .map_err(|e| error::explain(&path, &e))?;
+    let mut connection = SqliteConnection::connect_with(&writing).await.map_err(|e| error::explain(&path, &e))?;
+    prepare(&mut connection, &path, busy_timeout).await.map_err(|e| e.explain(&path))?;
+    arm(&mut connection).await.map_err(|e| error::explain(&path, &e))?;
 
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS)
@@ -70,11 +58,7 @@ pub(super) async fn open(
         .connect_lazy_with(basic.pragma("query_only", "ON"));
     let path = Arc::new(path);
     let writer = Writer::new(path.clone(), writing, connection);
-    Ok(Opened {
-        path,
-        writer,
-        readers,
-    })
+    Ok(Opened { path, writer, readers })
 }
 
 /// A connection that can run [`statements`].
@@ -86,10 +70,7 @@ pub(super) async fn connect(options: &SqliteConnectOptions) -> sqlx::Result<Sqli
 
 /// Makes the temporary view and trigger through which commits are guarded.
 async fn arm(connection: &mut SqliteConnection) -> sqlx::Result<()> {
-    sqlx::raw_sql(statements::GUARD)
-        .execute(connection)
-        .await
-        .map(drop)
+    sqlx::raw_sql(statements::GUARD).execute(connection).await.map(drop)
 }
 
 async fn prepare(
@@ -103,9 +84,7 @@ async fn prepare(
     if found == MIGRATIONS.len() {
         return Ok(());
     }
-    sqlx::raw_sql("BEGIN IMMEDIATE")
-        .execute(&mut *connection)
-        .await?;
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *connection).await?;
     let done = migrate(connection, path).await;
     let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
     let ended = sqlx::raw_sql(end).execute(connection).await;
@@ -115,39 +94,24 @@ async fn prepare(
 }
 
 /// Inside a transaction: applies the steps that are missing.
-async fn migrate(
-    connection: &mut SqliteConnection,
-    path: &Path,
-) -> std::result::Result<(), Failure> {
+async fn migrate(connection: &mut SqliteConnection, path: &Path) -> std::result::Result<(), Failure> {
     // Asked again now that nobody else can write: another process may have been faster.
     let found = version(connection, path).await?;
     for step in &MIGRATIONS[found..] {
         sqlx::raw_sql(*step).execute(&mut *connection).await?;
     }
     // PRAGMA takes no parameters; both numbers are constants.
-    let stamp = format!(
-        "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {}",
-        MIGRATIONS.len()
-    );
-    sqlx::raw_sql(AssertSqlSafe(stamp))
-        .execute(connection)
-        .await?;
+    let stamp = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {}", MIGRATIONS.len());
+    sqlx::raw_sql(AssertSqlSafe(stamp)).execute(connection).await?;
     Ok(())
 }
 
 /// How many migrations the file has seen; an error if it is not flow's, or a newer flow's.
-async fn version(
-    connection: &mut SqliteConnection,
-    path: &Path,
-) -> std::result::Result<usize, Failure> {
+async fn version(connection: &mut SqliteConnection, path: &Path) -> std::result::Result<usize, Failure> {
     let sql = "SELECT user_version, application_id, (SELECT count(*) FROM sqlite_schema) \
                FROM pragma_user_version, pragma_application_id";
-    let row = sqlx::query(sql)
-        .persistent(false)
-        .fetch_one(connection)
-        .await?;
-    let (version, application, objects): (i64, i64, i64) =
-        (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    let row = sqlx::query(sql).persistent(false).fetch_one(connection).await?;
+    let (version, application, objects): (i64, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
     let file = path.display();
     let known = MIGRATIONS.len();
     if version == 0 && application == 0 && objects == 0 {
@@ -169,16 +133,10 @@ async fn version(
 
 /// Switches the file to WAL mode, once for ever. SQLite's busy timeout does not cover this: two processes that make the
 /// same file at the same time would see BUSY.
-async fn enter_wal(
-    connection: &mut SqliteConnection,
-    patience: Duration,
-) -> std::result::Result<(), Failure> {
+async fn enter_wal(connection: &mut SqliteConnection, patience: Duration) -> std::result::Result<(), Failure> {
     let mut attempts = patience.as_millis() / WAL_RETRY.as_millis();
     loop {
-        let mode = sqlx::query("PRAGMA journal_mode = WAL")
-            .persistent(false)
-            .fetch_all(&mut *connection)
-            .await;
+        let mode = sqlx::query("PRAGMA journal_mode = WAL").persistent(false).fetch_all(&mut *connection).await;
         match mode {
             Ok(rows) => {
                 let mode: String = rows.first().ok_or(sqlx::Error::RowNotFound)?.try_get(0)?;

@@ -1,9 +1,7 @@
 //! Reading: one statement a question, on any of the reading connections.
 
 use super::error::Failure;
-use crate::store::{
-    Epoch, InstanceRow, RunFilter, RunPk, StoreError, StoredRun, XComRow, XComValue,
-};
+use crate::store::{Epoch, InstanceRow, RunFilter, RunPk, StoreError, StoredRun, XComRow, XComValue};
 use chrono::{DateTime, Utc};
 use flow_core::{Dag, DagRun, DataInterval, RunStatus, RunType, TaskState};
 use serde::de::DeserializeOwned;
@@ -16,32 +14,19 @@ type Result<T> = std::result::Result<T, Failure>;
 const RUN: &str = "SELECT id, dag_id, run_id, run_type, state, logical_date, interval_start, interval_end, run_after, \
                    start_date, end_date, conf, dag_version, owner, epoch FROM dag_run";
 
-const INSTANCE: &str = "SELECT task_id, map_index, state, try_number, max_tries, due, start_date, end_date, cause, report";
+const INSTANCE: &str =
+    "SELECT task_id, map_index, state, try_number, max_tries, due, start_date, end_date, cause, report";
 
 pub(super) async fn dag_version(pool: &SqlitePool, hash: &str) -> Result<Dag> {
-    let row = sqlx::query("SELECT json FROM dag_version WHERE hash = ?")
-        .bind(hash)
-        .fetch_optional(pool)
-        .await?;
+    let row = sqlx::query("SELECT json FROM dag_version WHERE hash = ?").bind(hash).fetch_optional(pool).await?;
     let row = row.ok_or_else(|| StoreError::NoSuchDagVersion(hash.to_owned()))?;
     json(row.try_get(0)?, || format!("DAG version {hash}"))
 }
 
-pub(super) async fn run(
-    pool: &SqlitePool,
-    dag_id: &str,
-    run_id: &str,
-) -> Result<Option<StoredRun>> {
+pub(super) async fn run(pool: &SqlitePool, dag_id: &str, run_id: &str) -> Result<Option<StoredRun>> {
     let mut sql = QueryBuilder::<Sqlite>::new(RUN);
-    sql.push(" WHERE dag_id = ")
-        .push_bind(dag_id)
-        .push(" AND run_id = ")
-        .push_bind(run_id);
-    sql.build()
-        .fetch_optional(pool)
-        .await?
-        .map(|row| stored_run(&row))
-        .transpose()
+    sql.push(" WHERE dag_id = ").push_bind(dag_id).push(" AND run_id = ").push_bind(run_id);
+    sql.build().fetch_optional(pool).await?.map(|row| stored_run(&row)).transpose()
 }
 
 pub(super) async fn runs(pool: &SqlitePool, filter: &RunFilter) -> Result<Vec<StoredRun>> {
@@ -65,35 +50,20 @@ pub(super) async fn runs(pool: &SqlitePool, filter: &RunFilter) -> Result<Vec<St
     if filter.limit > 0 {
         sql.push(" LIMIT ").push_bind(i64::from(filter.limit));
     }
-    sql.build()
-        .fetch_all(pool)
-        .await?
-        .iter()
-        .map(stored_run)
-        .collect()
+    sql.build().fetch_all(pool).await?.iter().map(stored_run).collect()
 }
 
 pub(super) async fn instances(pool: &SqlitePool, run: RunPk) -> Result<Vec<InstanceRow>> {
     let mut sql = QueryBuilder::<Sqlite>::new(INSTANCE);
-    sql.push(" FROM task_instance WHERE run = ")
-        .push_bind(run.0)
-        .push(" ORDER BY task_id, map_index");
+    sql.push(" FROM task_instance WHERE run = ").push_bind(run.0).push(" ORDER BY task_id, map_index");
     instance_rows(&sql.build().fetch_all(pool).await?)
 }
 
-pub(super) async fn tries(
-    pool: &SqlitePool,
-    run: RunPk,
-    task_id: Option<&str>,
-) -> Result<Vec<InstanceRow>> {
+pub(super) async fn tries(pool: &SqlitePool, run: RunPk, task_id: Option<&str>) -> Result<Vec<InstanceRow>> {
     let mut sql = QueryBuilder::<Sqlite>::new("");
     for (table, present) in [("task_instance_history", "0"), ("task_instance", "1")] {
-        sql.push(if present == "1" { " UNION ALL " } else { "" })
-            .push(INSTANCE);
-        sql.push(format_args!(
-            ", {present} AS present FROM {table} WHERE run = "
-        ))
-        .push_bind(run.0);
+        sql.push(if present == "1" { " UNION ALL " } else { "" }).push(INSTANCE);
+        sql.push(format_args!(", {present} AS present FROM {table} WHERE run = ")).push_bind(run.0);
         if let Some(task_id) = task_id {
             sql.push(" AND task_id = ").push_bind(task_id);
         }
@@ -102,11 +72,7 @@ pub(super) async fn tries(
     instance_rows(&sql.build().fetch_all(pool).await?)
 }
 
-pub(super) async fn xcoms(
-    pool: &SqlitePool,
-    run: RunPk,
-    task_id: Option<&str>,
-) -> Result<Vec<XComRow>> {
+pub(super) async fn xcoms(pool: &SqlitePool, run: RunPk, task_id: Option<&str>) -> Result<Vec<XComRow>> {
     let mut sql = QueryBuilder::<Sqlite>::new(
         "SELECT task_id, map_index, key, type_name, size, sha256, inline, timestamp FROM xcom WHERE run = ",
     );
@@ -115,12 +81,7 @@ pub(super) async fn xcoms(
         sql.push(" AND task_id = ").push_bind(task_id);
     }
     sql.push(" ORDER BY task_id, map_index, key");
-    sql.build()
-        .fetch_all(pool)
-        .await?
-        .iter()
-        .map(xcom_row)
-        .collect()
+    sql.build().fetch_all(pool).await?.iter().map(xcom_row).collect()
 }
 
 fn stored_run(row: &SqliteRow) -> Result<StoredRun> {
@@ -133,8 +94,7 @@ fn stored_run(row: &SqliteRow) -> Result<StoredRun> {
         (Some(start), Some(end)) => Some(DataInterval { start, end }),
         _ => None,
     };
-    let run_after = instant(row, 8)?
-        .ok_or_else(|| StoreError::Corrupt(format!("{} has no run_after", which())))?;
+    let run_after = instant(row, 8)?.ok_or_else(|| StoreError::Corrupt(format!("{} has no run_after", which())))?;
     Ok(StoredRun {
         pk: RunPk(row.try_get(0)?),
         dag_version: row.try_get(12)?,
@@ -175,10 +135,7 @@ fn instance_rows(rows: &[SqliteRow]) -> Result<Vec<InstanceRow>> {
             start_date: instant(row, 6)?,
             end_date: instant(row, 7)?,
             cause: cause.map(|text| json(text, which)).transpose()?,
-            report: report
-                .map(|text| json(text, which))
-                .transpose()?
-                .unwrap_or_default(),
+            report: report.map(|text| json(text, which)).transpose()?.unwrap_or_default(),
             task_id,
         });
     }
@@ -189,10 +146,8 @@ fn xcom_row(row: &SqliteRow) -> Result<XComRow> {
     let task_id: String = row.try_get(0)?;
     let which = || format!("a value of task `{task_id}`");
     let size: i64 = row.try_get(4)?;
-    let size = u64::try_from(size)
-        .map_err(|_| StoreError::Corrupt(format!("{} has size {size}", which())))?;
-    let timestamp = instant(row, 7)?
-        .ok_or_else(|| StoreError::Corrupt(format!("{} has no timestamp", which())))?;
+    let size = u64::try_from(size).map_err(|_| StoreError::Corrupt(format!("{} has size {size}", which())))?;
+    let timestamp = instant(row, 7)?.ok_or_else(|| StoreError::Corrupt(format!("{} has no timestamp", which())))?;
     Ok(XComRow {
         map_index: row.try_get(1)?,
         key: row.try_get(2)?,
@@ -212,18 +167,11 @@ fn instant(row: &SqliteRow, column: usize) -> Result<Option<DateTime<Utc>>> {
         return Ok(None);
     };
     let at = DateTime::from_timestamp_micros(micros);
-    Ok(Some(at.ok_or_else(|| {
-        StoreError::Corrupt(format!("{micros} microseconds since 1970 are no date"))
-    })?))
+    Ok(Some(at.ok_or_else(|| StoreError::Corrupt(format!("{micros} microseconds since 1970 are no date")))?))
 }
 
 fn word<T>(name: &str, of: impl Fn(&str) -> Option<T>, which: impl Fn() -> String) -> Result<T> {
-    Ok(of(name).ok_or_else(|| {
-        StoreError::Corrupt(format!(
-            "{}: `{name}` is not a word this flow knows",
-            which()
-        ))
-    })?)
+    Ok(of(name).ok_or_else(|| StoreError::Corrupt(format!("{}: `{name}` is not a word this flow knows", which())))?)
 }
 
 fn json<T: DeserializeOwned>(text: &str, which: impl Fn() -> String) -> Result<T> {

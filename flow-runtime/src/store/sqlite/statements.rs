@@ -77,8 +77,7 @@ pub(super) const ACQUIRE_RUN: &str = "
     COMMIT";
 
 /// Present epochs of these runs.
-pub(super) const EPOCHS: &str =
-    "SELECT r.id, r.epoch FROM json_each(?) AS j CROSS JOIN dag_run AS r ON r.id = j.value";
+pub(super) const EPOCHS: &str = "SELECT r.id, r.epoch FROM json_each(?) AS j CROSS JOIN dag_run AS r ON r.id = j.value";
 
 /// The parts of a commit after its fence, in the order in which they are applied.
 pub(super) const PARTS: [&str; 3] = [ARCHIVE, INSTANCES, XCOMS];

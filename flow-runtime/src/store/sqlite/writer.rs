@@ -27,25 +27,10 @@ type Query = sqlx::query::Query<'static, sqlx::Sqlite, sqlx::sqlite::SqliteArgum
 /// What the writer can be asked for.
 #[derive(Debug)]
 pub(super) enum Job {
-    PutDag {
-        hash: String,
-        dag_id: String,
-        json: String,
-        reply: Reply<()>,
-    },
-    CreateRun {
-        new: Box<NewRun>,
-        reply: Reply<RunPk>,
-    },
-    AcquireRun {
-        run: RunPk,
-        owner: String,
-        reply: Reply<Epoch>,
-    },
-    Commit {
-        batch: Batch,
-        reply: Reply<()>,
-    },
+    PutDag { hash: String, dag_id: String, json: String, reply: Reply<()> },
+    CreateRun { new: Box<NewRun>, reply: Reply<RunPk> },
+    AcquireRun { run: RunPk, owner: String, reply: Reply<Epoch> },
+    Commit { batch: Batch, reply: Reply<()> },
 }
 
 /// Commits that become one transaction.
@@ -57,11 +42,7 @@ struct Group {
 
 impl Group {
     fn new(batch: Batch, reply: Reply<()>) -> Group {
-        let mut group = Group {
-            members: Vec::new(),
-            runs: HashSet::new(),
-            bytes: 0,
-        };
+        let mut group = Group { members: Vec::new(), runs: HashSet::new(), bytes: 0 };
         group.push(batch, reply);
         group
     }
@@ -80,10 +61,7 @@ impl Group {
     fn has_room(&self) -> bool {
         self.members.len() < GROUP_CALLERS
             && self.bytes < GROUP_BYTES
-            && self
-                .members
-                .iter()
-                .all(|(batch, _)| batch.rounds.len() == 1)
+            && self.members.iter().all(|(batch, _)| batch.rounds.len() == 1)
     }
 }
 
@@ -95,16 +73,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(
-        path: Arc<PathBuf>,
-        options: SqliteConnectOptions,
-        connection: SqliteConnection,
-    ) -> Writer {
-        Writer {
-            path,
-            options,
-            connection: Some(connection),
-        }
+    pub(super) fn new(path: Arc<PathBuf>, options: SqliteConnectOptions, connection: SqliteConnection) -> Writer {
+        Writer { path, options, connection: Some(connection) }
     }
 
     /// Works until nobody can ask for anything any more.
@@ -120,23 +90,14 @@ impl Writer {
             };
             // An answer that nobody waits for any more is dropped.
             match job {
-                Job::PutDag {
-                    hash,
-                    dag_id,
-                    json,
-                    reply,
-                } => drop(reply.send(self.put_dag(hash, dag_id, json).await)),
+                Job::PutDag { hash, dag_id, json, reply } => drop(reply.send(self.put_dag(hash, dag_id, json).await)),
                 Job::CreateRun { new, reply } => drop(reply.send(self.create_run(*new).await)),
-                Job::AcquireRun { run, owner, reply } => {
-                    drop(reply.send(self.acquire_run(run, owner).await))
-                }
+                Job::AcquireRun { run, owner, reply } => drop(reply.send(self.acquire_run(run, owner).await)),
                 Job::Commit { batch, reply } => {
                     let mut group = Group::new(batch, reply);
                     while group.has_room() {
                         match jobs.try_recv() {
-                            Ok(Job::Commit { batch, reply }) if group.takes(&batch) => {
-                                group.push(batch, reply)
-                            }
+                            Ok(Job::Commit { batch, reply }) if group.takes(&batch) => group.push(batch, reply),
                             Ok(other) => {
                                 put_back = Some(other);
                                 break;
@@ -155,14 +116,8 @@ impl Writer {
     }
 
     async fn put_dag(&mut self, hash: String, dag_id: String, json: String) -> Result<()> {
-        let query = sqlx::query(statements::PUT_DAG)
-            .bind(hash)
-            .bind(dag_id)
-            .bind(json);
-        self.transact(query)
-            .await
-            .map(drop)
-            .map_err(|e| error::explain(&self.path, &e))
+        let query = sqlx::query(statements::PUT_DAG).bind(hash).bind(dag_id).bind(json);
+        self.transact(query).await.map(drop).map_err(|e| error::explain(&self.path, &e))
     }
 
     async fn create_run(&mut self, new: NewRun) -> Result<RunPk> {
@@ -184,13 +139,10 @@ impl Writer {
         match self.transact(query).await {
             Ok(rows) => self.number(&rows).map(RunPk),
             Err(e) => Err(match e.as_database_error() {
-                Some(d) if d.is_unique_violation() => StoreError::RunExists {
-                    dag_id: new.run.dag_id,
-                    run_id: new.run.run_id,
-                },
-                Some(d) if d.is_foreign_key_violation() => {
-                    StoreError::NoSuchDagVersion(new.dag_version)
+                Some(d) if d.is_unique_violation() => {
+                    StoreError::RunExists { dag_id: new.run.dag_id, run_id: new.run.run_id }
                 }
+                Some(d) if d.is_foreign_key_violation() => StoreError::NoSuchDagVersion(new.dag_version),
                 _ => error::explain(&self.path, &e),
             }),
         }
@@ -198,22 +150,14 @@ impl Writer {
 
     async fn acquire_run(&mut self, run: RunPk, owner: String) -> Result<Epoch> {
         let query = sqlx::query(statements::ACQUIRE_RUN).bind(owner).bind(run.0);
-        let rows = self
-            .transact(query)
-            .await
-            .map_err(|e| error::explain(&self.path, &e))?;
-        if rows.is_empty() {
-            Err(StoreError::NoSuchRun(run.0))
-        } else {
-            self.number(&rows).map(Epoch)
-        }
+        let rows = self.transact(query).await.map_err(|e| error::explain(&self.path, &e))?;
+        if rows.is_empty() { Err(StoreError::NoSuchRun(run.0)) } else { self.number(&rows).map(Epoch) }
     }
 
     /// The number in the one row that came back.
     fn number(&self, rows: &[SqliteRow]) -> Result<i64> {
         let row = rows.first().ok_or(sqlx::Error::RowNotFound);
-        row.and_then(|row| row.try_get(0))
-            .map_err(|e| error::explain(&self.path, &e))
+        row.and_then(|row| row.try_get(0)).map_err(|e| error::explain(&self.path, &e))
     }
 
     async fn commit(&mut self, group: Group) {
@@ -223,9 +167,7 @@ impl Writer {
             members[1..].iter().for_each(|(batch, _)| joint.join(batch));
             match self.transact(commit_query(&joint)).await {
                 Ok(_) => {
-                    members
-                        .into_iter()
-                        .for_each(|(_, reply)| drop(reply.send(Ok(()))));
+                    members.into_iter().for_each(|(_, reply)| drop(reply.send(Ok(()))));
                     return;
                 }
                 // One member spoils it for all: below, each for itself.
@@ -233,9 +175,7 @@ impl Writer {
                 // The file does not work: each for itself would only wait as long again.
                 Err(e) => {
                     let told = error::explain(&self.path, &e);
-                    members
-                        .into_iter()
-                        .for_each(|(_, reply)| drop(reply.send(Err(told.clone()))));
+                    members.into_iter().for_each(|(_, reply)| drop(reply.send(Err(told.clone()))));
                     return;
                 }
             }
@@ -261,9 +201,7 @@ impl Writer {
     async fn culprit(&mut self, batch: &Batch) -> std::result::Result<StoreError, Failure> {
         let runs: Vec<i64> = batch.claims.iter().map(|(run, _)| run.0).collect();
         let runs = serde_json::to_string(&runs).map_err(|e| StoreError::Backend(e.to_string()))?;
-        let rows = self
-            .transact(sqlx::query(statements::EPOCHS).bind(runs))
-            .await?;
+        let rows = self.transact(sqlx::query(statements::EPOCHS).bind(runs)).await?;
         let mut present = HashMap::with_capacity(rows.len());
         for row in rows {
             present.insert(row.try_get::<i64, _>(0)?, row.try_get::<i64, _>(1)?);
@@ -272,19 +210,13 @@ impl Writer {
             match present.get(&run) {
                 None => return Ok(StoreError::NoSuchRun(run)),
                 Some(&present) if present != given => {
-                    return Ok(StoreError::Fenced {
-                        run,
-                        given,
-                        present,
-                    });
+                    return Ok(StoreError::Fenced { run, given, present });
                 }
                 Some(_) => {}
             }
         }
         // An epoch only rises, so that a claim that failed cannot hold a moment later.
-        Ok(StoreError::Corrupt(
-            "an epoch of a run went back while a commit was under way".to_owned(),
-        ))
+        Ok(StoreError::Corrupt("an epoch of a run went back while a commit was under way".to_owned()))
     }
 
     /// Sends one text; after an error the connection has no open transaction, or is opened anew.
@@ -313,9 +245,7 @@ fn commit_query(batch: &Batch) -> Query {
         [round] => sqlx::query(statements::ROUNDS[round.mask()].as_str()),
         rounds => {
             let mut sql = statements::BEGIN.to_owned();
-            rounds
-                .iter()
-                .for_each(|round| statements::push_round(&mut sql, round.mask()));
+            rounds.iter().for_each(|round| statements::push_round(&mut sql, round.mask()));
             sql.push_str(statements::COMMIT);
             // Rare, and never the same text twice: not worth a place in the cache. The text holds no values.
             sqlx::query(AssertSqlSafe(sql)).persistent(false)

@@ -7,10 +7,7 @@ fn a_mark_counts_over_the_try() {
     let mut w = given("a > b");
     w.when("");
     w.when("go a");
-    assert_eq!(
-        w.when("mark a success"),
-        "a running>success, b none>scheduled"
-    );
+    assert_eq!(w.when("mark a success"), "a running>success, b none>scheduled");
     assert_eq!(w.cancelled(), "a#1");
     assert_eq!(w.when("fail a"), "");
     assert_eq!(w.when("mark b failed"), "b scheduled>failed; run failed");
@@ -38,10 +35,7 @@ fn a_run_marked_success_stays_so() {
     w.when("");
     w.when("go a, go c");
     w.when("fail c");
-    assert_eq!(
-        w.when("run success"),
-        "a running>skipped, b none>skipped; run success"
-    );
+    assert_eq!(w.when("run success"), "a running>skipped, b none>skipped; run success");
     assert_eq!(w.when("run success"), "");
 }
 
@@ -50,10 +44,7 @@ fn a_run_that_took_too_long_fails() {
     let mut w = given("a > b");
     w.when("");
     w.when("go a");
-    assert_eq!(
-        w.when("timeout"),
-        "a running>skipped, b none>skipped; run failed"
-    );
+    assert_eq!(w.when("timeout"), "a running>skipped, b none>skipped; run failed");
     assert_eq!(w.cancelled(), "a#1");
     assert_eq!(w.when("timeout"), "");
 }

@@ -8,10 +8,7 @@ use crate::state::TaskState;
 #[test]
 fn a_written_list_is_mapped_from_the_start() {
     let mut w = given("m > z; m: each=2");
-    assert_eq!(
-        w.when(""),
-        "m[0] none>scheduled, m[1] none>scheduled; run running"
-    );
+    assert_eq!(w.when(""), "m[0] none>scheduled, m[1] none>scheduled; run running");
     w.when("go m[0], go m[1]");
     assert_eq!(w.when("ok m[1]"), "m[1] running>success");
     assert_eq!(w.when("ok m[0]"), "m[0] running>success, z none>scheduled");
@@ -41,10 +38,7 @@ fn an_empty_list_skips() {
     let mut w = given("m: over=a; m > z");
     w.when("");
     w.when("go a");
-    assert_eq!(
-        w.when("ok a len=0"),
-        "m none>skipped, a running>success, z none>skipped; run success"
-    );
+    assert_eq!(w.when("ok a len=0"), "m none>skipped, a running>success, z none>skipped; run success");
     assert_eq!(given("m: each=0").when(""), "m none>skipped; run success");
 }
 
@@ -53,10 +47,7 @@ fn a_field_of_a_tuple_has_its_own_length() {
     let mut w = given("m: over=a.1");
     w.when("");
     w.when("go a");
-    assert_eq!(
-        w.when("ok a 1len=1"),
-        "m[0] none>scheduled, a running>success"
-    );
+    assert_eq!(w.when("ok a 1len=1"), "m[0] none>scheduled, a running>success");
 }
 
 #[test]
@@ -64,18 +55,12 @@ fn without_its_list_it_cannot_run() {
     let mut w = given("m: over=a all_done");
     w.when("");
     w.when("go a");
-    assert_eq!(
-        w.when("fail a"),
-        "m none>upstream_failed, a running>failed; run failed"
-    );
+    assert_eq!(w.when("fail a"), "m none>upstream_failed, a running>failed; run failed");
 
     let mut w = given("m: over=a all_done");
     w.when("");
     w.when("go a");
-    assert_eq!(
-        w.when("skip a"),
-        "m none>skipped, a running>skipped; run success"
-    );
+    assert_eq!(w.when("skip a"), "m none>skipped, a running>skipped; run success");
 }
 
 #[test]
@@ -84,20 +69,11 @@ fn a_mapped_task_that_is_cut_keeps_its_placeholder() {
     w.when("");
     w.when("go a, go x");
     w.when("ok a len=2");
-    assert_eq!(
-        w.when("fail x"),
-        "m none>upstream_failed, x running>failed; run failed"
-    );
-    assert_eq!(
-        w.when("clear x, clear m"),
-        "m upstream_failed>none, x failed>none; run queued"
-    );
+    assert_eq!(w.when("fail x"), "m none>upstream_failed, x running>failed; run failed");
+    assert_eq!(w.when("clear x, clear m"), "m upstream_failed>none, x failed>none; run queued");
     w.when("");
     w.when("go x");
-    assert_eq!(
-        w.when("ok x"),
-        "m[0] none>scheduled, m[1] none>scheduled, x running>success"
-    );
+    assert_eq!(w.when("ok x"), "m[0] none>scheduled, m[1] none>scheduled, x running>success");
 }
 
 #[test]
@@ -140,14 +116,8 @@ fn tasks_in_a_mapped_group_depend_on_each_other_index_by_index() {
         "e[0] none>scheduled, e[1] none>scheduled, a running>success, f[0] none>none, f[1] none>none"
     );
     w.when("go e[0], go e[1]");
-    assert_eq!(
-        w.when("ok e[1]"),
-        "e[1] running>success, f[1] none>scheduled"
-    );
-    assert_eq!(
-        w.when("fail e[0]"),
-        "e[0] running>failed, f[0] none>upstream_failed"
-    );
+    assert_eq!(w.when("ok e[1]"), "e[1] running>success, f[1] none>scheduled");
+    assert_eq!(w.when("fail e[0]"), "e[0] running>failed, f[0] none>upstream_failed");
     w.when("go f[1]");
     assert_eq!(w.when("ok f[1]"), "f[1] running>success, z none>scheduled");
 }
@@ -160,10 +130,7 @@ fn a_group_waits_for_what_is_outside_it_as_a_whole() {
     w.when("ok e[0]");
     assert_eq!(w.when("ok x"), "f[0] none>scheduled, x running>success");
     w.when("go e[1]");
-    assert_eq!(
-        w.when("ok e[1]"),
-        "e[1] running>success, f[1] none>scheduled"
-    );
+    assert_eq!(w.when("ok e[1]"), "e[1] running>success, f[1] none>scheduled");
 }
 
 #[test]
@@ -171,10 +138,7 @@ fn a_group_without_a_list_is_cut_as_one() {
     let mut w = given("e: group over=a; e > f; f: group");
     w.when("");
     w.when("go a");
-    assert_eq!(
-        w.when("fail a"),
-        "e none>upstream_failed, a running>failed, f none>upstream_failed; run failed"
-    );
+    assert_eq!(w.when("fail a"), "e none>upstream_failed, a running>failed, f none>upstream_failed; run failed");
 }
 
 #[test]
@@ -202,16 +166,9 @@ fn a_list_that_got_shorter_removes_and_one_that_got_longer_adds() {
     w.when("clear a, clear m, clear z");
     w.when("");
     w.when("go a");
-    assert_eq!(
-        w.when("ok a len=1"),
-        "m[0] none>scheduled, m[1] none>removed, a running>success"
-    );
+    assert_eq!(w.when("ok a len=1"), "m[0] none>scheduled, m[1] none>removed, a running>success");
     w.when("go m[0]");
-    assert_eq!(
-        w.when("ok m[0]"),
-        "m[0] running>success, z none>scheduled",
-        "what was removed holds nobody"
-    );
+    assert_eq!(w.when("ok m[0]"), "m[0] running>success, z none>scheduled", "what was removed holds nobody");
     w.when("go z");
     w.when("ok z");
 
@@ -240,23 +197,10 @@ fn a_group_follows_its_list() {
         w.when(&ends.join(","))
     };
     assert!(round(&mut w, 2).ends_with("run success"));
-    for (len, states) in [
-        (3, "success 3"),
-        (1, "success 1, removed 2"),
-        (2, "success 2, removed 1"),
-    ] {
+    for (len, states) in [(3, "success 3"), (1, "success 1, removed 2"), (2, "success 2, removed 1")] {
         w.when("clear a, clear e, clear f");
-        assert!(
-            round(&mut w, len).ends_with("run success"),
-            "{len}: {} {}",
-            w.states("e"),
-            w.states("f")
-        );
-        assert_eq!(
-            (w.states("e").as_str(), w.states("f").as_str()),
-            (states, states),
-            "{len}"
-        );
+        assert!(round(&mut w, len).ends_with("run success"), "{len}: {} {}", w.states("e"), w.states("f"));
+        assert_eq!((w.states("e").as_str(), w.states("f").as_str()), (states, states), "{len}");
     }
 }
 
@@ -265,20 +209,14 @@ fn a_list_too_long_to_be_mapped_fails_the_task() {
     let mut w = given("m: over=a");
     w.when("");
     w.when("go a");
-    assert_eq!(
-        w.when("ok a len=1000001"),
-        "m none>upstream_failed, a running>success; run failed"
-    );
+    assert_eq!(w.when("ok a len=1000001"), "m none>upstream_failed, a running>success; run failed");
 }
 
 #[test]
 fn a_placeholder_stands_for_all_instances_when_a_person_names_it() {
     let mut w = given("m: each=2");
     w.when("");
-    let key = InstanceKey {
-        task: 0,
-        map_index: UNMAPPED,
-    };
+    let key = InstanceKey { task: 0, map_index: UNMAPPED };
     assert_eq!(
         w.tell(&[crate::Event::Marked(vec![key], TaskState::Success)]),
         "m[0] scheduled>success, m[1] scheduled>success; run success"

@@ -11,10 +11,7 @@ fn a_chain_goes_step_by_step() {
     assert_eq!(w.when("go a"), "a scheduled>running");
     assert_eq!(w.when("ok a"), "a running>success, b none>scheduled");
     assert_eq!(w.when("go b"), "b scheduled>running");
-    assert_eq!(
-        w.when("fail b"),
-        "b running>failed, c none>upstream_failed; run failed"
-    );
+    assert_eq!(w.when("fail b"), "b running>failed, c none>upstream_failed; run failed");
 }
 
 #[test]
@@ -44,15 +41,10 @@ fn an_eager_rule_does_not_wait() {
 
 #[test]
 fn a_declined_branch_is_skipped_whatever_its_rule() {
-    let mut w = given(
-        "x: when=choice; y: when=choice all_done; x > join; y > join; join: none_failed_min_one_success",
-    );
+    let mut w = given("x: when=choice; y: when=choice all_done; x > join; y > join; join: none_failed_min_one_success");
     w.when("");
     w.when("go choice");
-    assert_eq!(
-        w.when("ok choice declines=y"),
-        "x none>scheduled, choice running>success, y none>skipped"
-    );
+    assert_eq!(w.when("ok choice declines=y"), "x none>scheduled, choice running>success, y none>skipped");
     w.when("go x");
     assert_eq!(w.when("ok x"), "x running>success, join none>scheduled");
 }
@@ -62,20 +54,11 @@ fn a_verdict_is_forgotten_when_its_task_runs_again() {
     let mut w = given("x: when=choice");
     w.when("");
     w.when("go choice");
-    assert_eq!(
-        w.when("ok choice declines=x"),
-        "x none>skipped, choice running>success; run success"
-    );
-    assert_eq!(
-        w.when("clear choice, clear x"),
-        "x skipped>none, choice success>none; run queued"
-    );
+    assert_eq!(w.when("ok choice declines=x"), "x none>skipped, choice running>success; run success");
+    assert_eq!(w.when("clear choice, clear x"), "x skipped>none, choice success>none; run queued");
     w.when("");
     w.when("go choice");
-    assert_eq!(
-        w.when("ok choice"),
-        "x none>scheduled, choice running>success"
-    );
+    assert_eq!(w.when("ok choice"), "x none>scheduled, choice running>success");
 }
 
 #[test]
@@ -107,11 +90,7 @@ fn a_teardown_waits_for_all_that_needs_its_setup() {
     w.when("go b");
     w.when("ok b");
     w.when("go s");
-    assert_eq!(
-        w.when("ok s"),
-        "s running>success, a none>scheduled",
-        "a is between, though not right above"
-    );
+    assert_eq!(w.when("ok s"), "s running>success, a none>scheduled", "a is between, though not right above");
     w.when("go a");
     assert_eq!(w.when("ok a"), "a running>success, t none>scheduled");
 }
@@ -121,10 +100,7 @@ fn work_far_below_a_setup_needs_it() {
     let mut w = given("s > a > b > t; s > t; s: setup; t: teardown; a: all_done; b: all_done");
     w.when("");
     w.when("go s");
-    assert_eq!(
-        w.when("fail s"),
-        "s running>failed, a none>scheduled, b none>upstream_failed, t none>upstream_failed"
-    );
+    assert_eq!(w.when("fail s"), "s running>failed, a none>scheduled, b none>upstream_failed, t none>upstream_failed");
 }
 
 #[test]
@@ -133,10 +109,7 @@ fn what_can_never_move_fails_the_run() {
     w.when("");
     w.when("go a, go c");
     w.when("ok c");
-    assert_eq!(
-        w.when("mark a success"),
-        "a running>success, b none>skipped; run success"
-    );
+    assert_eq!(w.when("mark a success"), "a running>success, b none>skipped; run success");
 
     // A removed upstream instance is never skipped, and nothing else will come.
     let mut w = given("m > b; m: each=1; b: all_skipped");

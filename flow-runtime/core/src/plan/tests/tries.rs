@@ -18,10 +18,7 @@ fn a_failed_try_waits_and_is_tried_again() {
     assert_eq!(w.last.wake_at, None);
     w.when("go a");
     assert_eq!(w.run.instance(w.key("a")).map(|i| i.try_number), Some(2));
-    assert_eq!(
-        w.when("fail a"),
-        "a running>failed, b none>upstream_failed; run failed"
-    );
+    assert_eq!(w.when("fail a"), "a running>failed, b none>upstream_failed; run failed");
 }
 
 #[test]
@@ -44,11 +41,7 @@ fn a_returned_try_does_not_count() {
         assert_eq!(w.when("returned a"), "a running>scheduled");
     }
     w.when("go a");
-    assert_eq!(
-        w.when("fail a"),
-        "a running>failed; run failed",
-        "it still has no retries"
-    );
+    assert_eq!(w.when("fail a"), "a running>failed; run failed", "it still has no retries");
 }
 
 #[test]
@@ -68,19 +61,12 @@ fn a_rescheduled_try_goes_on_as_the_same_try() {
     assert_eq!(w.when("later a 30"), "", "it came twice");
     assert_eq!(w.after(30, ""), "a up_for_reschedule>scheduled");
     w.when("go a");
-    assert_eq!(
-        w.run.instance(w.key("a")).map(|i| (i.try_number, i.state)),
-        Some((1, TaskState::Running))
-    );
+    assert_eq!(w.run.instance(w.key("a")).map(|i| (i.try_number, i.state)), Some((1, TaskState::Running)));
     w.when("fail a");
     assert_eq!(w.state("a"), TaskState::UpForRetry);
     w.after(60, "");
     w.when("go a");
-    assert_eq!(
-        w.run.instance(w.key("a")).map(|i| i.try_number),
-        Some(2),
-        "a retry is a new try"
-    );
+    assert_eq!(w.run.instance(w.key("a")).map(|i| i.try_number), Some(2), "a retry is a new try");
 }
 
 #[test]
@@ -96,20 +82,8 @@ fn what_is_late_or_twice_or_of_nobody_changes_nothing() {
     assert_eq!(w.when("fail a#3"), "", "that try never was");
     w.when("ok a");
     assert_eq!(w.when("ok a, fail a"), "", "it has ended");
-    let nobody = TryRef {
-        key: crate::InstanceKey {
-            task: 9,
-            map_index: 3,
-        },
-        try_number: 1,
-    };
-    assert_eq!(
-        w.tell(&[
-            Event::Ended(nobody, Outcome::Failed),
-            Event::Cleared(vec![nobody.key])
-        ]),
-        ""
-    );
+    let nobody = TryRef { key: crate::InstanceKey { task: 9, map_index: 3 }, try_number: 1 };
+    assert_eq!(w.tell(&[Event::Ended(nobody, Outcome::Failed), Event::Cleared(vec![nobody.key])]), "");
 }
 
 #[test]
@@ -127,11 +101,7 @@ fn clearing_what_runs_stops_it_first() {
     w.when("go a");
     assert_eq!(w.when("clear a"), "a running>restarting");
     assert_eq!(w.cancelled(), "a#1");
-    assert_eq!(
-        w.when("ok a"),
-        "a restarting>scheduled",
-        "how that try ended matters no more"
-    );
+    assert_eq!(w.when("ok a"), "a restarting>scheduled", "how that try ended matters no more");
     w.when("go a");
     assert_eq!(w.when("fail a#1"), "");
     assert_eq!(w.when("ok a"), "a running>success; run success");
@@ -145,19 +115,13 @@ fn clearing_gives_all_retries_anew() {
     w.when("lost a");
     w.when("go a");
     w.when("fail a");
-    assert_eq!(
-        w.when("clear a, clear b"),
-        "a failed>none, b upstream_failed>none; run queued"
-    );
+    assert_eq!(w.when("clear a, clear b"), "a failed>none, b upstream_failed>none; run queued");
     assert_eq!(w.last.transitions[0].max_tries, 3);
     assert_eq!(w.when(""), "a none>scheduled; run running");
     w.when("go a");
     assert_eq!(w.when("lost a"), "a running>scheduled");
     w.when("go a");
-    assert_eq!(
-        w.when("lost a"),
-        "a running>failed, b none>upstream_failed; run failed"
-    );
+    assert_eq!(w.when("lost a"), "a running>failed, b none>upstream_failed; run failed");
 }
 
 #[test]

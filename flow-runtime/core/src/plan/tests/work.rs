@@ -34,14 +34,8 @@ fn work_grows_with_the_instances_and_not_with_their_square() {
         "m: each=N; d: each=N one_success; m > d > z",
         "m: group each=N; d: group; m > d > z",
     ] {
-        let (small, large) = (
-            work_per_instance(graph, 100),
-            work_per_instance(graph, 2_000),
-        );
-        assert!(
-            large <= small * 1.2 + 1.0,
-            "{graph}: {small} each for 100, {large} each for 2,000"
-        );
+        let (small, large) = (work_per_instance(graph, 100), work_per_instance(graph, 2_000));
+        assert!(large <= small * 1.2 + 1.0, "{graph}: {small} each for 100, {large} each for 2,000");
     }
 }
 

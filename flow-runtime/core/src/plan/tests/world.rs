@@ -29,12 +29,7 @@ pub struct World {
 pub fn given(graph: &str) -> World {
     let dag = dag(graph);
     let run = RunState::new(&dag, &BTreeMap::new());
-    World {
-        dag,
-        run,
-        now: DateTime::UNIX_EPOCH,
-        last: Plan::default(),
-    }
+    World { dag, run, now: DateTime::UNIX_EPOCH, last: Plan::default() }
 }
 
 pub fn dag(graph: &str) -> Dag {
@@ -43,17 +38,11 @@ pub fn dag(graph: &str) -> Dag {
         match statement.split_once(':') {
             Some((id, options)) => {
                 let task = task(&mut dag, id.trim());
-                options
-                    .split_whitespace()
-                    .for_each(|option| set(&mut dag, task, option));
+                options.split_whitespace().for_each(|option| set(&mut dag, task, option));
             }
             None => {
-                let ids: Vec<u32> = statement
-                    .split('>')
-                    .map(|id| task(&mut dag, id.trim()))
-                    .collect();
-                ids.windows(2)
-                    .for_each(|pair| edge(&mut dag, pair[0], pair[1]));
+                let ids: Vec<u32> = statement.split('>').map(|id| task(&mut dag, id.trim())).collect();
+                ids.windows(2).for_each(|pair| edge(&mut dag, pair[0], pair[1]));
             }
         }
     }
@@ -83,11 +72,7 @@ fn set(dag: &mut Dag, t: u32, option: &str) {
         let def = &mut dag.tasks[t as usize];
         def.mapped = true;
         let source = Source::Each(Box::new(source));
-        def.inputs.push(Input {
-            name: "x".into(),
-            type_name: "X".into(),
-            source,
-        });
+        def.inputs.push(Input { name: "x".into(), type_name: "X".into(), source });
     };
     match name {
         "retries" => dag.tasks[t as usize].retry.retries = value.parse().expect("a number"),
@@ -100,28 +85,18 @@ fn set(dag: &mut Dag, t: u32, option: &str) {
             let (id, field) = value.split_once('.').unwrap_or((value, ""));
             let up = task(dag, id);
             edge(dag, up, t);
-            let source = if field.is_empty() {
-                Source::Output(up)
-            } else {
-                Source::Field(up, field.parse().expect("n"))
-            };
+            let source =
+                if field.is_empty() { Source::Output(up) } else { Source::Field(up, field.parse().expect("n")) };
             each(dag, source);
         }
         "when" => {
             let upstream = task(dag, value);
             edge(dag, upstream, t);
-            dag.tasks[t as usize].conditions.push(Condition {
-                upstream,
-                equals: json!(true),
-            });
+            dag.tasks[t as usize].conditions.push(Condition { upstream, equals: json!(true) });
         }
         "group" => {
             if dag.groups.is_empty() {
-                dag.groups.push(GroupDef {
-                    group_id: "g".into(),
-                    parent: None,
-                    mapped: true,
-                });
+                dag.groups.push(GroupDef { group_id: "g".into(), parent: None, mapped: true });
             }
             dag.tasks[t as usize].group = Some(0);
             dag.tasks[t as usize].mapped = true;
@@ -129,9 +104,7 @@ fn set(dag: &mut Dag, t: u32, option: &str) {
         "setup" => dag.tasks[t as usize].kind = TaskKind::Setup,
         "teardown" | "teardown!" => {
             let on_failure_fail_dagrun = name.ends_with('!');
-            dag.tasks[t as usize].kind = TaskKind::Teardown {
-                on_failure_fail_dagrun,
-            };
+            dag.tasks[t as usize].kind = TaskKind::Teardown { on_failure_fail_dagrun };
             dag.tasks[t as usize].trigger_rule = TriggerRule::AllDoneSetupSuccess;
         }
         rule => dag.tasks[t as usize].trigger_rule = TriggerRule::from_name(rule).expect(rule),
@@ -169,11 +142,7 @@ impl World {
 
     pub fn name(&self, key: InstanceKey) -> String {
         let id = &self.dag.tasks[key.task as usize].task_id;
-        if key.map_index == UNMAPPED {
-            id.clone()
-        } else {
-            format!("{id}[{}]", key.map_index)
-        }
+        if key.map_index == UNMAPPED { id.clone() } else { format!("{id}[{}]", key.map_index) }
     }
 
     pub fn key(&self, name: &str) -> InstanceKey {
@@ -181,10 +150,7 @@ impl World {
             Some((id, index)) => (id, index.parse().expect("an index")),
             None => (name, UNMAPPED),
         };
-        InstanceKey {
-            task: self.dag.task_ix(id).expect(id),
-            map_index,
-        }
+        InstanceKey { task: self.dag.task_ix(id).expect(id), map_index }
     }
 
     pub fn state(&self, name: &str) -> TaskState {
@@ -194,22 +160,13 @@ impl World {
     /// All states of a task: `success 2, failed 1`.
     pub fn states(&self, id: &str) -> String {
         let counts = self.run.counts(self.key(id).task);
-        let there = TaskState::ALL
-            .into_iter()
-            .filter(|&s| counts[s as usize] > 0);
-        there
-            .map(|s| format!("{s} {}", counts[s as usize]))
-            .collect::<Vec<_>>()
-            .join(", ")
+        let there = TaskState::ALL.into_iter().filter(|&s| counts[s as usize] > 0);
+        there.map(|s| format!("{s} {}", counts[s as usize])).collect::<Vec<_>>().join(", ")
     }
 
     /// The tries that must be stopped: `a#1`.
     pub fn cancelled(&self) -> String {
-        let all = self
-            .last
-            .cancel
-            .iter()
-            .map(|t| format!("{}#{}", self.name(t.key), t.try_number));
+        let all = self.last.cancel.iter().map(|t| format!("{}#{}", self.name(t.key), t.try_number));
         all.collect::<Vec<_>>().join(", ")
     }
 
@@ -218,28 +175,20 @@ impl World {
         match words[..] {
             ["timeout"] => return vec![Event::RunTimedOut],
             ["run", status] => {
-                return vec![Event::RunMarked(
-                    RunStatus::from_name(status).expect(status),
-                )];
+                return vec![Event::RunMarked(RunStatus::from_name(status).expect(status))];
             }
             _ => {}
         }
         let (name, at) = words[1].split_once('#').unwrap_or((words[1], ""));
         let key = self.key(name);
         let latest = self.run.instance(key).map_or(0, |i| i.try_number);
-        let of = TryRef {
-            key,
-            try_number: at.parse().unwrap_or(latest),
-        };
+        let of = TryRef { key, try_number: at.parse().unwrap_or(latest) };
         let end = |outcome| vec![Event::Ended(of, outcome)];
         match words[0] {
             "go" => {
                 let resumes = self.run.instance(key).is_some_and(|i| i.due.is_some());
                 let try_number = if resumes { latest } else { latest + 1 };
-                vec![
-                    Event::Dispatched(key),
-                    Event::Started(TryRef { key, try_number }),
-                ]
+                vec![Event::Dispatched(key), Event::Started(TryRef { key, try_number })]
             }
             "dispatch" => vec![Event::Dispatched(key)],
             "ok" => end(Outcome::Success(self.report(words.get(2).copied()))),
@@ -248,14 +197,9 @@ impl World {
             "fatal" => end(Outcome::FailedForGood),
             "lost" => end(Outcome::Lost),
             "returned" => end(Outcome::Returned),
-            "later" => end(Outcome::Rescheduled(
-                self.now + TimeDelta::seconds(words[2].parse().expect("seconds")),
-            )),
+            "later" => end(Outcome::Rescheduled(self.now + TimeDelta::seconds(words[2].parse().expect("seconds")))),
             "clear" => vec![Event::Cleared(vec![key])],
-            "mark" => vec![Event::Marked(
-                vec![key],
-                TaskState::from_name(words[2]).expect("a state"),
-            )],
+            "mark" => vec![Event::Marked(vec![key], TaskState::from_name(words[2]).expect("a state"))],
             other => panic!("nothing is called {other}"),
         }
     }
@@ -264,15 +208,10 @@ impl World {
         let mut report = Report::default();
         match word.and_then(|w| w.split_once('=')) {
             None => {}
-            Some(("declines", ids)) => {
-                report.declined = ids.split('+').map(|id| self.key(id).task).collect()
-            }
+            Some(("declines", ids)) => report.declined = ids.split('+').map(|id| self.key(id).task).collect(),
             Some((field, len)) => {
                 let field = field.trim_end_matches("len").parse().ok();
-                report.lengths.push(Length {
-                    field,
-                    len: len.parse().expect("a length"),
-                });
+                report.lengths.push(Length { field, len: len.parse().expect("a length") });
             }
         }
         report

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
 fn candidate() -> impl Strategy<Value = Candidate<u8>> {
-    (0..3u8, 0..6u32, -1..3i32, 0..3u8, 1..4u32, -2..3i64).prop_map(
-        |(run, task, map_index, pool, slots, weight)| Candidate {
+    (0..3u8, 0..6u32, -1..3i32, 0..3u8, 1..4u32, -2..3i64).prop_map(|(run, task, map_index, pool, slots, weight)| {
+        Candidate {
             run,
             key: InstanceKey { task, map_index },
             dag_id: format!("d{}", run % 2),
@@ -16,8 +16,8 @@ fn candidate() -> impl Strategy<Value = Candidate<u8>> {
             pool_slots: slots,
             weight,
             run_after: DateTime::UNIX_EPOCH + TimeDelta::days(i64::from(run)),
-        },
-    )
+        }
+    })
 }
 
 proptest! {

@@ -3,8 +3,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use flow_core::event::Length;
 use flow_core::{
-    Dag, Event, InstanceKey, Outcome, Plan, Report, RunState, RunStatus, StoredInstance, TaskIx,
-    TaskState, TryRef, UNMAPPED, plan,
+    Dag, Event, InstanceKey, Outcome, Plan, Report, RunState, RunStatus, StoredInstance, TaskIx, TaskState, TryRef,
+    UNMAPPED, plan,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,12 +20,7 @@ pub struct History {
 impl History {
     pub fn new(dag: Dag) -> History {
         let run = RunState::new(&dag, &BTreeMap::new());
-        History {
-            dag,
-            run,
-            rows: BTreeMap::new(),
-            now: DateTime::UNIX_EPOCH,
-        }
+        History { dag, run, rows: BTreeMap::new(), now: DateTime::UNIX_EPOCH }
     }
 
     /// Lets events happen, and stores what a plan tells to store.
@@ -33,28 +28,11 @@ impl History {
         let planned = plan(&self.dag, &mut self.run, events, self.now);
         for t in &planned.transitions {
             if t.key.map_index == 0 {
-                self.rows.remove(&InstanceKey {
-                    map_index: UNMAPPED,
-                    ..t.key
-                });
+                self.rows.remove(&InstanceKey { map_index: UNMAPPED, ..t.key });
             }
-            let report = self
-                .rows
-                .get(&t.key)
-                .map(|r| r.report.clone())
-                .unwrap_or_default();
+            let report = self.rows.get(&t.key).map(|r| r.report.clone()).unwrap_or_default();
             let (state, try_number, max_tries, due) = (t.to, t.try_number, t.max_tries, t.due);
-            self.rows.insert(
-                t.key,
-                StoredInstance {
-                    key: t.key,
-                    state,
-                    try_number,
-                    max_tries,
-                    due,
-                    report,
-                },
-            );
+            self.rows.insert(t.key, StoredInstance { key: t.key, state, try_number, max_tries, due, report });
         }
         let mut ended = BTreeSet::new();
         for event in events {
@@ -76,24 +54,13 @@ impl History {
     }
 
     pub fn restored(&self) -> RunState {
-        RunState::restore(
-            &self.dag,
-            self.run.status(),
-            self.rows.values().cloned(),
-            &BTreeMap::new(),
-        )
+        RunState::restore(&self.dag, self.run.status(), self.rows.values().cloned(), &BTreeMap::new())
     }
 
     /// All instances, task by task.
     pub fn instances(run: &RunState, dag: &Dag) -> Vec<(TaskIx, i32, flow_core::Instance)> {
         let tasks = 0..dag.tasks.len() as TaskIx;
-        tasks
-            .flat_map(|t| {
-                run.instances(t)
-                    .map(move |(i, instance)| (t, i, instance))
-                    .collect::<Vec<_>>()
-            })
-            .collect()
+        tasks.flat_map(|t| run.instances(t).map(move |(i, instance)| (t, i, instance)).collect::<Vec<_>>()).collect()
     }
 
     /// One thing that may happen now, drawn by two numbers; `None` if nothing fits.
@@ -102,19 +69,11 @@ impl History {
         let scheduled = self.run.scheduled();
         let in_flight = self.run.in_flight();
         let all = History::instances(&self.run, &self.dag);
-        let any_key = all
-            .get(pick(all.len()))
-            .map(|(task, map_index, _)| InstanceKey {
-                task: *task,
-                map_index: *map_index,
-            });
+        let any_key =
+            all.get(pick(all.len())).map(|(task, map_index, _)| InstanceKey { task: *task, map_index: *map_index });
         match what {
-            0..=34 => scheduled
-                .get(pick(scheduled.len()))
-                .map(|&key| Event::Dispatched(key)),
-            35..=44 => in_flight
-                .get(pick(in_flight.len()))
-                .map(|&of| Event::Started(of)),
+            0..=34 => scheduled.get(pick(scheduled.len())).map(|&key| Event::Dispatched(key)),
+            35..=44 => in_flight.get(pick(in_flight.len())).map(|&of| Event::Started(of)),
             45..=84 => {
                 let of = *in_flight.get(pick(in_flight.len()))?;
                 Some(Event::Ended(of, self.outcome(what, which, of)))
@@ -124,37 +83,16 @@ impl History {
                 None
             }
             90..=93 => any_key.map(|key| Event::Cleared(vec![key])),
-            94 => any_key.map(|key| {
-                Event::Cleared(vec![InstanceKey {
-                    map_index: UNMAPPED,
-                    ..key
-                }])
-            }),
+            94 => any_key.map(|key| Event::Cleared(vec![InstanceKey { map_index: UNMAPPED, ..key }])),
             95..=96 => {
-                let states = [
-                    TaskState::Success,
-                    TaskState::Failed,
-                    TaskState::Skipped,
-                    TaskState::Running,
-                ];
+                let states = [TaskState::Success, TaskState::Failed, TaskState::Skipped, TaskState::Running];
                 any_key.map(|key| Event::Marked(vec![key], states[usize::from(which >> 8) % 4]))
             }
-            97 => Some(Event::RunMarked(
-                [RunStatus::Success, RunStatus::Failed][pick(2)],
-            )),
+            97 => Some(Event::RunMarked([RunStatus::Success, RunStatus::Failed][pick(2)])),
             98 => Some(Event::RunTimedOut),
             _ => {
-                let key = InstanceKey {
-                    task: u32::from(which % 9),
-                    map_index: i32::from(which % 7) - 3,
-                };
-                Some(Event::Ended(
-                    TryRef {
-                        key,
-                        try_number: u32::from(which % 3),
-                    },
-                    Outcome::Lost,
-                ))
+                let key = InstanceKey { task: u32::from(which % 9), map_index: i32::from(which % 7) - 3 };
+                Some(Event::Ended(TryRef { key, try_number: u32::from(which % 3) }, Outcome::Lost))
             }
         }
     }
@@ -173,21 +111,8 @@ impl History {
 
     /// A length, and a verdict for some of the tasks that ask for one.
     fn report(&self, which: u16, of: TryRef) -> Report {
-        let asks = |d: &TaskIx| {
-            self.dag.tasks[*d as usize]
-                .conditions
-                .iter()
-                .any(|c| c.upstream == of.key.task)
-        };
-        let declined = (0..self.dag.tasks.len() as TaskIx)
-            .filter(asks)
-            .filter(|d| which >> (8 + d) & 1 == 1);
-        Report {
-            lengths: vec![Length {
-                field: None,
-                len: u32::from(which % 4),
-            }],
-            declined: declined.collect(),
-        }
+        let asks = |d: &TaskIx| self.dag.tasks[*d as usize].conditions.iter().any(|c| c.upstream == of.key.task);
+        let declined = (0..self.dag.tasks.len() as TaskIx).filter(asks).filter(|d| which >> (8 + d) & 1 == 1);
+        Report { lengths: vec![Length { field: None, len: u32::from(which % 4) }], declined: declined.collect() }
     }
 }

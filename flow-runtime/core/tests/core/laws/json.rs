@@ -34,41 +34,26 @@ fn source() -> impl Strategy<Value = Source> {
         "[a-z]{1,4}".prop_map(Source::Param),
     ];
     leaf.prop_recursive(2, 8, 3, |inner| {
-        prop_oneof![
-            vec(inner.clone(), 0..3).prop_map(Source::List),
-            inner.prop_map(|s| Source::Each(Box::new(s))),
-        ]
+        prop_oneof![vec(inner.clone(), 0..3).prop_map(Source::List), inner.prop_map(|s| Source::Each(Box::new(s))),]
     })
 }
 
 fn param() -> impl Strategy<Value = ParamDef> {
-    (
-        "[a-z]{1,5}",
-        prop::option::of(value()),
-        any::<bool>(),
-        prop::option::of("\\PC{0,8}"),
-    )
-        .prop_map(|(name, default, secret, doc)| ParamDef {
+    ("[a-z]{1,5}", prop::option::of(value()), any::<bool>(), prop::option::of("\\PC{0,8}")).prop_map(
+        |(name, default, secret, doc)| ParamDef {
             name,
             doc,
             type_name: "T".into(),
             schema: json!({"type": "integer"}),
             default,
             secret,
-        })
+        },
+    )
 }
 
 fn schedule() -> impl Strategy<Value = Option<Schedule>> {
-    let texts = [
-        "@once",
-        "@daily",
-        "*/5 * * * *",
-        "every 10m",
-        "0 0 * * 1 30",
-    ];
-    prop::option::of(
-        prop::sample::select(texts.to_vec()).prop_map(|t| Schedule::parse(t).expect("a schedule")),
-    )
+    let texts = ["@once", "@daily", "*/5 * * * *", "every 10m", "0 0 * * 1 30"];
+    prop::option::of(prop::sample::select(texts.to_vec()).prop_map(|t| Schedule::parse(t).expect("a schedule")))
 }
 
 prop_compose! {

@@ -4,8 +4,8 @@ use super::history::History;
 use super::worlds;
 use chrono::{TimeDelta, Utc};
 use flow_core::{
-    Dag, Decision, Event, InstanceKey, Outcome, Plan, Report, RunState, RunStatus, TaskIx,
-    TaskState, TryRef, decide, plan, plan_pass,
+    Dag, Decision, Event, InstanceKey, Outcome, Plan, Report, RunState, RunStatus, TaskIx, TaskState, TryRef, decide,
+    plan, plan_pass,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -17,27 +17,16 @@ fn script() -> impl Strategy<Value = Vec<Vec<(u8, u16)>>> {
 }
 
 fn draw(history: &mut History, batch: &[(u8, u16)]) -> Vec<Event> {
-    batch
-        .iter()
-        .filter_map(|&(what, which)| history.draw(what, which))
-        .collect()
+    batch.iter().filter_map(|&(what, which)| history.draw(what, which)).collect()
 }
 
 fn nothing(planned: &Plan) -> bool {
-    Plan {
-        wake_at: None,
-        ..planned.clone()
-    } == Plan::default()
+    Plan { wake_at: None, ..planned.clone() } == Plan::default()
 }
 
 /// Has a person had a hand in this?
 fn by_hand(events: &[Event]) -> bool {
-    events.iter().any(|e| {
-        matches!(
-            e,
-            Event::Cleared(_) | Event::Marked(..) | Event::RunMarked(_) | Event::RunTimedOut
-        )
-    })
+    events.iter().any(|e| matches!(e, Event::Cleared(_) | Event::Marked(..) | Event::RunMarked(_) | Event::RunTimedOut))
 }
 
 proptest! {

@@ -20,13 +20,9 @@ fn vectors_backoff() {
         let seed = Seed {
             dag_id: text(&line["dag_id"]),
             task_id: text(&line["task_id"]),
-            logical_date: line["logical_date"]
-                .as_str()
-                .map(|d| parse::date(d).expect("a date")),
+            logical_date: line["logical_date"].as_str().map(|d| parse::date(d).expect("a date")),
         };
         let found = retry_delay(&policy, seed, number(&line["try_number"]));
-        Verdict::of(Some(found) == seconds(&line["delay"]), || {
-            format!("{found:?}")
-        })
+        Verdict::of(Some(found) == seconds(&line["delay"]), || format!("{found:?}"))
     });
 }

@@ -3,8 +3,7 @@
 use super::text;
 use flow_core::dag::{Input, Source, TaskKind};
 use flow_core::{
-    Dag, InstanceKey, Report, RunState, RunStatus, StoredInstance, TaskDef, TaskState, TriggerRule,
-    UNMAPPED,
+    Dag, InstanceKey, Report, RunState, RunStatus, StoredInstance, TaskDef, TaskState, TriggerRule, UNMAPPED,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -12,18 +11,12 @@ use std::collections::BTreeMap;
 /// `{"tasks": {id: kind}, "edges": [[up, down]], "rules": {id: rule}}`; mapped tasks get `lengths[id]` elements.
 pub fn dag(graph: &Value, lengths: &BTreeMap<String, usize>) -> Dag {
     let mut dag = Dag::new("d");
-    let failing = graph
-        .get("on_failure_fail_dagrun")
-        .and_then(Value::as_array)
-        .cloned()
-        .unwrap_or_default();
+    let failing = graph.get("on_failure_fail_dagrun").and_then(Value::as_array).cloned().unwrap_or_default();
     for (id, kind) in graph["tasks"].as_object().expect("tasks") {
         let mut task = TaskDef::new(id, id);
         task.kind = match text(kind) {
             "setup" => TaskKind::Setup,
-            "teardown" => TaskKind::Teardown {
-                on_failure_fail_dagrun: failing.contains(&json!(id)),
-            },
+            "teardown" => TaskKind::Teardown { on_failure_fail_dagrun: failing.contains(&json!(id)) },
             _ => TaskKind::Normal,
         };
         if text(kind) == "mapped" {
@@ -35,10 +28,7 @@ pub fn dag(graph: &Value, lengths: &BTreeMap<String, usize>) -> Dag {
         dag.tasks.push(task);
     }
     for edge in graph["edges"].as_array().expect("edges") {
-        let (up, down) = (
-            dag.task_ix(text(&edge[0])).expect("up"),
-            dag.task_ix(text(&edge[1])).expect("down"),
-        );
+        let (up, down) = (dag.task_ix(text(&edge[0])).expect("up"), dag.task_ix(text(&edge[1])).expect("down"));
         dag.tasks[down as usize].upstream.push(up);
     }
     dag
@@ -48,11 +38,7 @@ pub fn dag(graph: &Value, lengths: &BTreeMap<String, usize>) -> Dag {
 pub fn mapped(mut task: TaskDef, n: usize) -> TaskDef {
     let list = Source::Literal(Value::Array(vec![Value::Null; n]));
     task.mapped = true;
-    task.inputs.push(Input {
-        name: "x".into(),
-        type_name: "()".into(),
-        source: Source::Each(Box::new(list)),
-    });
+    task.inputs.push(Input { name: "x".into(), type_name: "()".into(), source: Source::Each(Box::new(list)) });
     task
 }
 
@@ -66,30 +52,16 @@ pub fn key(dag: &Dag, name: &str) -> InstanceKey {
         Some((id, index)) => (id, index.parse().expect("an index")),
         None => (name, UNMAPPED),
     };
-    InstanceKey {
-        task: dag.task_ix(id).expect(id),
-        map_index,
-    }
+    InstanceKey { task: dag.task_ix(id).expect(id), map_index }
 }
 
 pub fn name(dag: &Dag, key: InstanceKey) -> String {
     let id = &dag.tasks[key.task as usize].task_id;
-    if key.map_index == UNMAPPED {
-        id.clone()
-    } else {
-        format!("{id}[{}]", key.map_index)
-    }
+    if key.map_index == UNMAPPED { id.clone() } else { format!("{id}[{}]", key.map_index) }
 }
 
 pub fn stored(key: InstanceKey, state: TaskState) -> StoredInstance {
-    StoredInstance {
-        key,
-        state,
-        try_number: 0,
-        max_tries: 0,
-        due: None,
-        report: Report::default(),
-    }
+    StoredInstance { key, state, try_number: 0, max_tries: 0, due: None, report: Report::default() }
 }
 
 /// A running run in these states.

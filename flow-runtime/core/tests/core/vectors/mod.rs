@@ -27,26 +27,16 @@ enum Verdict {
 
 impl Verdict {
     fn of(agrees: bool, otherwise: impl FnOnce() -> String) -> Verdict {
-        if agrees {
-            Verdict::Agrees
-        } else {
-            Verdict::Differs(otherwise())
-        }
+        if agrees { Verdict::Agrees } else { Verdict::Differs(otherwise()) }
     }
 }
 
 /// Puts every line of a file to `ask`: of the sample, and of the whole set where it is there.
 fn check(file: &str, ask: impl Fn(&Value) -> Verdict) {
     let sample = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/core/vectors/sample");
-    check_lines(
-        &format!("sample/{file}"),
-        &std::fs::read_to_string(sample.join(file)).expect(file),
-        &ask,
-    );
+    check_lines(&format!("sample/{file}"), &std::fs::read_to_string(sample.join(file)).expect(file), &ask);
     let folder = std::env::var_os("FLOW_VECTORS").map(PathBuf::from);
-    let folder = folder.unwrap_or_else(|| {
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors")
-    });
+    let folder = folder.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"));
     match std::fs::read_to_string(folder.join(file)) {
         Ok(text) => check_lines(file, &text, &ask),
         Err(error) => say(&format!(
@@ -60,43 +50,19 @@ fn check_lines(name: &str, text: &str, ask: &impl Fn(&Value) -> Verdict) {
     let mut differing = Vec::new();
     for line in text.lines() {
         let question: Value = serde_json::from_str(line).expect(line);
-        let verdict = if question.get("error").is_some() {
-            Verdict::Skipped("Airflow raised")
-        } else {
-            ask(&question)
-        };
+        let verdict = if question.get("error").is_some() { Verdict::Skipped("Airflow raised") } else { ask(&question) };
         match verdict {
             Verdict::Agrees => agreed += 1,
-            Verdict::OnPurpose(why) => {
-                *apart
-                    .entry(format!("differed on purpose: {why}"))
-                    .or_default() += 1
-            }
+            Verdict::OnPurpose(why) => *apart.entry(format!("differed on purpose: {why}")).or_default() += 1,
             Verdict::Skipped(why) => *apart.entry(format!("skipped: {why}")).or_default() += 1,
             Verdict::Differs(how) => differing.push(format!("{line}\n    {how}")),
         }
     }
-    let apart: String = apart
-        .iter()
-        .map(|(why, n)| format!(", {n} {why}"))
-        .collect();
-    say(&format!(
-        "{name}: {agreed} agreed, {} differed{apart}",
-        differing.len()
-    ));
+    let apart: String = apart.iter().map(|(why, n)| format!(", {n} {why}")).collect();
+    say(&format!("{name}: {agreed} agreed, {} differed{apart}", differing.len()));
     assert!(agreed > 0, "{name} asked nothing");
-    let shown = differing
-        .iter()
-        .take(10)
-        .cloned()
-        .collect::<Vec<_>>()
-        .join("\n");
-    assert!(
-        differing.is_empty(),
-        "{name}: {} of {} differ:\n{shown}",
-        differing.len(),
-        text.lines().count()
-    );
+    let shown = differing.iter().take(10).cloned().collect::<Vec<_>>().join("\n");
+    assert!(differing.is_empty(), "{name}: {} of {} differ:\n{shown}", differing.len(), text.lines().count());
 }
 
 /// Past the capture of the test harness, so that it is seen when nothing fails.
@@ -110,8 +76,5 @@ fn text(value: &Value) -> &str {
 }
 
 fn number(value: &Value) -> u32 {
-    value
-        .as_u64()
-        .and_then(|n| n.try_into().ok())
-        .expect("a small number")
+    value.as_u64().and_then(|n| n.try_into().ok()).expect("a small number")
 }

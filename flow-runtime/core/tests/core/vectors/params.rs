@@ -19,9 +19,7 @@ fn vectors_params() {
         };
         if text(&line["kind"]) == "parse" {
             let found = check_defaults(&[def], true);
-            return Verdict::of(found.is_ok() == (line["parse"] == "accepted"), || {
-                format!("{found:?}")
-            });
+            return Verdict::of(found.is_ok() == (line["parse"] == "accepted"), || format!("{found:?}"));
         }
         let given = line["conf"].as_object().cloned().unwrap_or_default();
         let found = check_params(&[def], &given, Extra::Allow);
@@ -30,13 +28,9 @@ fn vectors_params() {
         }
         match (&found, text(&line["trigger"])) {
             (Ok(values), "accepted") => {
-                Verdict::of(Value::Object(values.clone()) == line["params"], || {
-                    format!("{values:?}")
-                })
+                Verdict::of(Value::Object(values.clone()) == line["params"], || format!("{values:?}"))
             }
-            (found, answer) => Verdict::of(found.is_err() == (answer == "rejected"), || {
-                format!("{found:?}")
-            }),
+            (found, answer) => Verdict::of(found.is_err() == (answer == "rejected"), || format!("{found:?}")),
         }
     });
 }
