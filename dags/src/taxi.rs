@@ -8,9 +8,8 @@ use flow_runtime::prelude::*;
 #[value]
 pub struct Report {
     rows: u64,
-    csv_bytes: u64,
-    parquet_bytes: u64,
-    columns: Vec<String>,
+    bytes: u64,
+    seconds: f64,
     first_rows: Vec<Vec<Option<String>>>,
 }
 
@@ -23,21 +22,15 @@ pub async fn download(ctx: &Context, url: String) -> Result<Download> {
 /// Turns CSV into parquet, in bounded memory, with a stated type for every column.
 #[task]
 pub fn parquetize(ctx: &Context, csv: &Download, columns: Columns) -> Result<ParquetFile> {
-    Ok(data::parquetize(
-        &csv.path,
-        csv.path.with_extension("parquet"),
-        &columns.schema(&csv.path)?,
-        &Default::default(),
-        ctx,
-    )?)
+    let (schema, target) = (columns.schema(&csv.path)?, csv.path.with_extension("parquet"));
+    Ok(data::parquetize(&csv.path, target, &schema, &Default::default(), ctx)?)
 }
 
 /// Puts the file into the lake: a folder, or an object store by its URL.
 #[task]
 pub async fn upload(ctx: &Context, parquet: &ParquetFile, lake: String) -> Result<Uploaded> {
     let name = parquet.path.file_name().context("the parquet file has no name")?.to_string_lossy();
-    let folder = ctx.in_home(&lake);
-    Ok(data::upload(&parquet.path, &format!("{}/{name}", folder.trim_end_matches('/')), ctx).await?)
+    Ok(data::upload(&parquet.path, &format!("{}/{name}", ctx.in_home(&lake).trim_end_matches('/')), ctx).await?)
 }
 
 /// Loads the file from the lake into a table; rows of an earlier load of the same URL are replaced.
@@ -53,26 +46,12 @@ pub async fn load(
     Ok(data::load_parquet(&ctx.in_home(&warehouse), &table, &local.path, &csv.url, ctx).await?)
 }
 
-/// Looks at the table: rows, bytes, first rows.
+/// Looks at the table: rows, bytes, time, first rows.
 #[task]
-pub async fn summary(
-    ctx: &Context,
-    csv: &Download,
-    object: &Uploaded,
-    loaded: &Loaded,
-    warehouse: String,
-) -> Result<Report> {
+pub async fn summary(ctx: &Context, object: &Uploaded, loaded: &Loaded, warehouse: String) -> Result<Report> {
     let table = data::summarise(&ctx.in_home(&warehouse), &loaded.table, Some(&loaded.source)).await?;
-    let columns = table.columns.into_iter().map(|c| c.name).collect();
-    let report = Report {
-        rows: table.rows,
-        csv_bytes: csv.bytes,
-        parquet_bytes: object.bytes,
-        columns,
-        first_rows: table.first_rows,
-    };
-    info!(rows = report.rows, "the trips are in `{}`", loaded.table);
-    Ok(report)
+    let seconds = ctx.elapsed().as_secs_f64();
+    Ok(Report { rows: table.rows, bytes: object.bytes, seconds, first_rows: table.first_rows })
 }
 
 /// Yellow taxi trips of one month, from the web to a table.
@@ -95,8 +74,7 @@ pub fn taxi(
     table: String,
 ) {
     let csv = download(url);
-    let parquet = parquetize(csv, columns);
-    let object = upload(parquet, lake);
+    let object = upload(parquetize(csv, columns), lake);
     let loaded = load(object, csv, warehouse, table);
-    summary(csv, object, loaded, warehouse);
+    summary(object, loaded, warehouse);
 }

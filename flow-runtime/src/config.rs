@@ -1,7 +1,7 @@
 //! The settings of a project: flags over `FLOW_*` variables over `flow.toml` over defaults.
 //!
 //! ```toml
-//! home = ".flow"              # FLOW_HOME, --home: the home folder; relative to this file
+//! home = ".flow"              # FLOW_HOME, --home: the home folder; relative to this file (to the current folder without one)
 //! parallelism = 32            # FLOW_PARALLELISM, --parallelism: most tries at one time
 //! durability = "process"      # FLOW_DURABILITY: "process" survives a kill -9, "power" a power cut too (slower)
 //!
@@ -23,6 +23,7 @@
 
 mod file;
 
+use crate::store::Durability;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -51,16 +52,6 @@ pub struct Config {
     pub file: Option<PathBuf>,
 }
 
-/// What a commit to the metadata store survives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Durability {
-    /// The end of the process, however sudden.
-    #[default]
-    Process,
-    /// The end of the machine as well.
-    Power,
-}
-
 /// What was given on the command line.
 #[derive(Debug, Clone, Default)]
 pub struct Flags {
@@ -86,7 +77,10 @@ impl Config {
     pub fn load(folder: &Path, flags: &Flags, env: impl Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
         let mut config = Config::at(folder);
         if let Some(path) = find(folder) {
-            file::read(&path)?.merge_into(&mut config, path.parent().unwrap_or(folder));
+            // A project has one home, whatever folder of it one stands in.
+            let root = path.parent().unwrap_or(folder);
+            config.home = Config::at(root).home;
+            file::read(&path)?.merge_into(&mut config, root);
             config.file = Some(path);
         }
         config.take_env(folder, env)?;
@@ -143,17 +137,6 @@ impl Config {
     /// The database file of the home folder.
     pub fn database(&self) -> PathBuf {
         self.home.join("flow.db")
-    }
-}
-
-impl Durability {
-    /// The durability of this name.
-    pub fn from_name(name: &str) -> Option<Durability> {
-        match name {
-            "process" => Some(Durability::Process),
-            "power" => Some(Durability::Power),
-            _ => None,
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a task may know about the try it is in.
 
+use crate::clock::{Clock, SystemClock};
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use flow_core::DataInterval;
@@ -7,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// The try a task is in: ids, dates, params, cancellation and progress. A task asks for it by an argument
@@ -39,6 +41,10 @@ pub struct ContextParts {
     pub params: Arc<Map<String, Value>>,
     /// The home folder.
     pub home: PathBuf,
+    /// When the run began.
+    pub run_start: DateTime<Utc>,
+    /// Who knows the time.
+    pub clock: Arc<dyn Clock>,
     /// Fires when the try should end.
     pub cancel: CancellationToken,
     /// Where progress goes.
@@ -67,6 +73,8 @@ impl Context {
             data_interval: None,
             params: Arc::default(),
             home,
+            run_start: SystemClock.now(),
+            clock: Arc::new(SystemClock),
             cancel: CancellationToken::new(),
             progress: Progress::silent(),
         })
@@ -125,6 +133,16 @@ impl Context {
     /// The span of time the run is about.
     pub fn data_interval(&self) -> Option<DataInterval> {
         self.inner.parts.data_interval
+    }
+
+    /// The present instant.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.inner.parts.clock.now()
+    }
+
+    /// Time since the run began.
+    pub fn elapsed(&self) -> Duration {
+        (self.now() - self.inner.parts.run_start).to_std().unwrap_or_default()
     }
 
     /// A param of the run, or a global one of the project (`[params]` in flow.toml), by name. A secret is not among

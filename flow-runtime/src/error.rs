@@ -43,6 +43,18 @@ impl TaskError {
     }
 }
 
+/// Will the same fault come again, however often the task is tried? Known of flow-data's errors: a file that is not
+/// there, a value that does not fit its column.
+pub(crate) fn is_permanent(error: &anyhow::Error) -> bool {
+    #[cfg(feature = "data")]
+    return error.chain().any(|e| e.downcast_ref::<flow_data::Error>().is_some_and(flow_data::Error::is_permanent));
+    #[cfg(not(feature = "data"))]
+    {
+        let _ = error;
+        false
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

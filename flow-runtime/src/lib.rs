@@ -7,7 +7,11 @@ extern crate self as flow_runtime;
 #[path = "private.rs"]
 pub mod __private;
 pub mod builder;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod clock;
+#[cfg(feature = "cli")]
+pub mod config;
 pub mod context;
 pub mod error;
 pub mod executor;
@@ -15,6 +19,8 @@ pub mod registry;
 pub mod run_event;
 pub mod secret;
 pub mod store;
+#[cfg(feature = "cli")]
+mod suggest;
 pub mod telemetry;
 pub mod testing;
 pub mod value;

@@ -138,6 +138,12 @@ pub struct DagEntry(pub DagSpec);
 inventory::collect!(TaskEntry);
 inventory::collect!(DagEntry);
 
+/// Id and place of every DAG that is linked into this program, whether it can be built or not.
+pub fn dag_places() -> impl Iterator<Item = (&'static str, Place)> {
+    let entries = inventory::iter::<DagEntry>.into_iter();
+    entries.map(|e| (e.0.dag_id, Place { file: e.0.file.into(), line: e.0.line }))
+}
+
 /// All DAGs and all bodies of a program, sorted and checked.
 #[derive(Debug, Clone, Default)]
 pub struct Registry {

@@ -88,3 +88,8 @@ pub enum RunEvent {
 
 /// Somebody who is told. Called in order, from one task; must be quick.
 pub type Observer = Arc<dyn Fn(&RunEvent) + Send + Sync>;
+
+/// `download`, or `download[3]` for an instance of a mapped task.
+pub fn label(task_id: &str, map_index: i32) -> String {
+    if map_index < 0 { task_id.to_string() } else { format!("{task_id}[{map_index}]") }
+}

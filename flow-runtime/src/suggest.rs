@@ -17,9 +17,16 @@ fn plain(name: &str) -> String {
 }
 
 fn likeness(wanted: &str, name: &str) -> f64 {
+    if wanted == name {
+        return 1.0;
+    }
     // A beginning of three letters or more is as good as a small slip: `down` for `download`.
     if wanted.len() >= 3 && name.starts_with(wanted) {
         return 0.9;
+    }
+    // One slip in three letters is a third of them, and still one slip.
+    if wanted.len() >= 3 && strsim::damerau_levenshtein(wanted, name) == 1 {
+        return 0.8;
     }
     strsim::normalized_damerau_levenshtein(wanted, name).max(strsim::jaro_winkler(wanted, name) - 0.15)
 }

@@ -17,6 +17,7 @@
 //!   names file, row, column and text; it never becomes null in silence. Blank is null.
 //! * **Memory is bounded**, whatever the size of a file: everything moves in batches through short queues.
 //! * **Secrets stay out of sight**: every URL in an error or a report has gone through [`redact()`].
+//! * What was done is told by a `tracing` event: rows, bytes, place.
 //! * [`Error::is_permanent`] says whether trying again can help.
 //!
 //! Functions that talk to a network or a database are `async` and need a tokio runtime; dropping their future cancels

@@ -83,7 +83,7 @@ impl App {
 
     /// The metadata store, made if need be.
     pub async fn store(&self) -> Result<Arc<dyn MetadataStore>> {
-        super::engine::open_store(&self.config).await
+        super::session::open_store(&self.config).await
     }
 
     /// `dags logs ..`: a command to copy.

@@ -148,6 +148,19 @@ pub fn instance(stored: &StoredRun, row: &InstanceRow, def: Option<&TaskDef>) ->
     })
 }
 
+/// An earlier try of a task instance.
+pub fn attempt(row: &InstanceRow) -> Value {
+    let took = row.start_date.zip(row.end_date).map(|(start, end)| format::seconds(start, end));
+    json!({
+        "try_number": row.try_number,
+        "state": row.state,
+        "start_date": row.start_date,
+        "end_date": row.end_date,
+        "duration": took,
+        "cause": row.cause,
+    })
+}
+
 /// A value.
 pub fn xcom(stored: &StoredRun, row: &XComRow, value: Value) -> Value {
     json!({

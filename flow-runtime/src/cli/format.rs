@@ -3,9 +3,13 @@
 use chrono::{DateTime, Utc};
 use std::time::Duration;
 
-/// `0.3s`, `12.0s`, `3m 07s`, `2h 05m`: what it took, always short.
+/// `12ms`, `1.3s`, `3m 07s`, `2h 05m`: what it took, always short.
 pub fn took(seconds: f64) -> String {
     let seconds = seconds.max(0.0);
+    let millis = (seconds * 1000.0).round() as u64;
+    if millis < 1000 {
+        return format!("{millis}ms");
+    }
     let tenths = (seconds * 10.0).round() as u64;
     if tenths < 600 {
         return format!("{}.{}s", tenths / 10, tenths % 10);
@@ -82,9 +86,11 @@ mod tests {
     #[test]
     fn durations_stay_short() {
         for (seconds, text) in [
-            (0.0, "0.0s"),
-            (-1.0, "0.0s"),
-            (0.25, "0.3s"),
+            (0.0, "0ms"),
+            (-1.0, "0ms"),
+            (0.0004, "0ms"),
+            (0.25, "250ms"),
+            (0.9996, "1.0s"),
             (59.94, "59.9s"),
             (59.96, "1m 00s"),
             (187.0, "3m 07s"),

@@ -10,7 +10,7 @@ use flow_core::Dag;
 use std::sync::Arc;
 
 /// The word for the newest run.
-const LATEST: &str = "latest";
+pub const LATEST: &str = "latest";
 
 /// The DAG of this name, or the default one.
 pub fn dag<'a>(app: &'a App, given: Option<&str>) -> Result<&'a Arc<Dag>> {
@@ -26,6 +26,14 @@ pub fn dag<'a>(app: &'a App, given: Option<&str>) -> Result<&'a Arc<Dag>> {
                 .hint("mark one by `#[dag(default)]`")
         }),
     }
+}
+
+/// What to say where nothing has run yet.
+pub fn no_runs(app: &App, dag: Option<&str>) -> CliError {
+    let of_dag = dag.map_or(String::new(), |dag| format!(" of DAG `{dag}`"));
+    CliError::input(format!("there is no run{of_dag} yet"))
+        .hint(format!("start one by `{}`", app.command(&["run"])))
+        .hint(format!("home folder: {}", app.config.home.display()))
 }
 
 /// The run that is meant.

@@ -18,7 +18,6 @@ mod args;
 mod check;
 mod describe;
 mod edges;
-mod engine;
 mod exit;
 mod format;
 mod list;
@@ -31,8 +30,10 @@ mod observe;
 mod output;
 mod params;
 mod plain;
+mod pretty;
 mod run;
 mod runs;
+mod session;
 mod show;
 mod signals;
 mod style;
@@ -57,7 +58,11 @@ pub use exit::{EXIT_CODES, Exit};
 /// Reads the command line of this process, does what it says, and tells how that ended.
 pub fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
-    let program = args.first().map(Path::new).and_then(Path::file_stem).map_or("dags".into(), |n| n.to_string_lossy().into_owned());
+    let program = args
+        .first()
+        .map(Path::new)
+        .and_then(Path::file_stem)
+        .map_or("dags".into(), |n| n.to_string_lossy().into_owned());
     let cli = match parse(&program, &args) {
         Ok(cli) => cli,
         Err(error) => return refused(&error, args.iter().any(|arg| arg == "--json")).into(),
@@ -120,7 +125,7 @@ mod tests {
         };
         assert!(exit(&["flow", "list"]).is_ok());
         assert!(exit(&["flow"]).is_ok());
-        let (stderr, text) = exit(&["flow", "lst"]).unwrap_err();
+        let (stderr, text) = exit(&["flow", "lsit"]).unwrap_err();
         assert!(stderr && text.contains("a similar subcommand exists: 'list'"), "{text}");
         let (stderr, text) = exit(&["flow", "--help"]).unwrap_err();
         assert!(!stderr && text.contains("Usage: flow"), "{text}");

@@ -3,7 +3,7 @@
 use super::format::{clock, one_line, short, took, until};
 use super::style::Paint;
 use super::view::cause;
-use crate::run_event::RunEvent;
+use crate::run_event::{RunEvent, label};
 use flow_core::{Dag, TaskState};
 
 /// Events as lines, in columns.
@@ -89,11 +89,6 @@ pub fn log(event: &RunEvent, name: usize, paint: Paint) -> Option<String> {
     };
     let pad = " ".repeat(5usize.saturating_sub(level.len()));
     Some(format!("{:<name$}  {shown}{pad}  {}", label(task_id, *map_index), one_line(message)))
-}
-
-/// `download`, or `download[3]` for an instance of a mapped task.
-pub fn label(task_id: &str, map_index: i32) -> String {
-    if map_index < 0 { task_id.to_string() } else { format!("{task_id}[{map_index}]") }
 }
 
 #[cfg(test)]

@@ -34,13 +34,18 @@ pub fn show(app: &App, args: &Show) -> Result {
         return Ok(Exit::Success);
     }
     let params = app.params(dag, &args.params)?;
-    let params: Vec<_> = params.into_iter().map(|p| (scope(dag, &p.def.name, &app.registry, &app.config), p)).map(|(s, p)| (p, s)).collect();
+    let params: Vec<_> = params
+        .into_iter()
+        .map(|p| (scope(dag, &p.def.name, &app.registry, &app.config), p))
+        .map(|(s, p)| (p, s))
+        .collect();
     if args.format == Format::Json || out.json {
         out.json_pretty(&describe::dag_details(dag, &params));
         return Ok(Exit::Success);
     }
     let unnamed = app.global_params().into_iter().filter(|(name, _)| !dag.params.iter().any(|p| &p.name == name));
-    let globals: Vec<String> = unnamed.map(|(name, value)| format!("{name} = {}", crate::secret::redact_value(&value))).collect();
+    let globals: Vec<String> =
+        unnamed.map(|(name, value)| format!("{name} = {}", crate::secret::redact_value(&value))).collect();
     for line in text(dag, &params, &globals, out.paint) {
         out.line(match out.width {
             Some(width) => console::truncate_str(&line, width, "…").into_owned(),
@@ -64,7 +69,9 @@ fn scope(dag: &Dag, name: &str, registry: &Registry, config: &Config) -> Scope {
 fn text(dag: &Dag, params: &[(Resolved<'_>, Scope)], globals: &[String], paint: Paint) -> Vec<String> {
     let mark = if dag.is_default { " (default)" } else { "" };
     let mut lines = vec![format!("{}{mark}", paint.bold(&dag.dag_id))];
-    lines.extend(dag.doc.iter().flat_map(|doc| doc.trim().lines()).map(|line| format!("  {line}").trim_end().to_string()));
+    lines.extend(
+        dag.doc.iter().flat_map(|doc| doc.trim().lines()).map(|line| format!("  {line}").trim_end().to_string()),
+    );
     let mut fact = |name: &str, text: String| lines.push(format!("  {} {text}", paint.dim(format!("{name:<9}"))));
     if let Some(place) = &dag.place {
         fact("written", place.to_string());
@@ -83,7 +90,11 @@ fn text(dag: &Dag, params: &[(Resolved<'_>, Scope)], globals: &[String], paint: 
     }
     if !globals.is_empty() {
         lines.push(String::new());
-        lines.push(format!("{}  {}", paint.bold("Global params"), paint.dim("flow.toml [params], read by Context::param")));
+        lines.push(format!(
+            "{}  {}",
+            paint.bold("Global params"),
+            paint.dim("flow.toml [params], read by Context::param")
+        ));
         lines.extend(globals.iter().map(|global| format!("  {global}")));
     }
     lines.push(String::new());
@@ -95,8 +106,10 @@ fn text(dag: &Dag, params: &[(Resolved<'_>, Scope)], globals: &[String], paint: 
 
 fn schedule(dag: &Dag) -> String {
     let Some(schedule) = &dag.schedule else { return "none: it runs when somebody asks".into() };
-    let from = dag.start_date.map_or(String::new(), |at| format!(" from {}", format::date(at).trim_end_matches(" 00:00:00")));
-    let to = dag.end_date.map_or(String::new(), |at| format!(" until {}", format::date(at).trim_end_matches(" 00:00:00")));
+    let from =
+        dag.start_date.map_or(String::new(), |at| format!(" from {}", format::date(at).trim_end_matches(" 00:00:00")));
+    let to =
+        dag.end_date.map_or(String::new(), |at| format!(" until {}", format::date(at).trim_end_matches(" 00:00:00")));
     format!("{schedule}{from}{to}{}", if dag.catchup { ", catches up" } else { "" })
 }
 
@@ -111,7 +124,9 @@ fn param_lines(param: &Resolved<'_>, scope: &Scope, paint: Paint) -> Vec<String>
         (Origin::Missing, _) => String::new(),
         (Origin::Default, _) | (_, None) => format!("  ({})", param.origin),
         (origin, Some(_)) if def.secret => format!("  ({origin})"),
-        (origin, Some(default)) => format!("  ({origin}; default {})", format::short(&crate::secret::redact_value(default).to_string(), 30)),
+        (origin, Some(default)) => {
+            format!("  ({origin}; default {})", format::short(&crate::secret::redact_value(default).to_string(), 30))
+        }
     };
     let mut lines = vec![format!("  {}: {}{value}{}", def.name, paint.dim(&def.type_name), paint.dim(origin))];
     let doc = first_line(def.doc.as_deref());

@@ -1,7 +1,7 @@
 //! Ctrl-C: the first asks what runs to end, the second ends at once.
 
-use super::engine::Stop;
 use super::observe::Watch;
+use crate::executor::Stop;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 

@@ -1,6 +1,7 @@
 //! `flow.toml`, read by hand so that every complaint has its line.
 
-use super::{Config, ConfigError, Durability, LEVELS};
+use super::{Config, ConfigError, LEVELS};
+use crate::store::Durability;
 use crate::suggest;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;

@@ -1,7 +1,8 @@
 //! Making a run: params, record, lock.
 
 use super::lease::{self, Lease};
-use super::scope::{Params, check_runnable};
+use super::obstacles;
+use super::scope::Params;
 use super::{Engine, EngineError, RunRequest};
 use crate::store::{Epoch, InstanceRow, RunPk};
 use flow_core::params::{self, Extra};
@@ -33,7 +34,7 @@ pub(super) async fn begin(engine: &Engine, dag: Arc<Dag>, request: RunRequest) -
     let values = params::check(&dag.params, &given, Extra::Refuse)
         .map_err(|problems| EngineError::Params(problems.iter().map(ToString::to_string).collect()))?;
     let params = Params::conceal(&dag, values);
-    check_runnable(engine, &dag)?;
+    obstacles::check(engine, &dag)?;
 
     let now = engine.clock.now();
     let about = request.logical_date.unwrap_or(now);

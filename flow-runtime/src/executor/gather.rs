@@ -15,6 +15,10 @@ const NAP: Duration = Duration::from_secs(3600);
 impl RunLoop {
     /// Waits until something happened that the planner should hear of.
     pub(super) async fn gather(&mut self) -> Happened {
+        let idle = self.flights.is_empty() && !self.stop.graceful.is_cancelled() && !self.stop.at_once.is_cancelled();
+        if idle && self.wake_at.is_some_and(|at| self.scope.engine.clock.skip_to(at)) {
+            return Happened::default();
+        }
         loop {
             let alarm = self.alarm();
             tokio::select! {

@@ -5,12 +5,25 @@ use sha2::{Digest, Sha256};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A run held by this process, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Lease {
     file: File,
     path: PathBuf,
+}
+
+/// Does a process that lives work on this run? Asked of the lock under this home folder; nothing is changed.
+pub fn is_held(home: &Path, dag_id: &str, run_id: &str) -> bool {
+    match File::open(path(home, dag_id, run_id)) {
+        Ok(file) => matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)),
+        Err(_) => false,
+    }
+}
+
+fn path(home: &Path, dag_id: &str, run_id: &str) -> PathBuf {
+    home.join("locks").join(format!("{}.lock", name(dag_id, run_id)))
 }
 
 /// Who this process is, for people: `host, process 4711`.
@@ -23,11 +36,11 @@ pub(super) fn owner() -> String {
 impl Lease {
     /// Takes the run, unless a process that lives holds it.
     pub(super) fn take(home: &Path, dag_id: &str, run_id: &str) -> Result<Lease, EngineError> {
-        let folder = home.join("locks");
-        let path = folder.join(format!("{}.lock", name(dag_id, run_id)));
+        let path = path(home, dag_id, run_id);
         let failed =
             |e: std::io::Error| EngineError::Io(format!("cannot lock run `{run_id}` by {}: {e}", path.display()));
-        std::fs::create_dir_all(&folder).map_err(failed)?;
+        std::fs::create_dir_all(home.join("locks")).map_err(failed)?;
+        let mut looks = 3;
         loop {
             let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
             let mut file = open.map_err(failed)?;
@@ -39,6 +52,11 @@ impl Lease {
                 }
                 // Its owner removed it between our two steps: ours is no longer the one that others see.
                 Ok(()) => {}
+                // Who only asks ([`is_held`]) has it for a moment.
+                Err(TryLockError::WouldBlock) if looks > 0 => {
+                    looks -= 1;
+                    std::thread::sleep(Duration::from_millis(5));
+                }
                 Err(TryLockError::WouldBlock) => {
                     return Err(EngineError::Held(held(dag_id, run_id, &mut file)));
                 }
@@ -93,6 +111,7 @@ mod tests {
         let lease = Lease::take(home.path(), "d", "r").unwrap();
         let error = Lease::take(home.path(), "d", "r").unwrap_err().to_string();
         assert!(error.contains(&owner()) && error.contains("run `r` of DAG `d`"), "{error}");
+        assert!(is_held(home.path(), "d", "r") && !is_held(home.path(), "d", "other"));
         drop(Lease::take(home.path(), "d", "other").unwrap());
         drop(lease);
         drop(Lease::take(home.path(), "d", "r").unwrap());

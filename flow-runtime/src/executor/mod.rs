@@ -14,6 +14,7 @@ mod ids;
 mod inputs;
 mod lease;
 mod lists;
+mod obstacles;
 mod outcome;
 mod outputs;
 mod panic;
@@ -31,6 +32,9 @@ mod try_runner;
 mod values;
 
 pub use error::EngineError;
+pub use lease::is_held;
+pub use obstacles::obstacles;
+pub use resume::run_state;
 pub use settings::EngineSettings;
 pub use values::{read_value, value_path};
 

@@ -2,7 +2,7 @@
 
 use super::panic::Panicked;
 use crate::clock::Clock;
-use crate::error::TaskError;
+use crate::error::{self, TaskError};
 use crate::secret::redact;
 use crate::store::{Cause, CauseKind, XComValue};
 use crate::value::{Erased, InputError, OutputError};
@@ -82,6 +82,7 @@ impl TryEnd {
             // The value and the type will be the same next time.
             None if is::<InputError>(error) => end(Outcome::FailedForGood, CauseKind::Input),
             None if is::<OutputError>(error) => end(Outcome::FailedForGood, CauseKind::Output),
+            None if error::is_permanent(error) => end(Outcome::FailedForGood, CauseKind::Error),
             None => end(Outcome::Failed, CauseKind::Error),
         }
     }

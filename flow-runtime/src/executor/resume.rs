@@ -1,15 +1,16 @@
 //! Going on with a run that another process, or an earlier call, left behind.
 
 use super::begin::{Begun, hold};
-use super::lease;
-use super::scope::{Params, check_runnable};
+use super::scope::{Params, lengths};
 use super::{Engine, EngineError};
+use super::{lease, obstacles};
 use crate::store::{CauseKind, InstanceRow, StoredRun};
 use flow_core::dag::TaskDef;
 use flow_core::dag_run::SECRET_MARK;
 use flow_core::params::{self, Extra};
 use flow_core::{Dag, Event, InstanceKey, RunState, RunStatus, StoredInstance, TaskState};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Takes a run over.
@@ -35,28 +36,39 @@ pub(super) async fn resume(
         )));
     }
     let dag = made_from;
-    check_runnable(engine, &dag)?;
+    obstacles::check(engine, &dag)?;
     let params = Params::conceal(&dag, complete(&dag, &stored.run.conf, given)?);
 
     let epoch = engine.store.acquire_run(stored.pk, &lease::owner()).await?;
     let rows = engine.store.instances(stored.pk).await?;
-    let keys = rows.iter().filter_map(|row| Some((key(&dag, row)?, row)));
-    let instances = keys.clone().map(|(key, row)| StoredInstance {
-        key,
-        state: row.state,
-        try_number: row.try_number,
-        max_tries: row.max_tries,
-        due: row.due,
-        report: row.report.clone(),
-    });
-    let state = RunState::restore(&dag, stored.run.state, instances, &params.lengths())
-        .with_logical_date(stored.run.logical_date);
+    let state = restored(&dag, &stored, &rows, &params.lengths());
     let lost = state.in_flight();
     let mut events = Vec::new();
     if stored.run.state == RunStatus::Failed {
-        events.push(Event::Cleared(keys.filter(|(_, row)| runs_again(row)).map(|(key, _)| key).collect()));
+        let again = rows.iter().filter(|row| runs_again(row)).filter_map(|row| key(&dag, row));
+        events.push(Event::Cleared(again.collect()));
     }
     Ok(Begun { dag, run: stored.run, pk: stored.pk, epoch, params, state, rows, events, lost, resumed: true, lease })
+}
+
+/// What the planner knows about a run, from its rows; for those who explain. `dag` is the version that the run was made
+/// from.
+pub fn run_state(dag: &Dag, stored: &StoredRun, rows: &[InstanceRow]) -> RunState {
+    restored(dag, stored, rows, &lengths(&stored.run.conf))
+}
+
+fn restored(dag: &Dag, stored: &StoredRun, rows: &[InstanceRow], lengths: &BTreeMap<String, u32>) -> RunState {
+    let instances = rows.iter().filter_map(|row| {
+        Some(StoredInstance {
+            key: key(dag, row)?,
+            state: row.state,
+            try_number: row.try_number,
+            max_tries: row.max_tries,
+            due: row.due,
+            report: row.report.clone(),
+        })
+    });
+    RunState::restore(dag, stored.run.state, instances, lengths).with_logical_date(stored.run.logical_date)
 }
 
 /// The instance of a row, if the DAG still has its task.
@@ -87,7 +99,7 @@ fn complete(
     for (name, value) in given {
         let secret = dag.params.iter().any(|p| p.secret && p.name == name);
         match values.get(&name) {
-            Some(_) if secret => drop(values.insert(name, value)),
+            Some(present) if secret && *present == *SECRET_MARK => drop(values.insert(name, value)),
             Some(present) if *present == value => {}
             Some(_) => problems.push(format!(
                 "the param `{name}` of a run that goes on cannot be changed: leave it out, or start a new run"

@@ -123,6 +123,7 @@ fn prepare(engine: &Engine, begun: Begun, observer: Observer, stop: Stop) -> Pre
         ids: Ids::of(&dag),
         pk,
         run_id: run.run_id.clone(),
+        run_start: run.start_date.unwrap_or_else(|| engine.clock.now()),
         logical_date: run.logical_date,
         data_interval: run.data_interval,
         params: params.erased(),

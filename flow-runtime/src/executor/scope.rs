@@ -1,10 +1,10 @@
 //! What all tries of a run share.
 
+use super::Engine;
 use super::ids::Ids;
 use super::lists::Lists;
 use super::outputs::Outputs;
 use super::report::Wanted;
-use super::{Engine, EngineError};
 use crate::registry::Body;
 use crate::run_event::RunEvent;
 use crate::secret;
@@ -25,6 +25,7 @@ pub(super) struct Scope {
     pub(super) ids: Ids,
     pub(super) pk: RunPk,
     pub(super) run_id: String,
+    pub(super) run_start: DateTime<Utc>,
     pub(super) logical_date: Option<DateTime<Utc>>,
     pub(super) data_interval: Option<DataInterval>,
     /// The real values of the params, secrets too; in memory alone.
@@ -84,36 +85,16 @@ impl Params {
 
     /// The number of elements of each param that is a list.
     pub(super) fn lengths(&self) -> BTreeMap<String, u32> {
-        let length = |value: &Value| match value {
-            Value::Array(list) => Some(list.len()),
-            Value::Object(map) => Some(map.len()),
-            _ => None,
-        };
-        let lengths = self.values.iter().filter_map(|(name, v)| Some((name.clone(), length(v)? as u32)));
-        lengths.collect()
+        lengths(&self.values)
     }
 }
 
-/// Is everything there that the DAG names? Asked before a run is made: later, its tasks would wait forever.
-pub(super) fn check_runnable(engine: &Engine, dag: &Dag) -> Result<(), EngineError> {
-    let pools = engine.settings.all_pools();
-    let mut problems = Vec::new();
-    for task in &dag.tasks {
-        let id = &task.task_id;
-        if engine.bodies.get(&task.body).is_none() && !engine.replacements.contains_key(id) {
-            problems.push(format!("task `{id}`: this program has no function `{}`", task.body));
-        }
-        match pools.get(&task.pool) {
-            None => problems.push(format!("task `{id}`: there is no pool `{}`", task.pool)),
-            Some(&slots) if task.pool_slots > slots => problems.push(format!(
-                "task `{id}` takes {} slots of the pool `{}`, which has {slots}",
-                task.pool_slots, task.pool
-            )),
-            Some(_) => {}
-        }
-    }
-    if engine.settings.parallelism == 0 || dag.max_active_tasks == 0 {
-        problems.push("no task may run: parallelism and max_active_tasks must be at least 1".into());
-    }
-    if problems.is_empty() { Ok(()) } else { Err(EngineError::Unrunnable(problems)) }
+/// The number of elements of each value that is a list.
+pub(super) fn lengths(values: &Map<String, Value>) -> BTreeMap<String, u32> {
+    let length = |value: &Value| match value {
+        Value::Array(list) => Some(list.len()),
+        Value::Object(map) => Some(map.len()),
+        _ => None,
+    };
+    values.iter().filter_map(|(name, v)| Some((name.clone(), length(v)? as u32))).collect()
 }

@@ -73,6 +73,8 @@ fn context(scope: &Scope, job: &Job, throttle: &Arc<Throttle>) -> Context {
         data_interval: scope.data_interval,
         params: scope.shown_params.clone(),
         home: scope.engine.settings.home.clone(),
+        run_start: scope.run_start,
+        clock: scope.engine.clock.clone(),
         cancel: job.cancel.clone(),
         progress: throttle.progress(),
     })

@@ -198,4 +198,6 @@ impl MetadataStore for MemoryStore {
         };
         Ok(run.xcoms.values().filter(|x| task_id.is_none_or(|id| id == x.task_id)).cloned().collect())
     }
+
+    async fn close(&self) {}
 }

@@ -16,13 +16,34 @@ pub mod sqlite;
 
 pub use memory::MemoryStore;
 #[cfg(feature = "sqlite")]
-pub use sqlite::{Durability, SqliteStore};
+pub use sqlite::SqliteStore;
 
 use chrono::{DateTime, Utc};
 use flow_core::event::Report;
 use flow_core::{Dag, DagRun, RunStatus, TaskState};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+
+/// What a commit survives once it has returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// The death of the process. A power cut may take the latest commits away, but never a part of one.
+    #[default]
+    Process,
+    /// A power cut, too: every commit waits for the disk.
+    Power,
+}
+
+impl Durability {
+    /// The durability of this name: `process`, `power`.
+    pub fn from_name(name: &str) -> Option<Durability> {
+        match name {
+            "process" => Some(Durability::Process),
+            "power" => Some(Durability::Power),
+            _ => None,
+        }
+    }
+}
 
 /// Number of a run inside its store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -284,6 +305,11 @@ pub trait MetadataStore: Send + Sync + 'static {
 
     /// All values of a run (or of one task), by task id, map index, key.
     async fn xcoms(&self, run: RunPk, task_id: Option<&str>) -> Result<Vec<XComRow>>;
+
+    /// Waits until everything that was handed to this store is written, and lets go of what it holds; whoever asks it
+    /// for something later gets an error. (The last one to close a SQLite file folds its write-ahead log into it, so
+    /// that the one file is the whole database.)
+    async fn close(&self);
 }
 
 /// Microseconds since 1970 in UTC: the form in which the stores keep an instant.

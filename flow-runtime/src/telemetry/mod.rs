@@ -14,18 +14,23 @@ use tracing_subscriber::filter::{DynFilterFn, EnvFilter, FilterExt};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Makes this process log: tasks' events from the level of `FLOW_LOG` (default `info`) upwards to the logs of their
+/// [`init_at`] the level `info`.
+pub fn init() {
+    init_at("info");
+}
+
+/// Makes this process log: tasks' events from the level of `FLOW_LOG` (else from this one) upwards to the logs of their
 /// tries, and all others from that of `RUST_LOG` (default `warn`) upwards to standard error. Both take the directives
 /// of [`EnvFilter`]: `my_dags=debug,info`.
 ///
 /// The second call does nothing, nor does the first if the process has a subscriber of its own: then add
 /// [`TaskLayer`] to that one. Tests call it too; their events are told apart by their tries.
-pub fn init() {
+pub fn init_at(level: &str) {
     let console = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_filter(filter("RUST_LOG", "warn").and(outside_of_tries()));
     let subscriber =
-        tracing_subscriber::registry().with(TaskLayer.with_filter(filter("FLOW_LOG", "info"))).with(console);
+        tracing_subscriber::registry().with(TaskLayer.with_filter(filter("FLOW_LOG", level))).with(console);
     drop(tracing::subscriber::set_global_default(subscriber));
 }
 

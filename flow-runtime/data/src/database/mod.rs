@@ -143,10 +143,12 @@ async fn load(
 ) -> Result<Loaded> {
     table::check_source(source)?;
     table::check_columns(batches.columns())?;
-    match kind {
-        Kind::Postgres => postgres::load(database, table, source, batches, progress).await,
-        Kind::Sqlite => sqlite::load(database, table, source, batches, progress).await,
-    }
+    let loaded = match kind {
+        Kind::Postgres => postgres::load(database, table, source, batches, progress).await?,
+        Kind::Sqlite => sqlite::load(database, table, source, batches, progress).await?,
+    };
+    tracing::info!(rows = loaded.rows, replaced = loaded.replaced, "loaded into `{table}` of {}", loaded.url);
+    Ok(loaded)
 }
 
 /// Counts a table's rows, of one source or of all, and shows its columns and first rows.

@@ -65,10 +65,13 @@ pub async fn download(url: &str, folder: impl AsRef<Path>, progress: &dyn Progre
 /// Without a tokio runtime.
 pub async fn download_to(url: &str, path: impl AsRef<Path>, progress: &dyn Progress) -> Result<Download> {
     let path = path.as_ref();
-    match parse(url)? {
-        Source::Http(parsed) => http::download(&parsed, url, path, progress).await,
-        Source::File(file) => copy(&file, url, path, progress).await,
-    }
+    let file = match parse(url)? {
+        Source::Http(parsed) => http::download(&parsed, url, path, progress).await?,
+        Source::File(file) => copy(&file, url, path, progress).await?,
+    };
+    let what = if file.reused { "already there" } else { "downloaded" };
+    tracing::info!(bytes = file.bytes, path = %path.display(), "{what}: {}", file.url);
+    Ok(file)
 }
 
 enum Source {

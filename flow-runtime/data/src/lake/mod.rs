@@ -103,16 +103,18 @@ impl Lake {
             .file_name()
             .and_then(|n| n.to_str())
             .ok_or_else(|| Error::Invalid(format!("{}: this names no file", local.display())))?;
-        match Place::parse(destination)?.with_name(name)? {
+        let uploaded = match Place::parse(destination)?.with_name(name)? {
             Place::Local(path) => {
                 let bytes = files::copy(local, &path, progress).await?;
-                Ok(Uploaded { url: path.display().to_string(), bytes })
+                Uploaded { url: path.display().to_string(), bytes }
             }
             Place::Remote(url) => {
                 let bytes = self.send(local, &url, progress).await?;
-                Ok(Uploaded { url: redact(url.as_str()), bytes })
+                Uploaded { url: redact(url.as_str()), bytes }
             }
-        }
+        };
+        tracing::info!(bytes = uploaded.bytes, "uploaded to {}", uploaded.url);
+        Ok(uploaded)
     }
 
     async fn send(&self, local: &Path, url: &url::Url, progress: &dyn Progress) -> Result<u64> {
@@ -176,6 +178,7 @@ impl Lake {
             Place::Local(path) => files::copy(&path, local, progress).await?,
             Place::Remote(url) => self.receive(&url, local, progress).await?,
         };
+        tracing::debug!(bytes, path = %local.display(), "fetched {}", redact(source));
         Ok(Fetched { path: local.to_owned(), url: redact(source), bytes })
     }
 

@@ -76,6 +76,7 @@ pub fn parquetize(
     }
     let (rows, bytes) = writer.finish()?;
     part.commit()?;
+    tracing::info!(rows, bytes, "wrote {}", path.display());
     Ok(ParquetFile { path: path.to_owned(), rows, bytes, columns })
 }
 

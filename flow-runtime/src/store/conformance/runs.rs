@@ -137,11 +137,11 @@ pub async fn runs_come_newest_first(store: Store) {
 pub async fn runs_are_filtered(store: Store) {
     let version = store.put_dag(&dag("taxi")).await.unwrap();
     let made = [
-        ("taxi", "one", RunStatus::Queued),
-        ("taxi", "two", RunStatus::Running),
-        ("taxi", "three", RunStatus::Failed),
-        ("bus", "one", RunStatus::Success),
-        ("bus", "four", RunStatus::Running),
+        ("taxi", "one", Queued),
+        ("taxi", "two", Running),
+        ("taxi", "three", Failed),
+        ("bus", "one", Success),
+        ("bus", "four", Running),
     ];
     for (dag_id, run_id, state) in made {
         let mut run = dag_run(dag_id, run_id);

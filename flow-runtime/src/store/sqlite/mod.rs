@@ -11,7 +11,8 @@ mod statements;
 mod writer;
 
 use super::{
-    Epoch, InstanceRow, MetadataStore, Result, RunCommit, RunFilter, RunPk, StoreError, StoredRun, XComRow, fingerprint,
+    Durability, Epoch, InstanceRow, MetadataStore, Result, RunCommit, RunFilter, RunPk, StoreError, StoredRun, XComRow,
+    fingerprint,
 };
 use error::Failure;
 use flow_core::{Dag, DagRun};
@@ -20,7 +21,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
 use writer::Job;
 
 /// How long to wait for another process that holds the file before an error is returned.
@@ -32,26 +32,14 @@ const READERS: u32 = 4;
 /// Writes that may wait for the writer; further callers wait for a place.
 const WAITING_WRITES: usize = 256;
 
-/// What a commit survives once it has returned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Durability {
-    /// The death of the process. A power cut may take the latest commits away, but never a part of one
-    /// (`synchronous=NORMAL`).
-    #[default]
-    Process,
-    /// A power cut, too: every commit waits for the disk (`synchronous=FULL`).
-    Power,
-}
-
 /// A [`MetadataStore`] in one SQLite file.
 ///
 /// It lives on the tokio runtime in which it was opened. Dropping it lets the writer finish what was handed to it;
-/// [`SqliteStore::close`] waits for that.
+/// [`MetadataStore::close`] waits for that.
 #[derive(Debug)]
 pub struct SqliteStore {
     path: Arc<PathBuf>,
     jobs: mpsc::Sender<Job>,
-    writer: JoinHandle<()>,
     readers: SqlitePool,
 }
 
@@ -72,22 +60,13 @@ impl SqliteStore {
     async fn open_patiently(path: &Path, durability: Durability, busy_timeout: Duration) -> Result<SqliteStore> {
         let opened = open::open(path, durability, busy_timeout).await?;
         let (jobs, queue) = mpsc::channel(WAITING_WRITES);
-        let writer = tokio::spawn(opened.writer.serve(queue));
-        Ok(SqliteStore { path: opened.path, jobs, writer, readers: opened.readers })
+        tokio::spawn(opened.writer.serve(queue));
+        Ok(SqliteStore { path: opened.path, jobs, readers: opened.readers })
     }
 
     /// The file, as an absolute path.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Waits until everything that was handed to this store is written and its connections are closed. The last one to
-    /// close a file folds its write-ahead log into it, so that the one file is the whole database.
-    pub async fn close(self) {
-        self.readers.close().await;
-        drop(self.jobs);
-        // It ends with an error only if it panicked, and then there is nothing left to wait for.
-        let _ = self.writer.await;
     }
 
     /// Hands a job to the writer and waits for its answer.
@@ -155,5 +134,11 @@ impl MetadataStore for SqliteStore {
 
     async fn xcoms(&self, run: RunPk, task_id: Option<&str>) -> Result<Vec<XComRow>> {
         read::xcoms(&self.readers, run, task_id).await.map_err(|e| self.explain(e))
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        // An error says that it is closed already.
+        drop(self.write(|reply| Job::Close { reply }).await);
     }
 }

@@ -31,6 +31,7 @@ pub(super) enum Job {
     CreateRun { new: Box<NewRun>, reply: Reply<RunPk> },
     AcquireRun { run: RunPk, owner: String, reply: Reply<Epoch> },
     Commit { batch: Batch, reply: Reply<()> },
+    Close { reply: Reply<()> },
 }
 
 /// Commits that become one transaction.
@@ -80,12 +81,12 @@ impl Writer {
     /// Works until nobody can ask for anything any more.
     pub(super) async fn serve(mut self, mut jobs: mpsc::Receiver<Job>) {
         let mut put_back = None;
-        loop {
+        let closed = loop {
             let job = match put_back.take() {
                 Some(job) => job,
                 None => match jobs.recv().await {
                     Some(job) => job,
-                    None => break,
+                    None => break None,
                 },
             };
             // An answer that nobody waits for any more is dropped.
@@ -107,11 +108,15 @@ impl Writer {
                     }
                     self.commit(group).await;
                 }
+                Job::Close { reply } => break Some(reply),
             }
-        }
+        };
         if let Some(connection) = self.connection.take() {
             // Everything is committed; what closing could still do, opening does too.
             let _ = sqlx::Connection::close(connection).await;
+        }
+        if let Some(reply) = closed {
+            drop(reply.send(Ok(())));
         }
     }
 

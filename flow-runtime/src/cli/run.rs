@@ -1,0 +1,199 @@
+//! `run`, `test`, and the program without a command: a DAG from its params to its summary.
+
+use super::app::App;
+use super::args::{ParamArgs, Run, RunArg, Test};
+use super::exit::{CliError, Exit, Result};
+use super::observe::Watch;
+use super::params::{self, Origin};
+use super::{list, lookup, session, signals, summary};
+use crate::executor::{Engine, EngineError, EngineSettings, RunReport, RunRequest, Stop, is_held};
+use crate::run_event::Observer;
+use crate::store::{InstanceRow, MemoryStore, MetadataStore, RunFilter, StoredRun};
+use crate::telemetry;
+use flow_core::{Dag, RunStatus, RunType};
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+/// The program alone: the default DAG once, and what to try next; without one, what there is.
+pub fn default(app: &App) -> Result {
+    if app.registry.default_dag().is_none() {
+        list::list(app)?;
+        app.out.note("\nNo DAG is marked as default by `#[dag(default)]`, so nothing runs without a word.");
+        app.out.note(format!(
+            "Run one by `{}`; everything else: `{}`.",
+            app.command(&["run", "DAG"]),
+            app.command(&["--help"])
+        ));
+        return Ok(Exit::Success);
+    }
+    let exit = run(app, &Run::default())?;
+    if exit == Exit::Success {
+        summary::next_steps(app).iter().for_each(|line| app.out.note(line));
+    }
+    Ok(exit)
+}
+
+/// Makes a run and brings it to its end, or goes on with one.
+pub fn run(app: &App, args: &Run) -> Result {
+    telemetry::init_at(&app.config.log_level);
+    session::block_on(app, async {
+        let (store, exit) = match &args.resume {
+            Some(word) => {
+                let Some(store) = app.store_to_read().await? else {
+                    return Err(lookup::no_runs(app, args.dag.as_deref()));
+                };
+                (store.clone(), resume(app, store.clone(), args, word).await?)
+            }
+            None => {
+                let request = request(app, args)?;
+                let store = app.store().await?;
+                (store.clone(), start(app, store.clone(), request).await?)
+            }
+        };
+        store.close().await;
+        Ok(exit)
+    })
+}
+
+/// The DAG and what is asked of it, before anything is touched.
+fn request<'a>(app: &'a App, args: &Run) -> Result<(&'a Arc<Dag>, RunRequest)> {
+    let dag = lookup::dag(app, args.dag.as_deref())?;
+    let params = params::complete(dag, app.params(dag, &args.params)?)?;
+    let request = RunRequest {
+        run_id: args.run_id.as_deref().map(run_id).transpose()?,
+        run_type: RunType::Manual,
+        logical_date: logical_date(args.logical_date.as_deref())?,
+        params,
+    };
+    Ok((dag, request))
+}
+
+async fn start(app: &App, store: Arc<dyn MetadataStore>, (dag, request): (&Arc<Dag>, RunRequest)) -> Result {
+    mention_interrupted(app, &*store, dag).await?;
+    let engine = session::engine(app, store);
+    let run = |observer, stop| engine.run(dag.clone(), request, observer, stop);
+    watched(app, dag, &[], Kept::InHome, run).await
+}
+
+/// A run that its process left behind is not forgotten: how to go on with it is said before a new one starts.
+async fn mention_interrupted(app: &App, store: &dyn MetadataStore, dag: &Dag) -> Result<()> {
+    let filter = RunFilter {
+        dag_id: Some(dag.dag_id.clone()),
+        states: vec![RunStatus::Queued, RunStatus::Running],
+        ..RunFilter::default()
+    };
+    let left = store.runs(&filter).await?.into_iter().find(|run| is_interrupted(app, run));
+    if let Some(left) = left {
+        let id = &left.run.run_id;
+        app.out.note(format!(
+            "note: run {id} of {} was interrupted; go on with it by `{}`",
+            dag.dag_id,
+            app.command(&["run", "--resume", id])
+        ));
+    }
+    Ok(())
+}
+
+/// Unfinished, and nobody works on it.
+pub fn is_interrupted(app: &App, stored: &StoredRun) -> bool {
+    !stored.run.state.is_finished() && !is_held(&app.config.home, &stored.run.dag_id, &stored.run.run_id)
+}
+
+async fn resume(app: &App, store: Arc<dyn MetadataStore>, args: &Run, word: &str) -> Result {
+    let arg = RunArg { run: word.into(), dag: args.dag.clone() };
+    let stored = lookup::run(app, Some(&*store), &arg).await?;
+    let dag = lookup::dag(app, Some(&stored.run.dag_id)).map_err(|e| {
+        e.hint(format!("run `{}` was made from a DAG that this program no longer has", stored.run.run_id))
+    })?;
+    let given = for_resume(app, dag, &args.params, &stored.run.conf)?;
+    let known = store.instances(stored.pk).await?;
+    let engine = session::engine(app, store);
+    let run = |observer, stop| engine.resume(dag.clone(), stored, given, observer, stop);
+    watched(app, dag, &known, Kept::InHome, run).await
+}
+
+/// The params that a run which goes on may be told: its secrets, which are not stored, from wherever they come; and what a
+/// person writes down once more.
+fn for_resume(app: &App, dag: &Dag, args: &ParamArgs, conf: &Map<String, Value>) -> Result<Map<String, Value>> {
+    let resolved = app.params(dag, args)?;
+    let wanted = resolved.into_iter().filter(|p| match p.origin {
+        Origin::Flag | Origin::Json => true,
+        Origin::Default | Origin::Missing => false,
+        _ => p.def.secret && conf.get(&p.def.name).is_some_and(|v| *v == *flow_core::dag_run::SECRET_MARK),
+    });
+    Ok(wanted.filter_map(|p| Some((p.def.name.clone(), p.value?))).collect())
+}
+
+/// Runs a DAG in memory; its home folder is thrown away.
+pub fn test(app: &App, args: &Test) -> Result {
+    telemetry::init_at(&app.config.log_level);
+    let dag = lookup::dag(app, args.dag.as_deref())?;
+    let params = params::complete(dag, app.params(dag, &args.params)?)?;
+    let logical_date = logical_date(args.logical_date.as_deref())?;
+    let home =
+        tempfile::tempdir().map_err(|e| CliError::outside(format!("no folder for the test could be made: {e}")))?;
+    let settings =
+        EngineSettings { logs: false, spill: false, locks: false, home: home.path().into(), ..session::settings(app) };
+    let engine = Engine::new(Arc::new(MemoryStore::new()), app.registry.bodies().clone(), settings);
+    let request = RunRequest { params, logical_date, ..RunRequest::default() };
+    session::block_on(app, async {
+        let run = |observer, stop| engine.run(dag.clone(), request, observer, stop);
+        watched(app, dag, &[], Kept::Nowhere, run).await
+    })
+}
+
+/// Where a run's records are afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// In the home folder: logs and values can be asked for, and the run can be resumed.
+    InHome,
+    /// It ran in memory.
+    Nowhere,
+}
+
+/// Drives a run while somebody looks on and Ctrl-C is heard; then tells how it went.
+async fn watched<F: Future<Output = std::result::Result<RunReport, EngineError>>>(
+    app: &App,
+    dag: &Dag,
+    known: &[InstanceRow],
+    kept: Kept,
+    run: impl FnOnce(Observer, Stop) -> F,
+) -> Result {
+    let watch = Watch::start(dag, &app.out, known);
+    let stop = Stop::default();
+    let signals = signals::listen(stop.clone(), watch.clone());
+    let report = run(watch.observer(), stop).await;
+    signals.abort();
+    // It holds the view, which must be gone before the summary is written.
+    drop(signals.await);
+    drop(watch);
+    let report = report?;
+    let (lines, notes) = summary::of(app, dag, &report, kept);
+    if !app.out.json {
+        lines.iter().for_each(|line| app.out.line(line));
+    }
+    notes.iter().for_each(|note| app.out.note(note));
+    Ok(match report.run.state {
+        _ if report.interrupted => Exit::Interrupted,
+        RunStatus::Success => Exit::Success,
+        _ => Exit::RunFailed,
+    })
+}
+
+fn logical_date(text: Option<&str>) -> Result<Option<chrono::DateTime<chrono::Utc>>> {
+    text.map(|text| flow_core::parse::date(text).map_err(|e| CliError::input(format!("--logical-date: {e}"))))
+        .transpose()
+}
+
+/// A run id that can be typed again, and that no listing breaks over.
+fn run_id(text: &str) -> Result<String> {
+    const LONGEST: usize = 250;
+    let fits = !text.is_empty() && text.len() <= LONGEST && text != lookup::LATEST;
+    if fits && !text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Ok(text.into());
+    }
+    Err(CliError::input(format!("--run-id: `{}` cannot name a run", super::format::short(text, 60))).hint(format!(
+        "it has 1 to {LONGEST} bytes, no blanks, and is not `{}`, the word for the newest run",
+        lookup::LATEST
+    )))
+}

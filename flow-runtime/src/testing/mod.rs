@@ -1,0 +1,295 @@
+//! Whole runs inside `cargo test`: in memory, with tasks replaced where the world would be needed, and without waiting.
+//!
+//! ```
+//! use flow_runtime::prelude::*;
+//!
+//! #[task(retries = 2, retry_delay = "1h")]
+//! async fn fetch(url: String) -> Result<Vec<u32>> {
+//!     bail!("{url} is out of reach of a test")
+//! }
+//!
+//! #[task]
+//! fn total(numbers: &Vec<u32>) -> u32 {
+//!     numbers.iter().sum()
+//! }
+//!
+//! #[dag]
+//! fn sums(url: String) {
+//!     total(fetch(url));
+//! }
+//!
+//! # fn main() {
+//! let run = sums::test()
+//!     .param("url", "https://example.com/numbers")
+//!     .replace("fetch", |call| {
+//!         ensure!(call.context().try_number() > 1, "not yet"); // fails once ..
+//!         Ok(vec![1, 2, 3])
+//!     })
+//!     .run_blocking()
+//!     .succeeded();
+//! assert_eq!(run.value::<u32>("total"), 6);
+//! assert_eq!(run.tries("fetch"), 2); // .. and the hour until the next try takes no time
+//! # }
+//! ```
+
+mod report;
+
+pub use report::TestReport;
+
+use crate::builder::IntoDuration;
+use crate::clock::{Clock, SkippingClock, SystemClock};
+use crate::context::Context;
+use crate::executor::{Engine, EngineSettings, Replacement, RunRequest, Stop};
+use crate::registry::Bodies;
+use crate::run_event::Observer;
+use crate::store::MemoryStore;
+use crate::telemetry;
+use crate::value::{Argument, Erased, Inputs, Value};
+use chrono::{DateTime, Utc};
+use flow_core::Dag;
+use parking_lot::Mutex;
+use serde::Serialize;
+use serde_json::Map;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A run in memory that is being set up; `taxi::test()` makes one.
+///
+/// Retries follow at once by a clock that leaves out the time in which nothing runs. Timeouts are real time.
+#[must_use = "nothing runs before `.run_blocking()` or `.run().await`"]
+pub struct TestRun {
+    dag: Arc<Dag>,
+    request: RunRequest,
+    settings: EngineSettings,
+    start: DateTime<Utc>,
+    replacements: BTreeMap<String, Replacement>,
+    home: Option<PathBuf>,
+}
+
+/// One call of a replaced task: what its body would have got.
+#[derive(Debug)]
+pub struct Call {
+    names: Arc<[String]>,
+    inputs: Inputs,
+    context: Context,
+}
+
+impl Call {
+    /// An argument, by the name it has in the replaced function.
+    ///
+    /// # Panics
+    /// If there is none of that name, or it is not a `T`.
+    #[track_caller]
+    pub fn arg<T: Argument + Clone>(&self, name: &str) -> T {
+        let Some(index) = self.names.iter().position(|n| n == name) else {
+            panic!("the task has no argument `{name}`; there are: {}", self.names.join(", "));
+        };
+        match self.inputs.shared::<T>(index, name) {
+            Ok(value) => Arc::unwrap_or_clone(value),
+            Err(error) => panic!("{error:#}"),
+        }
+    }
+
+    /// The try it is in.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+}
+
+impl TestRun {
+    /// Of this DAG; its tasks' functions must be linked into the test, as they are where it is built.
+    pub fn new(dag: Dag) -> TestRun {
+        TestRun {
+            dag: Arc::new(dag),
+            request: RunRequest::default(),
+            settings: EngineSettings::in_memory(PathBuf::new()),
+            start: SystemClock.now(),
+            replacements: BTreeMap::new(),
+            home: None,
+        }
+    }
+
+    /// Sets a param.
+    ///
+    /// # Panics
+    /// If the value cannot be written as JSON.
+    #[track_caller]
+    pub fn param(mut self, name: &str, value: impl Serialize) -> Self {
+        self.request.params.insert(name.into(), json(name, value));
+        self
+    }
+
+    /// Sets what `[params]` of flow.toml would: a value that tasks find by [`Context::param`].
+    ///
+    /// # Panics
+    /// If the value cannot be written as JSON.
+    #[track_caller]
+    pub fn global_param(mut self, name: &str, value: impl Serialize) -> Self {
+        self.settings.global_params.insert(name.into(), json(name, value));
+        self
+    }
+
+    /// The instant the run is about: `"2021-01-01"`, or RFC 3339.
+    ///
+    /// # Panics
+    /// If that is no date.
+    #[track_caller]
+    pub fn logical_date(mut self, date: &str) -> Self {
+        self.request.logical_date = Some(instant(date));
+        self
+    }
+
+    /// What the clock shows when the run begins; by default the present.
+    ///
+    /// # Panics
+    /// If that is no date.
+    #[track_caller]
+    pub fn starts_at(mut self, date: &str) -> Self {
+        self.start = instant(date);
+        self
+    }
+
+    /// The home folder, instead of one that is thrown away with the report.
+    pub fn home(mut self, home: impl Into<PathBuf>) -> Self {
+        self.home = Some(home.into());
+        self
+    }
+
+    /// Slots of a pool; every pool that the DAG names is there anyway, with room for 128.
+    pub fn pool(mut self, pool: &str, slots: u32) -> Self {
+        self.settings.pools.insert(pool.into(), slots);
+        self
+    }
+
+    /// Most tries at one time.
+    pub fn parallelism(mut self, tries: usize) -> Self {
+        self.settings.parallelism = tries;
+        self
+    }
+
+    /// How long a try that is told to end may go on.
+    ///
+    /// # Panics
+    /// If that is no length of time.
+    #[track_caller]
+    pub fn grace(mut self, time: impl IntoDuration) -> Self {
+        match time.into_duration() {
+            Ok(time) => self.settings.grace = time,
+            Err(sentence) => panic!("{sentence}"),
+        }
+        self
+    }
+
+    /// Puts another function in the place of a task's own. It is called once per try, and may block.
+    ///
+    /// # Panics
+    /// If the DAG has no such task.
+    #[track_caller]
+    pub fn replace<T: Value>(
+        mut self,
+        task_id: &str,
+        body: impl Fn(&Call) -> anyhow::Result<T> + Send + Sync + 'static,
+    ) -> Self {
+        let Some(task) = self.dag.task(task_id) else {
+            let known: Vec<&str> = self.dag.tasks.iter().map(|t| t.task_id.as_str()).collect();
+            panic!("DAG `{}` has no task `{task_id}`; there are: {}", self.dag.dag_id, known.join(", "));
+        };
+        let names: Arc<[String]> = task.inputs.iter().map(|i| i.name.clone()).collect();
+        let call = move |inputs, context| {
+            let call = Call { names: names.clone(), inputs, context };
+            body(&call).and_then(Erased::new)
+        };
+        self.replacements.insert(task_id.into(), Arc::new(call));
+        self
+    }
+
+    /// Makes a task give this value without running.
+    ///
+    /// # Panics
+    /// If the DAG has no such task.
+    #[track_caller]
+    pub fn returns<T: Value + Clone>(self, task_id: &str, value: T) -> Self {
+        self.replace(task_id, move |_| Ok(value.clone()))
+    }
+
+    /// Runs it to its end, on threads of its own.
+    ///
+    /// # Panics
+    /// If it cannot be run at all: a param is missing or wrong. Also inside an async function: `.run().await` is for
+    /// those.
+    #[track_caller]
+    pub fn run_blocking(self) -> TestReport {
+        let inside = tokio::runtime::Handle::try_current().is_ok();
+        assert!(!inside, "`run_blocking` cannot wait inside an async function: write `.run().await`");
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = runtime.expect("threads for the run");
+        let report = runtime.block_on(self.drive());
+        // The thread of a try that was given up may go on for ever.
+        runtime.shutdown_background();
+        match report {
+            Ok(report) => report,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Runs it to its end, on the runtime of an `#[tokio::test]`.
+    ///
+    /// # Panics
+    /// If it cannot be run at all: a param is missing or wrong.
+    pub async fn run(self) -> TestReport {
+        match self.drive().await {
+            Ok(report) => report,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    async fn drive(mut self) -> Result<TestReport, String> {
+        telemetry::init();
+        let folder = tempfile::tempdir().map_err(|e| format!("no home folder for the run could be made: {e}"))?;
+        self.settings.home = self.home.unwrap_or_else(|| folder.path().into());
+        for task in &self.dag.tasks {
+            // Whether a pool is declared is a matter of the place where the DAG runs, not of the DAG.
+            self.settings.pools.entry(task.pool.clone()).or_insert(128.max(task.pool_slots));
+        }
+        let home = self.settings.home.clone();
+        let clock: Arc<dyn Clock> = Arc::new(SkippingClock::starting_at(self.start));
+        let engine = Engine::new(Arc::new(MemoryStore::new()), Bodies::collect(), self.settings)
+            .with_clock(clock.clone())
+            .with_replacements(self.replacements);
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let seen = events.clone();
+        let observer: Observer = Arc::new(move |event| seen.lock().push(event.clone()));
+        let ended = engine.run(self.dag.clone(), self.request, observer, Stop::default()).await;
+        let ended = ended.map_err(|e| e.to_string())?;
+        let events = std::mem::take(&mut *events.lock());
+        Ok(TestReport::new(self.dag, ended, events, home, folder))
+    }
+}
+
+impl std::fmt::Debug for TestRun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TestRun").field("dag_id", &self.dag.dag_id).finish_non_exhaustive()
+    }
+}
+
+#[track_caller]
+fn json(name: &str, value: impl Serialize) -> serde_json::Value {
+    match serde_json::to_value(value) {
+        Ok(value) => value,
+        Err(error) => panic!("the value of `{name}` cannot be written as JSON: {error}"),
+    }
+}
+
+#[track_caller]
+fn instant(date: &str) -> DateTime<Utc> {
+    match flow_core::parse::date(date) {
+        Ok(date) => date,
+        Err(sentence) => panic!("{sentence}"),
+    }
+}
+
+/// An object of these pairs: `params([("url", json!("..")), ..])`, for [`Context::with_params`].
+pub fn params<const N: usize>(pairs: [(&str, serde_json::Value); N]) -> Map<String, serde_json::Value> {
+    pairs.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
+}
