@@ -16,7 +16,7 @@ const PRIMITIVES: [&str; 18] = [
 /// One argument: the context, or a value by value or by reference.
 enum Argument {
     Context,
-    Value { name: Ident, ty: Type, by_reference: bool },
+    Value { name: Ident, ty: Box<Type>, by_reference: bool },
 }
 
 /// What the function returns: the type of the value, and whether it comes in a `Result`.
@@ -61,7 +61,7 @@ fn check_signature(function: &ItemFn, errors: &mut Errors) {
         errors.at(constness, "a task cannot be `const`");
     }
     if matches!(sig.safety, syn::Safety::Unsafe(_)) {
-        errors.at(&sig.fn_token, "a task cannot be `unsafe`: put the unsafe part into a function that it calls");
+        errors.at(sig.fn_token, "a task cannot be `unsafe`: put the unsafe part into a function that it calls");
     }
     if let Some(abi) = &sig.abi {
         errors.at(abi, "a task cannot be `extern`");
@@ -139,7 +139,7 @@ fn argument(pat: &Pat, ty: &Type) -> syn::Result<Argument> {
     }
     match pat {
         Pat::Ident(ident) if ident.subpat.is_none() && ident.by_ref.is_none() => {
-            Ok(Argument::Value { name: ident.ident.clone(), ty, by_reference })
+            Ok(Argument::Value { name: ident.ident.clone(), ty: Box::new(ty), by_reference })
         }
         other => Err(syn::Error::new_spanned(other, "an argument of a task needs a plain name: it is shown to people")),
     }

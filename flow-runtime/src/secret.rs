@@ -87,6 +87,40 @@ pub fn conceal(value: &Value) {
     }
 }
 
+/// Puts the password of every URL inside this value on that list, whether anybody said that the value is a secret or
+/// not.
+pub fn conceal_passwords(value: &Value) {
+    match value {
+        Value::String(text) => passwords(text).for_each(|password| {
+            conceal_text(password);
+            conceal_text(&percent_decoded(password));
+        }),
+        Value::Array(list) => list.iter().for_each(conceal_passwords),
+        Value::Object(map) => map.values().for_each(conceal_passwords),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Does a URL with a password stand in any text of this value?
+pub fn holds_password(value: &Value) -> bool {
+    match value {
+        Value::String(text) => passwords(text).next().is_some(),
+        Value::Array(list) => list.iter().any(holds_password),
+        Value::Object(map) => map.values().any(holds_password),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// Was something taken out of a text of this value by [`redact`]?
+pub fn is_redacted(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains(MARK),
+        Value::Array(list) => list.iter().any(is_redacted),
+        Value::Object(map) => map.values().any(is_redacted),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
 fn conceal_text(text: &str) {
     let json = Value::String(text.into()).to_string();
     let mut forms = vec![text.to_string(), json[1..json.len() - 1].to_string(), percent_encoded(text)];
@@ -131,29 +165,37 @@ pub fn reveals(text: &str) -> bool {
 /// Replaces `scheme://user:password@` by `scheme://user:***@`; `None` if there is nothing to replace.
 fn redact_urls(text: &str) -> Option<String> {
     let mut out = String::new();
-    let mut rest = text;
-    let mut changed = false;
-    while let Some(at) = rest.find("://") {
-        let (before, after) = rest.split_at(at + 3);
-        out.push_str(before);
-        // The authority ends at the first of these; the last `@` in it ends the user part.
-        let end = after
-            .find(|c: char| c == '/' || c == '?' || c == '#' || c.is_whitespace() || c == '"')
-            .unwrap_or(after.len());
-        let authority = &after[..end];
-        match authority.rfind('@').and_then(|i| authority[..i].find(':').map(|colon| (colon, i))) {
-            Some((colon, i)) if &authority[colon + 1..i] != MARK => {
-                out.push_str(&authority[..=colon]);
-                out.push_str(MARK);
-                out.push_str(&authority[i..]);
-                changed = true;
-            }
-            _ => out.push_str(authority),
-        }
-        rest = &after[end..];
+    let mut rest = 0;
+    for password in passwords(text) {
+        let start = password.as_ptr() as usize - text.as_ptr() as usize;
+        out.push_str(&text[rest..start]);
+        out.push_str(MARK);
+        rest = start + password.len();
     }
-    out.push_str(rest);
-    changed.then_some(out)
+    out.push_str(&text[rest..]);
+    (rest > 0).then_some(out)
+}
+
+/// The password of each URL in the text, as it is written there; none that was redacted already.
+fn passwords(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        while let Some(at) = rest.find("://") {
+            let after = &rest[at + 3..];
+            // The authority ends at the first of these; the last `@` in it ends the user part.
+            let end = after
+                .find(|c: char| c == '/' || c == '?' || c == '#' || c.is_whitespace() || c == '"')
+                .unwrap_or(after.len());
+            let authority = &after[..end];
+            rest = &after[end..];
+            let user = authority.rfind('@').map(|at| &authority[..at]);
+            let password = user.and_then(|user| user.split_once(':')).map(|(_, password)| password);
+            if let Some(password) = password.filter(|p| !p.is_empty() && *p != MARK) {
+                return Some(password);
+            }
+        }
+        None
+    })
 }
 
 /// Redacts every text inside a JSON value.
@@ -189,6 +231,20 @@ mod tests {
         assert_eq!(redact(&serde_json::json!({"k": "tok\"en-äbc 123"}).to_string()), "{\"k\":\"***\"}");
         conceal(&Value::String("postgres://u:s%40cret-pw@h/db".into()));
         assert_eq!(redact("password s@cret-pw refused"), "password *** refused");
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_one_whoever_holds_it() {
+        let value = serde_json::json!({"to": ["postgres://ada:planted%20pass@h/db", "s3://bucket"]});
+        assert!(holds_password(&value) && !holds_password(&redact_value(&value)));
+        assert!(is_redacted(&redact_value(&value)) && !is_redacted(&value));
+        conceal_passwords(&value);
+        assert_eq!(redact("planted pass, planted%20pass"), "***, ***");
+        assert!(!holds_password(&serde_json::json!([
+            "http://host:80/a@b:c",
+            "postgres://ada:@h/db",
+            "postgres://ada:***@h"
+        ])));
     }
 
     #[test]

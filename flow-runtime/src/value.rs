@@ -196,7 +196,7 @@ mod tests {
         let inputs = Inputs::new(vec![Erased::new(NotClone(7)).unwrap(), Erased::from_json("\"x\"")]);
         for _ in 0..2 {
             assert_eq!((&owned::<NotClone>()).take(&inputs, 0, "n").unwrap(), NotClone(7));
-            assert_eq!((&owned::<String>()).take(&inputs, 1, "s").unwrap(), "x");
+            assert_eq!(owned::<String>().take(&inputs, 1, "s").unwrap(), "x");
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::DagError;
 use crate::registry::TaskOptions;
+use crate::secret;
 use flow_core::dag::{Dag, Source, TaskDef, TaskIx};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -133,6 +134,7 @@ impl Draft {
     pub(super) fn finish(mut self) -> Result<Dag, DagError> {
         self.check_cycle();
         self.check_missing_values();
+        self.check_passwords();
         if self.dag.tasks.is_empty() {
             self.problems.push("it has no task: call at least one in its body".into());
         }
@@ -156,6 +158,20 @@ impl Draft {
         }
     }
 
+    /// A DAG is stored and shown as it is: a password has no place in it.
+    fn check_passwords(&mut self) {
+        let tell = "in a URL that is written in the DAG: take the URL from a param of type `Secret<String>`, without a default";
+        for param in self.dag.params.iter().filter(|p| p.default.as_ref().is_some_and(secret::holds_password)) {
+            self.problems.push(format!("the default of param `{}` holds a password {tell}", param.name));
+        }
+        for task in &self.dag.tasks {
+            for input in task.inputs.iter().filter(|i| literals(&i.source).any(secret::holds_password)) {
+                let problem = format!("argument `{}` of task `{}` holds a password {tell}", input.name, task.task_id);
+                self.problems.push(problem);
+            }
+        }
+    }
+
     /// A plain argument needs a value; a rule that can start the task without one would leave it empty.
     fn check_missing_values(&mut self) {
         for task in &self.dag.tasks {
@@ -176,6 +192,18 @@ impl Draft {
                     ));
                 }
             }
+        }
+    }
+}
+
+/// What is written down in a source.
+fn literals(source: &Source) -> Box<dyn Iterator<Item = &serde_json::Value> + '_> {
+    match source {
+        Source::Literal(value) => Box::new(std::iter::once(value)),
+        Source::List(list) => Box::new(list.iter().flat_map(literals)),
+        Source::Each(inner) => literals(inner),
+        Source::Output(_) | Source::OptionalOutput(_) | Source::Field(..) | Source::Param(_) => {
+            Box::new(std::iter::empty())
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::{secret, suggest};
 use flow_core::Dag;
 use flow_core::dag::ParamDef;
+use flow_core::params::Extra;
 use serde_json::{Map, Value};
 use std::fmt;
 
@@ -140,7 +141,12 @@ pub fn complete(dag: &Dag, resolved: Vec<Resolved<'_>>) -> Result<Map<String, Va
         return Err(CliError::input(message).hints(missing.iter().map(|p| how_to_give(p.def))));
     }
     let given = resolved.into_iter().filter(|p| p.origin != Origin::Default);
-    Ok(given.filter_map(|p| Some((p.def.name.clone(), p.value?))).collect())
+    let given: Map<String, Value> = given.filter_map(|p| Some((p.def.name.clone(), p.value?))).collect();
+    // The engine asks once more; asked here, nothing was made yet.
+    match flow_core::params::check(&dag.params, &given, Extra::Refuse) {
+        Ok(_) => Ok(given),
+        Err(problems) => Err(CliError::input(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))),
+    }
 }
 
 fn how_to_give(def: &ParamDef) -> String {

@@ -119,7 +119,7 @@ fn for_resume(app: &App, dag: &Dag, args: &ParamArgs, conf: &Map<String, Value>)
     let wanted = resolved.into_iter().filter(|p| match p.origin {
         Origin::Flag | Origin::Json => true,
         Origin::Default | Origin::Missing => false,
-        _ => p.def.secret && conf.get(&p.def.name).is_some_and(|v| *v == *flow_core::dag_run::SECRET_MARK),
+        _ => conf.get(&p.def.name).is_some_and(crate::secret::is_redacted),
     });
     Ok(wanted.filter_map(|p| Some((p.def.name.clone(), p.value?))).collect())
 }

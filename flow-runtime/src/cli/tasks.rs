@@ -145,7 +145,7 @@ fn json(facts: &Facts, interrupted: bool) -> Vec<serde_json::Value> {
             .tries
             .iter()
             .filter(|t| t.task_id == row.task_id && t.map_index == row.map_index && t.try_number < row.try_number);
-        let earlier: Vec<_> = earlier.map(|t| describe::attempt(t)).collect();
+        let earlier: Vec<_> = earlier.map(describe::attempt).collect();
         let waits = reasons
             .iter()
             .find(|(k, _)| facts.dag.task_ix(&row.task_id) == Some(k.task) && k.map_index == row.map_index);

@@ -4,6 +4,7 @@ use super::begin::{Begun, hold};
 use super::scope::{Params, lengths};
 use super::{Engine, EngineError};
 use super::{lease, obstacles};
+use crate::secret;
 use crate::store::{CauseKind, InstanceRow, StoredRun};
 use flow_core::dag::TaskDef;
 use flow_core::dag_run::SECRET_MARK;
@@ -90,17 +91,15 @@ fn complete(
 ) -> Result<Map<String, Value>, EngineError> {
     let mut values = conf.clone();
     let mut problems = Vec::new();
-    for def in dag.params.iter().filter(|p| p.secret) {
-        if values.get(&def.name).is_some_and(|v| *v == *SECRET_MARK) && !given.contains_key(&def.name) {
-            problems
-                .push(format!("the param `{}` is a secret and was not stored with the run: give it again", def.name));
-        }
+    for (name, _) in conf.iter().filter(|(name, value)| secret::is_redacted(value) && !given.contains_key(*name)) {
+        problems.push(format!("the param `{name}` holds a secret, which was not stored with the run: give it again"));
     }
     for (name, value) in given {
-        let secret = dag.params.iter().any(|p| p.secret && p.name == name);
+        let is_secret = dag.params.iter().any(|p| p.secret && p.name == name);
         match values.get(&name) {
-            Some(present) if secret && *present == *SECRET_MARK => drop(values.insert(name, value)),
-            Some(present) if *present == value => {}
+            Some(stored) if *stored == value => {}
+            Some(stored) if is_secret && *stored == *SECRET_MARK => drop(values.insert(name, value)),
+            Some(stored) if !is_secret && *stored == secret::redact_value(&value) => drop(values.insert(name, value)),
             Some(_) => problems.push(format!(
                 "the param `{name}` of a run that goes on cannot be changed: leave it out, or start a new run"
             )),

@@ -149,11 +149,14 @@ fn prepare(engine: &Engine, begun: Begun, observer: Observer, stop: Stop) -> Pre
         resumed,
         timestamp: now,
     });
+    let mut queue = Queue::new(&scope.dag, settings.parallelism, settings.all_pools());
+    // What was scheduled when the run was left behind waits for a slot again.
+    state.scheduled().into_iter().for_each(|key| queue.push(&scope.dag, key));
     let run_loop = RunLoop {
         epoch,
         state,
         rows,
-        queue: Queue::new(&scope.dag, settings.parallelism, settings.all_pools()),
+        queue,
         readers: Readers::of(&scope.wanted),
         tries: JoinSet::new(),
         flights: HashMap::new(),

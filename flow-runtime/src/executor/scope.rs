@@ -56,13 +56,18 @@ pub(super) struct Params {
 }
 
 impl Params {
-    /// Puts the secrets among these values on the list of texts that nobody may print, before anything else is done.
+    /// Puts the secrets among these values, and the passwords of URLs in them, on the list of texts that nobody may
+    /// print, before anything else is done.
     pub(super) fn conceal(dag: &Dag, values: Map<String, Value>) -> Params {
+        let is_secret = |name: &str| dag.params.iter().any(|p| p.secret && p.name == name);
         let mut stored = values.clone();
-        for def in dag.params.iter().filter(|p| p.secret) {
-            if let Some(value) = stored.get_mut(&def.name).filter(|v| !v.is_null()) {
+        for (name, value) in stored.iter_mut().filter(|(_, v)| !v.is_null()) {
+            if is_secret(name) {
                 secret::conceal(value);
                 *value = Value::String(SECRET_MARK.into());
+            } else if secret::holds_password(value) {
+                secret::conceal_passwords(value);
+                *value = secret::redact_value(value);
             }
         }
         Params { values, stored }

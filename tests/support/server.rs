@@ -1,5 +1,7 @@
 //! A web server of threads and a script: what it answers is a function of the request.
 
+#![allow(dead_code, reason = "each suite uses a part of it")]
+
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,0 +1,102 @@
+//! Each task as a plain function, each DAG as a whole in memory. No network, no server.
+
+use dags::source::{Columns, SAMPLE};
+use dags::taxi::{download, load, parquetize, summary, taxi, upload};
+use dags::taxi_postgres::{ingest, taxi_postgres, verify};
+use flow_runtime::Context;
+use flow_runtime::data::{Download, Loaded, Summary};
+use serde_json::Value;
+
+/// The sample, downloaded into the home folder of this context.
+async fn sample(ctx: &Context) -> Download {
+    download(ctx, SAMPLE.into()).await.unwrap()
+}
+
+fn context() -> (Context, tempfile::TempDir) {
+    let home = tempfile::tempdir().unwrap();
+    (Context::test().with_home(home.path()), home)
+}
+
+#[tokio::test]
+async fn download_fetches_once() {
+    let (ctx, _home) = context();
+    let (first, second) = (sample(&ctx).await, sample(&ctx).await);
+    assert_eq!((first.reused, second.reused, first.sha256 == second.sha256), (false, true, true));
+    assert!(first.path.starts_with(ctx.home().join("downloads")));
+    let error = download(&ctx, "file:///nothing/here.csv".into()).await.unwrap_err().to_string();
+    assert!(error.contains("/nothing/here.csv"), "{error}");
+}
+
+#[tokio::test]
+async fn parquetize_keeps_every_row_and_column() {
+    let (ctx, _home) = context();
+    let csv = sample(&ctx).await;
+    let parquet = tokio::task::spawn_blocking(move || parquetize(&ctx, &csv, Columns::Yellow)).await.unwrap().unwrap();
+    assert_eq!((parquet.rows, parquet.columns.len()), (2000, 18));
+}
+
+#[tokio::test]
+async fn upload_and_load_bring_the_rows_into_a_table_once() {
+    let (ctx, _home) = context();
+    let csv = sample(&ctx).await;
+    let parquet = parquetize(&ctx, &csv, Columns::Yellow).unwrap();
+    let object = upload(&ctx, &parquet, "lake".into()).await.unwrap();
+    assert_eq!(object.bytes, parquet.bytes);
+    assert!(object.url.starts_with(&ctx.in_home("lake")), "{}", object.url);
+    for replaced in [0, 2000] {
+        let loaded = load(&ctx, &object, &csv, "sqlite://w.db".into(), "trips".into()).await.unwrap();
+        assert_eq!((loaded.rows, loaded.replaced), (2000, replaced));
+        let report = summary(&ctx, &object, &loaded, "sqlite://w.db".into()).await.unwrap();
+        let report = serde_json::to_value(report).unwrap();
+        assert_eq!((&report["rows"], report["first_rows"].as_array().unwrap().len()), (&2000.into(), 5));
+    }
+}
+
+#[tokio::test]
+async fn ingest_and_verify_use_the_embedded_database_when_none_is_named() {
+    let (ctx, _home) = context();
+    let csv = sample(&ctx).await;
+    let loaded = ingest(&ctx, &csv, Columns::Yellow, None, "t".into()).await.unwrap();
+    assert_eq!(loaded.rows, 2000);
+    assert_eq!(verify(&ctx, &loaded, None).await.unwrap().rows, 2000);
+    let wrong = Loaded { rows: 1999, ..loaded };
+    let error = verify(&ctx, &wrong, None).await.unwrap_err().to_string();
+    assert_eq!(error, "1999 rows were loaded, and 2000 are there");
+}
+
+#[test]
+fn taxi_runs_whole_in_memory() {
+    let run = taxi::test().param("table", "january").run_blocking().succeeded();
+    assert_eq!(run.order(), ["download", "parquetize", "upload", "load", "summary"]);
+    assert_eq!(run.value::<Value>("summary")["rows"], 2000);
+    assert_eq!(run.value::<Loaded>("load").table, "january");
+}
+
+#[test]
+fn taxi_tries_a_download_again_that_failed() {
+    let run = taxi::test()
+        .replace::<Download>("download", |_| Err(flow_runtime::prelude::anyhow!("the server hung up")))
+        .run_blocking()
+        .failed();
+    assert_eq!((run.tries("download"), run.state("summary").name()), (4, "upstream_failed"));
+    assert!(run.took().as_secs() >= 10 + 20 + 40, "it waited, and longer each time: {:?}", run.took());
+}
+
+#[test]
+fn taxi_postgres_runs_whole_in_memory() {
+    let run = taxi_postgres::test().run_blocking().succeeded();
+    assert_eq!(run.order(), ["download", "ingest", "verify"]);
+    let verified: Summary = run.value("verify");
+    assert_eq!((verified.rows, verified.table.as_str()), (2000, "yellow_taxi_trips"));
+}
+
+#[test]
+fn a_file_with_other_columns_is_refused_before_it_is_loaded() {
+    let run = taxi_postgres::test().param("columns", Columns::Yellow);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("x.csv"), "a,b\n1,2\n").unwrap();
+    let url = format!("file://{}/x.csv", folder.path().display());
+    let run = run.param("url", url).run_blocking().failed();
+    assert!(run.cause("ingest").contains("VendorID"), "{}", run.cause("ingest"));
+    assert_eq!(run.tries("ingest"), 1, "no retry adds a column");
+}

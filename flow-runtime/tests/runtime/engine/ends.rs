@@ -1,0 +1,208 @@
+//! How a try ends, what is recorded of that, and whether another follows.
+
+use super::{World, note, noted, row};
+use flow_runtime::core::{RunStatus, TaskState};
+use flow_runtime::prelude::*;
+use flow_runtime::store::CauseKind;
+use std::time::Duration;
+
+#[task(retries = 2, retry_delay = "20ms", retry_backoff = 2.0)]
+async fn third_time(ctx: &Context) -> Result<u32> {
+    note(ctx, ctx.now().timestamp_millis().to_string());
+    ensure!(ctx.try_number() == 3, "not at try {} of {}", ctx.try_number(), ctx.tries());
+    Ok(7)
+}
+
+#[dag]
+fn retried() {
+    third_time();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_try_that_fails_is_followed_by_the_next_after_a_growing_wait() {
+    let world = World::new().await;
+    let report = world.run(retried::dag(), "ends-retried").await;
+    assert_eq!(report.run.state, RunStatus::Success);
+    let tries = world.store.tries(report.pk, Some("third_time")).await.unwrap();
+    let seen: Vec<_> = tries.iter().map(|t| (t.try_number, t.state.name())).collect();
+    assert_eq!(seen, [(1, "up_for_retry"), (2, "up_for_retry"), (3, "success")]);
+    assert_eq!(tries[0].cause.as_ref().unwrap().message, "not at try 1 of 3");
+    assert_eq!(tries[1].cause.as_ref().unwrap().message, "not at try 2 of 3");
+    assert_eq!(tries[2].cause, None);
+    // Jitter lies between once and twice the base: 20-40 ms, then 40-80 ms.
+    let at: Vec<i64> = noted("ends-retried").iter().map(|t| t.parse().unwrap()).collect();
+    assert!(at[1] - at[0] >= 19 && at[2] - at[1] >= 39, "{at:?}");
+}
+
+#[task(retries = 5)]
+fn hopeless() -> Result<()> {
+    Err(TaskError::fail("the table is gone")).context("loading")
+}
+
+#[task(retries = 5)]
+fn nothing_to_do() -> Result<()> {
+    Err(TaskError::skip("no data today"))
+}
+
+#[task]
+fn below(ctx: &Context) {
+    note(ctx, "below");
+}
+
+#[dag]
+fn verbs() {
+    hopeless().id("fails");
+    nothing_to_do() >> below();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verbs_say_more_than_failed() {
+    let world = World::new().await;
+    let report = world.run(verbs::dag(), "ends-verbs").await;
+    let (fails, skips) = (row(&report, "fails"), row(&report, "nothing_to_do"));
+    assert_eq!((fails.state, fails.try_number), (TaskState::Failed, 1));
+    assert_eq!(fails.cause.as_ref().unwrap().message, "loading: the table is gone");
+    assert_eq!((skips.state, skips.cause.as_ref().unwrap().message.as_str()), (TaskState::Skipped, "no data today"));
+    assert_eq!(row(&report, "below").state, TaskState::Skipped);
+    assert_eq!(report.run.state, RunStatus::Failed);
+}
+
+#[task]
+async fn looks_again(ctx: &Context) -> Result<u32> {
+    note(ctx, ctx.try_number().to_string());
+    if noted(ctx.run_id()).len() < 3 {
+        return Err(TaskError::reschedule(Duration::from_millis(15)));
+    }
+    Ok(1)
+}
+
+#[dag]
+fn rescheduled() {
+    looks_again();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rescheduled_try_goes_on_as_the_same_try() {
+    let world = World::new().await;
+    let report = world.run(rescheduled::dag(), "ends-rescheduled").await;
+    assert_eq!(report.run.state, RunStatus::Success);
+    assert_eq!(noted("ends-rescheduled"), ["1", "1", "1"]);
+    assert_eq!(world.store.tries(report.pk, None).await.unwrap().len(), 1);
+}
+
+#[task]
+fn panics(numbers: Vec<u32>) -> u32 {
+    numbers[7]
+}
+
+#[task]
+async fn panics_too() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    panic!("async {}", "panic");
+}
+
+#[dag]
+fn panicking() {
+    panics(vec![1u32]);
+    panics_too();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_is_a_failed_try_with_message_and_place() {
+    let world = World::new().await;
+    let report = world.run(panicking::dag(), "ends-panics").await;
+    for (task, said) in [("panics", "index out of bounds"), ("panics_too", "async panic")] {
+        let cause = row(&report, task).cause.clone().unwrap();
+        assert_eq!((row(&report, task).state, cause.kind), (TaskState::Failed, CauseKind::Panic));
+        assert!(cause.message.contains(said), "{}", cause.message);
+        assert!(cause.place.as_ref().unwrap().contains("ends.rs:"), "{:?}", cause.place);
+    }
+}
+
+#[task(timeout = "30ms")]
+async fn sleeps(ctx: &Context) {
+    let guard = Guard(ctx.clone());
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    drop(guard);
+}
+
+/// Notes that it was dropped.
+struct Guard(Context);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        note(&self.0, "dropped");
+    }
+}
+
+#[task(timeout = "30ms")]
+fn blocks(ctx: &Context) {
+    while !ctx.is_cancelled() {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    note(ctx, "told");
+}
+
+#[dag]
+fn slow() {
+    sleeps();
+    blocks();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_timeout_ends_a_try_and_tells_a_body_that_blocks() {
+    let world = World::new().await;
+    let report = world.run(slow::dag(), "ends-slow").await;
+    for task in ["sleeps", "blocks"] {
+        let cause = row(&report, task).cause.clone().unwrap();
+        assert_eq!((row(&report, task).state, cause.kind), (TaskState::Failed, CauseKind::Timeout));
+        assert_eq!(cause.message, "the try took longer than its timeout of 30ms");
+    }
+    super::until("both were told", || noted("ends-slow").len() == 2).await;
+}
+
+#[dag(dagrun_timeout = "50ms")]
+fn overdue() {
+    below() >> sleeps().timeout("1h") >> below();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_takes_too_long_fails_and_skips_the_rest() {
+    let world = World::new().await;
+    let report = world.run(overdue::dag(), "ends-overdue").await;
+    assert_eq!(report.run.state, RunStatus::Failed);
+    for task in ["sleeps", "below__1"] {
+        let row = row(&report, task);
+        let said = &row.cause.as_ref().unwrap().message;
+        assert_eq!(
+            (row.state, said.as_str()),
+            (TaskState::Skipped, "the run took longer than its dagrun_timeout of 50ms")
+        );
+    }
+    assert_eq!(row(&report, "below").state, TaskState::Success);
+}
+
+#[cfg(feature = "data")]
+#[task(retries = 3)]
+async fn fetches(ctx: &Context) -> Result<()> {
+    note(ctx, "try");
+    let missing = format!("file://{}/nothing.csv", ctx.home().display());
+    flow_runtime::data::download(&missing, ctx.home(), ctx).await.context("fetching")?;
+    Ok(())
+}
+
+#[cfg(feature = "data")]
+#[dag]
+fn missing() {
+    fetches();
+}
+
+#[cfg(feature = "data")]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_retry_can_mend_is_not_retried() {
+    let world = World::new().await;
+    let report = world.run(missing::dag(), "ends-missing").await;
+    assert_eq!((report.run.state, noted("ends-missing").len()), (RunStatus::Failed, 1));
+    let said = &row(&report, "fetches").cause.as_ref().unwrap().message;
+    assert!(said.starts_with("fetching: ") && said.contains("nothing.csv"), "{said}");
+}

@@ -1,0 +1,83 @@
+//! How much runs at one time.
+
+use super::{World, note, noted};
+use flow_runtime::core::RunStatus;
+use flow_runtime::executor::EngineError;
+use flow_runtime::prelude::*;
+use std::time::Duration;
+
+#[task]
+async fn works(ctx: &Context) {
+    note(ctx, "+");
+    tokio::time::sleep(Duration::from_millis(3)).await;
+    note(ctx, "-");
+}
+
+#[task]
+fn blocks(ctx: &Context) {
+    note(ctx, "+");
+    std::thread::sleep(Duration::from_millis(3));
+    note(ctx, "-");
+}
+
+/// The most that were inside at one time.
+fn most(run_id: &str) -> i32 {
+    let steps = noted(run_id).into_iter().map(|s| if s == "+" { 1 } else { -1 });
+    let (_, most) = steps.fold((0, 0), |(now, most), step| (now + step, most.max(now + step)));
+    most
+}
+
+#[dag(max_active_tasks = 100)]
+fn wide() {
+    for _ in 0..20 {
+        works();
+        blocks();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parallelism_bounds_all_bodies_together() {
+    let mut world = World::new().await;
+    world.settings.parallelism = 3;
+    let report = world.run(wide::dag(), "limits-parallelism").await;
+    assert_eq!((report.run.state, noted("limits-parallelism").len()), (RunStatus::Success, 80));
+    assert_eq!(most("limits-parallelism"), 3);
+}
+
+#[dag(max_active_tasks = 2)]
+fn narrow() {
+    for _ in 0..8 {
+        works();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dag_has_its_own_limit() {
+    let world = World::new().await;
+    world.run(narrow::dag(), "limits-dag").await;
+    assert_eq!(most("limits-dag"), 2);
+}
+
+#[dag(max_active_tasks = 100)]
+fn pooled() {
+    for _ in 0..6 {
+        works().pool("warehouse").pool_slots(2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_has_slots_and_must_be_there() {
+    let mut world = World::new().await;
+    world.settings.pools.insert("warehouse".into(), 5);
+    world.run(pooled::dag(), "limits-pool").await;
+    assert_eq!(most("limits-pool"), 2);
+
+    world.settings.pools.insert("warehouse".into(), 1);
+    let error = world.try_run(pooled::dag(), "limits-small", Default::default()).await.unwrap_err();
+    assert!(matches!(error, EngineError::Unrunnable(_)));
+    assert!(error.to_string().contains("task `works` takes 2 slots of the pool `warehouse`, which has 1"), "{error}");
+    world.settings.pools.clear();
+    let error = world.try_run(pooled::dag(), "limits-none", Default::default()).await.unwrap_err();
+    assert!(error.to_string().contains("there is no pool `warehouse`"), "{error}");
+    assert_eq!(world.store.runs(&Default::default()).await.unwrap().len(), 1, "a run that cannot go is not made");
+}

@@ -1,0 +1,84 @@
+//! What a try logs is filed under its number, and streamed.
+
+use super::World;
+use flow_runtime::prelude::*;
+use flow_runtime::run_event::RunEvent;
+use flow_runtime::telemetry::read_log;
+use serde_json::Value;
+use std::time::Duration;
+
+#[task(retries = 1, retry_delay = "1ms")]
+async fn speaks(ctx: &Context) -> Result<()> {
+    info!(rows = 7, name = "ada", "try {} speaks", ctx.try_number());
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    helper();
+    debug!("too quiet");
+    ensure!(ctx.try_number() == 2, "once more");
+    Ok(())
+}
+
+fn helper() {
+    let span = tracing::info_span!("inner");
+    span.in_scope(|| warn!("from a helper"));
+}
+
+#[task]
+fn silent() {}
+
+#[dag]
+fn talk() {
+    speaks();
+    silent();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_try_has_its_own_file_and_the_cause_is_its_last_line() {
+    let world = World::new().await;
+    world.run(talk::dag(), "logs-talk").await;
+    let lines = |task: &str, number: u32| -> Vec<Value> {
+        let lines = read_log(world.home.path(), "talk", "logs-talk", task, -1, number).unwrap();
+        lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let first = lines("speaks", 1);
+    assert_eq!(first.len(), 3, "{first:?}");
+    assert_eq!(
+        (&first[0]["event"], &first[0]["rows"], &first[0]["name"]),
+        (&"try 1 speaks".into(), &7.into(), &"ada".into())
+    );
+    assert_eq!((&first[0]["level"], &first[0]["try_number"]), (&"info".into(), &1.into()));
+    assert_eq!((&first[1]["event"], &first[1]["level"]), (&"from a helper".into(), &"warning".into()));
+    assert_eq!((&first[2]["event"], &first[2]["cause"]), (&"once more".into(), &"error".into()));
+    assert_eq!(lines("speaks", 2).len(), 2);
+    let silent = flow_runtime::telemetry::log_path(world.home.path(), "talk", "logs-talk", "silent", -1, 1);
+    assert!(!silent.exists(), "a try that logs nothing makes no file");
+
+    let streamed = world.events.lock().iter().filter(|e| matches!(e, RunEvent::Log { .. })).count();
+    assert_eq!(streamed, 4);
+}
+
+#[task]
+async fn counts(ctx: &Context) {
+    for n in 0..=100 {
+        ctx.progress().set(n, Some(100));
+    }
+}
+
+#[dag]
+fn counting() {
+    counts();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn progress_is_thinned_and_the_last_report_is_kept() {
+    let world = World::new().await;
+    world.run(counting::dag(), "logs-counting").await;
+    let events = world.events.lock();
+    let told: Vec<u64> = events
+        .iter()
+        .filter_map(|e| match e {
+            RunEvent::Progress { done, total: Some(100), .. } => Some(*done),
+            _ => None,
+        })
+        .collect();
+    assert!(told.len() < 20 && told.last() == Some(&100), "{told:?}");
+}

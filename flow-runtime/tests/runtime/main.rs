@@ -1,0 +1,5 @@
+//! The engine and its stores, from outside: one binary.
+
+mod engine;
+mod secrets;
+mod store;

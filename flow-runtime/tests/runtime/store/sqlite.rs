@@ -1,0 +1,71 @@
+//! What only a store in a file can get wrong.
+
+use flow_runtime::core::{Dag, TaskDef};
+use flow_runtime::store::{Durability, MetadataStore, SqliteStore, StoreError};
+use std::path::Path;
+use tempfile::TempDir;
+
+/// An empty store in a folder that vanishes.
+pub async fn fresh() -> (SqliteStore, TempDir) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    (open(&folder.path().join("new/flow.db")).await, folder)
+}
+
+async fn open(path: &Path) -> SqliteStore {
+    SqliteStore::open(path, Durability::Process).await.expect("open")
+}
+
+fn dag() -> Dag {
+    let mut dag = Dag::new("taxi");
+    dag.tasks.push(TaskDef::new("download", "dags::taxi::download"));
+    dag
+}
+
+#[tokio::test]
+async fn what_is_written_is_there_after_opening_again_and_in_one_file() {
+    let (store, folder) = fresh().await;
+    let hash = store.put_dag(&dag()).await.unwrap();
+    store.close().await;
+    let path = folder.path().join("new/flow.db");
+    let names: Vec<_> = std::fs::read_dir(path.parent().unwrap()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names, ["flow.db"], "closing folds the write-ahead log in");
+    assert_eq!(open(&path).await.dag_version(&hash).await.unwrap(), dag());
+}
+
+#[tokio::test]
+async fn a_closed_store_says_so() {
+    let (store, _folder) = fresh().await;
+    store.close().await;
+    store.close().await;
+    let error = store.put_dag(&dag()).await.unwrap_err().to_string();
+    assert!(error.contains("was closed"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_ours_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (text, other) = (folder.path().join("text.db"), folder.path().join("other.db"));
+    std::fs::write(&text, b"dear diary, today I was not a database of any kind at all, and nobody minded").unwrap();
+    let stranger = sqlx::sqlite::SqliteConnectOptions::new().filename(&other).create_if_missing(true);
+    let mut connection = sqlx::ConnectOptions::connect(&stranger).await.unwrap();
+    sqlx::raw_sql("CREATE TABLE diary (day TEXT)").execute(&mut connection).await.unwrap();
+    sqlx::Connection::close(connection).await.unwrap();
+    for (path, said) in [(&text, "is not a SQLite database"), (&other, "is a SQLite database, but not one of flow")] {
+        let before = std::fs::read(path).unwrap();
+        let error = SqliteStore::open(path, Durability::Process).await.unwrap_err();
+        let StoreError::Backend(sentence) = &error else { panic!("{error:?}") };
+        assert!(sentence.contains(said) && sentence.contains(&path.display().to_string()), "{sentence}");
+        assert_eq!(std::fs::read(path).unwrap(), before);
+    }
+    let error = SqliteStore::open(folder.path(), Durability::Process).await.unwrap_err().to_string();
+    assert!(error.contains("cannot be opened"), "{error}");
+}
+
+#[tokio::test]
+async fn two_processes_worth_of_stores_share_a_file() {
+    let (one, folder) = fresh().await;
+    let two = open(&folder.path().join("new/flow.db")).await;
+    let hash = one.put_dag(&dag()).await.unwrap();
+    assert_eq!(two.dag_version(&hash).await.unwrap(), dag());
+    assert_eq!(two.put_dag(&dag()).await.unwrap(), hash);
+}

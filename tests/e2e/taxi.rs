@@ -1,0 +1,90 @@
+//! The two pipelines on what the world is like: a server that hangs up half-way, a real Postgres.
+
+use crate::cluster;
+use crate::program::{Place, begun};
+use crate::server::{Server, file};
+use serde_json::Value;
+
+fn sample() -> Vec<u8> {
+    std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/data/yellow_tripdata_2021-01_sample.csv.gz")).unwrap()
+}
+
+#[test]
+fn a_server_that_hangs_up_half_way_costs_no_byte() {
+    let place = Place::new();
+    let content = sample();
+    let length = content.len();
+    // Each of the first three connections breaks after a quarter of the file.
+    let server = Server::start(move |request| {
+        let reply = file(request, &content, "\"v1\"");
+        if request.number < 3 { reply.cut(length / 4) } else { reply }
+    });
+    let url = format!("url={}", server.at("/yellow_tripdata_2021-01.csv.gz"));
+    place.ok(&["run", "taxi", "-p", &url]);
+    assert_eq!(place.sql("warehouse.db", "SELECT count(*) FROM trips"), [["2000"]]);
+    let asked = server.requests();
+    assert_eq!(asked.len(), 4, "{asked:?}");
+    assert_eq!(asked[3].range_start(), Some(length / 4 * 3));
+    // Once more: the server says that nothing has changed.
+    place.ok(&["run", "taxi", "-p", &url]);
+    assert_eq!(place.json(&["xcom", "latest", "download"])["value"]["reused"], true);
+}
+
+#[test]
+fn the_lake_and_the_warehouse_hold_the_same_sums() {
+    let place = Place::new();
+    place.ok(&["run", "taxi"]);
+    place.ok(&["run", "taxi_postgres"]);
+    let sums = "SELECT count(*), sum(total_amount), min(tpep_pickup_datetime), count(passenger_count) FROM trips";
+    let same =
+        "SELECT count(*), sum(total_amount), min(tpep_pickup_datetime), count(passenger_count) FROM yellow_taxi_trips";
+    // One went through Parquet, the other from the CSV file.
+    assert_eq!(place.sql("warehouse.db", sums), place.sql("warehouse.db", same));
+}
+
+#[test]
+fn csv_to_postgres_by_copy() {
+    let Some(database) = cluster::url() else { return };
+    let place = Place::new().env("FLOW_PARAM_DATABASE_URL", &database);
+    let (events, code) = place.start(&["run", "taxi_postgres", "--run-id", "pg"]).end();
+    assert_eq!(code, Some(0), "{events:#?}");
+    let verified = place.json(&["xcom", "pg", "verify"]);
+    assert_eq!(verified["value"]["rows"], 2000, "{verified}");
+    let url = verified["value"]["url"].as_str().unwrap();
+    assert!(url.starts_with("postgres://") && !url.contains(cluster::PASSWORD), "{url}");
+    // A run that goes on needs its secret again, and the environment has it.
+    let again = place.dags(&["run", "taxi_postgres"]);
+    assert_eq!(again.code, Some(0), "{again:?}");
+    assert_eq!(place.json(&["xcom", "latest", "ingest"])["value"]["replaced"], 2000);
+    let count = postgres_count(&database);
+    assert_eq!(count, 2000);
+}
+
+fn postgres_count(database: &str) -> i64 {
+    use sqlx::Connection as _;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut connection = sqlx::PgConnection::connect(database).await.unwrap();
+        sqlx::query_scalar("SELECT count(*) FROM yellow_taxi_trips").fetch_one(&mut connection).await.unwrap()
+    })
+}
+
+#[test]
+fn a_load_that_fails_downloads_nothing_again_when_it_goes_on() {
+    let place = Place::new();
+    let content = sample();
+    let server = Server::start(move |request| file(request, &content, "\"v1\""));
+    let url = format!("url={}", server.at("/trips.csv.gz"));
+    // A folder stands where the warehouse's file should be.
+    std::fs::create_dir_all(place.home().join("warehouse.db")).unwrap();
+    let failed = place.dags(&["run", "taxi", "--run-id", "r", "-p", &url]);
+    assert_eq!(failed.code, Some(1), "{failed:?}");
+    assert!(failed.out.contains("load failed"), "{failed:?}");
+    std::fs::remove_dir(place.home().join("warehouse.db")).unwrap();
+    let (events, code) = place.start(&["run", "--resume", "r"]).end();
+    assert_eq!(code, Some(0), "{events:#?}");
+    assert_eq!(begun(&events), ["load", "summary"]);
+    assert_eq!(server.requests().len(), 1, "one download");
+    let rows: Value = place.json(&["xcom", "r", "summary"])["value"]["rows"].clone();
+    assert_eq!(rows, 2000);
+}
