@@ -28,4 +28,4 @@ vectors:
 
 # The long suites.
 nightly:
-    PROPTEST_CASES=4096 cargo test -p flow-core
+    PROPTEST_CASES=40000 cargo test -p flow-core laws

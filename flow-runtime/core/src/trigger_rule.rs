@@ -38,6 +38,12 @@ pub enum TriggerRule {
 }
 
 impl TriggerRule {
+    /// May it start a task while upstream tasks are unfinished?
+    pub(crate) const fn may_start_early(self) -> bool {
+        use TriggerRule::*;
+        matches!(self, OneSuccess | OneFailed | OneDone | Always)
+    }
+
     /// Every rule.
     pub const ALL: [TriggerRule; 13] = {
         use TriggerRule::*;

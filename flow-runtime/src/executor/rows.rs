@@ -6,7 +6,7 @@ use super::resume::key;
 use crate::store::{Cause, InstanceRow, InstanceWrite};
 use chrono::{DateTime, Utc};
 use flow_core::event::Report;
-use flow_core::{Dag, InstanceKey, Outcome, TaskState, Transition, UNMAPPED};
+use flow_core::{Dag, InstanceKey, TaskState, Transition, UNMAPPED};
 use std::collections::BTreeMap;
 
 /// The rows of a run, and which of them must be written.
@@ -32,11 +32,12 @@ impl Rows {
         self.rows.iter().filter(|(_, row)| row.state == TaskState::Success).map(|(key, _)| *key)
     }
 
-    /// Follows one transition; `end` is how the try ended that caused it, `stopped` why all that is unfinished ends now.
+    /// Follows one transition to an instance of which the planner knows `report`; `end` is how the try ended that caused
+    /// it, `stopped` why all that is unfinished ends now.
     pub(super) fn apply(
         &mut self,
         ids: &Ids,
-        step: &Transition,
+        (step, report): (&Transition, Report),
         now: DateTime<Utc>,
         end: Option<&TryEnd>,
         stopped: Option<&Cause>,
@@ -48,21 +49,18 @@ impl Rows {
         let archive = (begins || cleared) && row.try_number > 0;
         if begins || cleared {
             (row.start_date, row.end_date, row.cause) = (begins.then_some(now), None, None);
-            row.report = Report::default();
         } else if goes_on {
             (row.end_date, row.cause) = (None, None);
         }
         if let Some(end) = end {
             row.end_date = (step.to != TaskState::UpForReschedule).then_some(now);
             row.cause = end.cause.clone();
-            if let (Outcome::Success(report), TaskState::Success) = (&end.outcome, step.to) {
-                row.report = report.clone();
-            }
         } else if step.to.is_finished() {
             row.end_date = Some(now);
             row.cause = stopped.cloned();
         }
         (row.state, row.try_number, row.max_tries, row.due) = (step.to, step.try_number, step.max_tries, step.due);
+        row.report = report;
         *self.changed.entry(step.key).or_default() |= archive;
         self.retire_placeholder(step.key);
     }

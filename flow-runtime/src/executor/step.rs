@@ -77,7 +77,8 @@ impl RunLoop {
         let plan = plan(dag, &mut self.state, events, step.now);
         for change in &plan.transitions {
             let end = step.ends.get(&change.key).filter(|end| end.of.try_number == change.try_number);
-            self.rows.apply(&self.scope.ids, change, step.now, end, step.stopped.as_ref());
+            let known = (change, self.state.reported(change.key));
+            self.rows.apply(&self.scope.ids, known, step.now, end, step.stopped.as_ref());
             if change.from == TaskState::Scheduled {
                 self.queue.forget(dag, change.key);
             }

@@ -68,6 +68,8 @@ struct Batch<'a> {
     now: DateTime<Utc>,
     /// The instances that were written, as they were before; `None` for those that were made.
     touched: BTreeMap<InstanceKey, Option<Instance>>,
+    /// Instances that were successful for a moment less: what was known of their values is forgotten.
+    forgotten: BTreeSet<InstanceKey>,
     /// Tasks that must be looked at again instance by instance.
     dirty_wholly: BTreeSet<TaskIx>,
     /// Tasks all of whose undecided instances must be looked at again.
@@ -84,6 +86,7 @@ impl<'a> Batch<'a> {
             run,
             now,
             touched: BTreeMap::new(),
+            forgotten: BTreeSet::new(),
             dirty_wholly: BTreeSet::new(),
             dirty_tasks: BTreeSet::new(),
             dirty: BTreeSet::new(),
@@ -103,6 +106,9 @@ impl<'a> Batch<'a> {
         self.run.write(key, new);
         if old.state == new.state {
             return;
+        }
+        if old.state == TaskState::Success {
+            self.forgotten.insert(key);
         }
         if new.state == TaskState::None {
             self.dirty.insert(key);
@@ -164,7 +170,7 @@ impl<'a> Batch<'a> {
             let Some(new) = self.run.instance(key) else {
                 continue;
             };
-            if old == Some(new) {
+            if old == Some(new) && !self.forgotten.contains(&key) {
                 continue;
             }
             plan.transitions.push(Transition {

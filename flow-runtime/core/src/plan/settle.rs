@@ -129,8 +129,7 @@ impl Batch<'_> {
                 Length::Never => Move::One(key, TaskState::UpstreamFailed),
             },
             Decision::Run => {
-                let there = self.run.tasks[task as usize].instances.len() as u32;
-                if let Some(n) = self.revised_length(task).filter(|&n| n > there || map_index >= n as i32) {
+                if let Some(n) = self.revised_length(task) {
                     round.revise.insert(task, n);
                 }
                 Move::One(key, TaskState::Scheduled)
@@ -146,14 +145,16 @@ impl Batch<'_> {
         expanded.map(|t| t.instances.len() as u32).max()
     }
 
-    /// The length of an expanded task's lists, if that is not what it was expanded to: they were made anew since. A
-    /// task that has others beside it above grows with those, never before them.
+    /// The length of an expanded task's lists, if that is not what it was expanded to: they were made anew since, and
+    /// not all that is beyond was removed yet. A task that has others beside it above grows with those, never before
+    /// them.
     fn revised_length(&self, task: TaskIx) -> Option<u32> {
         let track = self.run.tasks.get(task as usize).filter(|t| t.expanded)?;
         let there = track.instances.len() as u32;
         let below = self.length_beside(task).is_some();
         match self.run.task_length(task) {
-            Length::Known(n) if n < there || (n > there && !below) => Some(n),
+            Length::Known(n) if n < there && track.own.get(TaskState::Removed) < there - n => Some(n),
+            Length::Known(n) if n > there && !below => Some(n),
             _ => None,
         }
     }

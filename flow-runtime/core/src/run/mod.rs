@@ -138,6 +138,13 @@ impl RunState {
         track.into_iter().flat_map(|t| t.instances.iter()).enumerate().map(move |(n, i)| (first + n as i32, *i))
     }
 
+    /// What the planner knows about the value of an instance that has succeeded; nothing for any other. A store keeps
+    /// it with the row, for [`RunState::restore`].
+    pub fn reported(&self, key: InstanceKey) -> Report {
+        let track = self.tasks.get(key.task as usize);
+        track.and_then(|track| track.reports.get(&key.map_index)).cloned().unwrap_or_default()
+    }
+
     /// The instances of a task by state, in the order of [`TaskState::ALL`].
     pub fn counts(&self, task: TaskIx) -> [u32; 14] {
         self.tasks.get(task as usize).map_or([0; 14], |t| t.own.0)

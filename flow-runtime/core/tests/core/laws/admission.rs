@@ -21,7 +21,7 @@ fn candidate() -> impl Strategy<Value = Candidate<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(super::cases(256))]
 
     #[test]
     fn no_cap_is_broken_and_no_slot_wasted(

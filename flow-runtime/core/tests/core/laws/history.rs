@@ -6,7 +6,7 @@ use flow_core::{
     Dag, Event, InstanceKey, Outcome, Plan, Report, RunState, RunStatus, StoredInstance, TaskIx, TaskState, TryRef,
     UNMAPPED, plan,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// A run, its rows, and the time.
 #[derive(Clone)]
@@ -30,25 +30,9 @@ impl History {
             if t.key.map_index == 0 {
                 self.rows.remove(&InstanceKey { map_index: UNMAPPED, ..t.key });
             }
-            let report = self.rows.get(&t.key).map(|r| r.report.clone()).unwrap_or_default();
+            let report = self.run.reported(t.key);
             let (state, try_number, max_tries, due) = (t.to, t.try_number, t.max_tries, t.due);
             self.rows.insert(t.key, StoredInstance { key: t.key, state, try_number, max_tries, due, report });
-        }
-        let mut ended = BTreeSet::new();
-        for event in events {
-            let Event::Ended(of, outcome) = event else {
-                continue;
-            };
-            // Of two ends of one try the first counts.
-            if !ended.insert(of) || !planned.transitions.iter().any(|t| t.key == of.key) {
-                continue;
-            }
-            if let (Outcome::Success(report), Some(row)) = (outcome, self.rows.get_mut(&of.key))
-                && row.state == TaskState::Success
-                && row.try_number == of.try_number
-            {
-                row.report = report.clone();
-            }
         }
         planned
     }

@@ -30,7 +30,7 @@ fn by_hand(events: &[Event]) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(super::cases(400))]
 
     #[test]
     fn a_restored_run_plans_the_same(dag in worlds::dag(), script in script()) {

@@ -35,8 +35,13 @@ impl Verdict {
 fn check(file: &str, ask: impl Fn(&Value) -> Verdict) {
     let sample = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/core/vectors/sample");
     check_lines(&format!("sample/{file}"), &std::fs::read_to_string(sample.join(file)).expect(file), &ask);
-    let folder = std::env::var_os("FLOW_VECTORS").map(PathBuf::from);
-    let folder = folder.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"));
+    // A relative folder is meant from the root of the repository, where the command is typed.
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let named = std::env::var_os("FLOW_VECTORS").filter(|name| !name.is_empty()).map(|name| root.join(name));
+    if let Some(folder) = &named {
+        assert!(folder.is_dir(), "FLOW_VECTORS names {}, and that is no folder", folder.display());
+    }
+    let folder = named.unwrap_or_else(|| root.join("../shared/vectors"));
     match std::fs::read_to_string(folder.join(file)) {
         Ok(text) => check_lines(file, &text, &ask),
         Err(error) => say(&format!(
