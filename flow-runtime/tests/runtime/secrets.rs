@@ -95,7 +95,7 @@ async fn a_run_that_goes_on_must_be_given_its_secrets_again() {
     let params = json!({"password": PASSWORD, "url": URL});
     world.try_run(sensitive::dag(), "secrets-again", params.clone()).await.unwrap();
     let error = world.try_resume(sensitive::dag(), "secrets-again").await.unwrap_err().to_string();
-    assert!(error.contains("the param `password` is a secret and was not stored"), "{error}");
+    assert!(error.contains("the param `password` holds a secret, which was not stored"), "{error}");
     let stored = world.stored(&sensitive::dag(), "secrets-again").await;
     let dag = Arc::new(sensitive::dag());
     let engine = world.engine();

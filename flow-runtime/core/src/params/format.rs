@@ -1,7 +1,7 @@
 //! The `format`s of JSON Schema that are checked: those that Airflow checks. Others are taken as they are.
 
 use chrono::NaiveDate;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use core::net::{Ipv4Addr, Ipv6Addr};
 
 /// What a text in this format is called, if the format is checked and the text is not in it.
 pub(super) fn refuses(format: &str, text: &str) -> Option<&'static str> {
