@@ -68,11 +68,18 @@ pub fn main() -> ExitCode {
         Err(error) => return refused(&error, args.iter().any(|arg| arg == "--json")).into(),
     };
     let out = Arc::new(Output::standard(cli.global.json));
-    let exit = dispatch(program, cli, &out).unwrap_or_else(|error| {
+    let exit = dispatch(spoken(program), cli, &out).unwrap_or_else(|error| {
         out.error(&error);
         error.exit
     });
     out.finish(exit).into()
+}
+
+/// How a person calls this program: `cargo run --bin dags --` where that is what they did, so that every hint can be
+/// copied.
+fn spoken(program: String) -> String {
+    let built = std::env::current_exe().is_ok_and(|path| path.components().any(|part| part.as_os_str() == "target"));
+    if std::env::var_os("CARGO").is_some() && built { format!("cargo run --bin {program} --") } else { program }
 }
 
 fn parse(program: &str, args: &[OsString]) -> Result<Cli, clap::Error> {

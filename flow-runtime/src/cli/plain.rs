@@ -1,6 +1,7 @@
 //! A run as lines, for a pipe or a log: `12:00:01 download  running  try 1/4`.
 
-use super::format::{clock, one_line, short, took, until};
+use super::format::{clock, one_line, took, until};
+use super::pretty::brief;
 use super::style::Paint;
 use super::view::cause;
 use crate::run_event::{RunEvent, label};
@@ -53,7 +54,7 @@ impl Plain {
                     words.push(format!("again in {}", until(*timestamp, *due)));
                 }
                 words.extend(why);
-                words.extend(value.as_deref().filter(|v| *v != "null").map(|v| short(v, 120)));
+                words.extend(value.as_deref().filter(|v| *v != "null").map(|v| brief(v, 120)));
                 let label = label(task_id, *map_index);
                 let state = paint.task(*state, format!("{:<15}", state.name()));
                 Some(

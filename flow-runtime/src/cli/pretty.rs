@@ -1,5 +1,6 @@
-//! JSON for people: what fits on a line stands on one.
+//! JSON for people: what fits on a line stands on one; and a whole value in a few words.
 
+use super::format::short;
 use serde_json::Value;
 
 /// Longest line where there is no terminal.
@@ -67,10 +68,38 @@ fn one_line(value: &Value) -> String {
     }
 }
 
+/// A value on one line of at most this many columns: of an object the numbers first, for they say most, then the texts.
+pub fn brief(text: &str, columns: usize) -> String {
+    let Ok(Value::Object(map)) = serde_json::from_str::<Value>(text) else { return short(text, columns) };
+    let rank = |value: &Value| match value {
+        Value::Number(_) | Value::Bool(_) => 0,
+        Value::String(_) => 1,
+        _ => 2,
+    };
+    let mut fields: Vec<(&String, &Value)> = map.iter().filter(|(_, value)| !value.is_null()).collect();
+    fields.sort_by_key(|(_, value)| rank(value));
+    let words = fields.into_iter().map(|(name, value)| match value {
+        Value::String(text) => format!("{name}={}", short(text, 60)),
+        Value::Array(list) => format!("{name}=[{}]", list.len()),
+        Value::Object(_) => format!("{name}={{..}}"),
+        other => format!("{name}={other}"),
+    });
+    short(&words.collect::<Vec<_>>().join(" "), columns)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_value_in_a_few_words_begins_with_its_numbers() {
+        let text = r#"{"path":"/tmp/a.csv","rows":7,"none":null,"first":[1,2],"ok":true}"#;
+        assert_eq!(brief(text, 100), "ok=true rows=7 path=/tmp/a.csv first=[2]");
+        assert_eq!(brief(text, 12), "ok=true row…");
+        assert_eq!(brief("[1,2]", 100), "[1,2]");
+        assert_eq!(brief("{cut", 100), "{cut");
+    }
 
     #[test]
     fn what_fits_stands_on_one_line() {

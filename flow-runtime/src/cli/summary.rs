@@ -1,7 +1,8 @@
 //! How a run went: one line a task, why something failed, and what to do next.
 
 use super::app::App;
-use super::format::{one_line, plural, short, took};
+use super::format::{one_line, plural, took};
+use super::pretty::brief;
 use super::run::Kept;
 use super::style::{Paint, glyph};
 use super::table::Table;
@@ -83,7 +84,7 @@ fn duration(rows: &[&InstanceRow]) -> String {
 fn shown(value: &XComRow) -> String {
     match &value.value.inline {
         Some(text) if **text == *"null" => String::new(),
-        Some(text) => short(&secret::redact(text), VALUE),
+        Some(text) => brief(&secret::redact(text), VALUE),
         None => format!("{} ({} bytes)", value.value.type_name, value.value.size),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Progress, Row, RunView};
 use crate::cli::format::{count, plural, short, took, until};
+use crate::cli::pretty::brief;
 use crate::cli::style::{Paint, glyph, spinner};
 use chrono::{DateTime, Utc};
 use flow_core::{RunStatus, TaskState};
@@ -80,7 +81,7 @@ impl RunView {
                 format!("{age}{progress}{}", paint.warn(tries))
             }
             Success => {
-                let value = one.value.as_deref().filter(|v| *v != "null").map_or(String::new(), |v| short(v, 200));
+                let value = one.value.as_deref().filter(|v| *v != "null").map_or(String::new(), |v| brief(v, 200));
                 format!("{time}  {}", paint.dim(value))
             }
             Failed => format!("{time}{tries}  {}", paint.bad(why)),

@@ -62,7 +62,7 @@ fn a_run_on_its_way() {
         draw(&view, 12_000),
         [
             "taxi  r1  running  12.0s",
-            "  ✔ download       2.1s  {\"rows\":3}",
+            "  ✔ download       2.1s  rows=3",
             "  ⠋ parquetize     9.9s  ━━━━━━──────────  42%  12.0M/28.0M  3.0M/s",
             "  · upload      waits for parquetize",
             "  · load        waits for parquetize, upload",
