@@ -4,19 +4,8 @@ default:
     @just --list
 
 # Everything that must hold before a change lands.
-verify: fmt lint light test
-
-# The formatting.
-fmt:
-    cargo fmt --all --check
-
-# Clippy, with warnings as errors.
-lint:
-    cargo clippy --workspace --all-targets -- -D warnings
-
-# The engine alone, without polars: few features must compile.
-light:
-    cargo check -p flow-runtime --no-default-features --features sqlite,macros
+verify:
+    .ci/verify
 
 # All tests and doctests: the README's command.
 test:
@@ -26,6 +15,6 @@ test:
 vectors:
     cargo test -p flow-core vectors -- --nocapture
 
-# The long suites.
+# The long suites: many more worlds for the planner's laws.
 nightly:
     PROPTEST_CASES=40000 cargo test -p flow-core laws

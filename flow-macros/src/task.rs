@@ -13,7 +13,8 @@ const PRIMITIVES: [&str; 18] = [
     "f32", "f64", "expand",
 ];
 
-/// One argument: the context, or a value by value or by reference.
+/// One argument: the context, or a value by value or by reference. `ty` is what is kept between tasks: `String` for a
+/// `&str`, `Vec<T>` for a `&[T]`.
 enum Argument {
     Context,
     Value { name: Ident, ty: Box<Type>, by_reference: bool },
@@ -36,7 +37,7 @@ pub fn expand(options: TokenStream, item: TokenStream) -> syn::Result<TokenStrea
     let mut errors = Errors::default();
     let options = TaskOptions::parse(options, &private, &mut errors);
     check_signature(&function, &mut errors);
-    let arguments = arguments(&function, &mut errors);
+    let arguments = arguments(&function, &private, &mut errors);
     let returned = returned(&function.sig.output, &mut errors);
     errors.finish()?;
     let beside = beside(&function, &options, &arguments, &returned, &private);
@@ -71,7 +72,7 @@ fn check_signature(function: &ItemFn, errors: &mut Errors) {
     }
 }
 
-fn arguments(function: &ItemFn, errors: &mut Errors) -> Vec<Argument> {
+fn arguments(function: &ItemFn, private: &TokenStream, errors: &mut Errors) -> Vec<Argument> {
     let mut out = Vec::new();
     for input in &function.sig.inputs {
         match input {
@@ -80,7 +81,7 @@ fn arguments(function: &ItemFn, errors: &mut Errors) -> Vec<Argument> {
                     .at(receiver, "a task cannot take `self`: it is a plain function; pass what it needs as arguments");
             }
             FnArg::Typed(arg) => {
-                let argument = argument(&arg.pat, &arg.ty);
+                let argument = argument(&arg.pat, &arg.ty, private);
                 if let Some(argument) = errors.take(argument) {
                     if matches!(argument, Argument::Context) && out.iter().any(|a| matches!(a, Argument::Context)) {
                         errors.at(arg, "a task takes the context at most once");
@@ -93,7 +94,7 @@ fn arguments(function: &ItemFn, errors: &mut Errors) -> Vec<Argument> {
     out
 }
 
-fn argument(pat: &Pat, ty: &Type) -> syn::Result<Argument> {
+fn argument(pat: &Pat, ty: &Type, private: &TokenStream) -> syn::Result<Argument> {
     let (ty, by_reference) = match ty {
         Type::Reference(reference) => {
             if let Some(mutability) = &reference.mutability {
@@ -120,23 +121,17 @@ fn argument(pat: &Pat, ty: &Type) -> syn::Result<Argument> {
             Err(syn::Error::new_spanned(&ty, "take the context by reference: `ctx: &Context`"))
         };
     }
-    match &ty {
-        Type::Path(path) if path.path.is_ident("str") => {
-            return Err(syn::Error::new_spanned(
-                &ty,
-                "take `String` (or `&String`): a `&str` cannot be kept between tasks",
-            ));
-        }
+    let ty = match ty {
         Type::ImplTrait(_) => {
             return Err(syn::Error::new_spanned(&ty, "name the type: values are stored, so it must be known"));
         }
         Type::Slice(slice) => {
             let elem = &slice.elem;
-            let sentence = format!("take `&Vec<{}>`: a slice cannot be kept between tasks", written(elem));
-            return Err(syn::Error::new_spanned(&ty, sentence));
+            Type::Verbatim(quote_spanned!(slice.span()=> #private::Vec<#elem>))
         }
-        _ => {}
-    }
+        Type::Path(path) if path.path.is_ident("str") => Type::Verbatim(quote_spanned!(path.span()=> #private::String)),
+        other => other,
+    };
     match pat {
         Pat::Ident(ident) if ident.subpat.is_none() && ident.by_ref.is_none() => {
             Ok(Argument::Value { name: ident.ident.clone(), ty: Box::new(ty), by_reference })

@@ -16,8 +16,10 @@ pub use std::cmp::PartialEq;
 pub use std::fmt::Debug;
 pub use std::option::Option::{None, Some};
 pub use std::result::Result::{self, Err, Ok};
+pub use std::string::String;
 pub use std::time::Duration;
 pub use std::vec;
+pub use std::vec::Vec;
 
 use crate::value::{Erased, Value};
 use std::marker::PhantomData;

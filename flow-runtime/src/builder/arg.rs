@@ -8,7 +8,8 @@ use serde::Serialize;
 use std::panic::Location;
 
 /// Something that serves as the argument `Name: T` of the task `Task`: a value, a [`Node`] or a [`Param`] of that type, and a
-/// few things that plainly become one (`&str` for a `String`, a list of nodes for a `Vec`, either for an `Option`).
+/// few things that plainly become one (`&str` for a `String`, an array or a list of nodes for a `Vec`, either for an
+/// `Option`).
 ///
 /// `Task` and `Name` are there for the compiler's message alone.
 #[diagnostic::on_unimplemented(
@@ -118,5 +119,19 @@ impl<T, Task, Name> Arg<Vec<T>, Task, Name> for Vec<Node<T>> {
 impl<T, const N: usize, Task, Name> Arg<Vec<T>, Task, Name> for [Node<T>; N] {
     fn input(self, at: &'static Location<'static>) -> Input {
         Input::list(self.into_iter().map(|n| Input::node(n, at, Source::Output)))
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize, const N: usize, Task, Name> Arg<Vec<T>, Task, Name> for [T; N] {
+    fn input(self, _: &'static Location<'static>) -> Input {
+        Input::literal(Vec::from(self))
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<const N: usize, Task, Name> Arg<Vec<String>, Task, Name> for [&str; N] {
+    fn input(self, _: &'static Location<'static>) -> Input {
+        Input::literal(self.as_slice())
     }
 }

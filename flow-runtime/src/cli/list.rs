@@ -28,7 +28,9 @@ pub fn list(app: &App) -> Result {
         out.line(line);
     }
     if app.registry.default_dag().is_some() {
-        out.note(out.paint_err.dim(format!("* the default: what `{}` alone runs", app.program.trim_end_matches(" --"))));
+        out.note(
+            out.paint_err.dim(format!("* the default: what `{}` alone runs", app.program.trim_end_matches(" --"))),
+        );
     }
     Ok(Exit::Success)
 }

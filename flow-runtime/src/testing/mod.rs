@@ -9,7 +9,7 @@
 //! }
 //!
 //! #[task]
-//! fn total(numbers: &Vec<u32>) -> u32 {
+//! fn total(numbers: &[u32]) -> u32 {
 //!     numbers.iter().sum()
 //! }
 //!

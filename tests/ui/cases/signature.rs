@@ -11,9 +11,6 @@ impl Thing {
 fn generic<T>(value: T) {}
 
 #[task]
-fn text(name: &str) {}
-
-#[task]
 fn changes(list: &mut Vec<u8>) {}
 
 #[task]

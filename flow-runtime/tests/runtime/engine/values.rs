@@ -174,3 +174,34 @@ async fn params_are_checked_before_anything_runs() {
     }
     assert_eq!(world.store.runs(&Default::default()).await.unwrap().len(), 1);
 }
+
+#[task]
+fn joined(words: &[String], between: &str) -> String {
+    words.join(between)
+}
+
+#[task]
+fn words() -> Vec<String> {
+    vec!["a".into(), "b".into()]
+}
+
+#[task]
+fn dash() -> String {
+    "-".into()
+}
+
+#[dag]
+fn slices() {
+    joined(words(), dash());
+    joined(["x", "y"], "+").id("written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slice_takes_a_list_and_a_str_a_string() {
+    assert_eq!(joined(&["a".into()], "-"), "a");
+    let world = World::new().await;
+    let report = world.run(slices::dag(), "values-slices").await;
+    assert_eq!((value(&report, "joined"), value(&report, "written")), (json!("a-b"), json!("x+y")));
+    let inputs: Vec<_> = slices::dag().task("joined").unwrap().inputs.iter().map(|i| i.type_name.clone()).collect();
+    assert_eq!(inputs, ["Vec<String>", "String"]);
+}
