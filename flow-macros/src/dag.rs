@@ -5,6 +5,7 @@ use crate::rewrite::rewrite;
 use crate::support::{Errors, cfgs, doc_of, line_of, private, written};
 use proc_macro2::{Ident, TokenStream};
 use quote::{quote, quote_spanned};
+use syn::ext::IdentExt as _;
 use syn::spanned::Spanned;
 use syn::{Attribute, Expr, FnArg, ItemFn, Pat, PatType, ReturnType, Type};
 
@@ -96,7 +97,7 @@ fn tokens(function: &ItemFn, options: &DagOptions, params: &[Param], private: &T
     let name = &function.sig.ident;
     let (vis, cfgs) = (&function.vis, cfgs(&function.attrs));
     let attrs = function.attrs.iter().filter(|a| !a.path().is_ident("cfg"));
-    let id = options.id.as_ref().map(syn::LitStr::value).unwrap_or_else(|| name.to_string());
+    let id = options.id.as_ref().map(syn::LitStr::value).unwrap_or_else(|| name.unraw().to_string());
     let doc = options.doc.clone().or_else(|| doc_of(&function.attrs)).unwrap_or_default();
     let settings = options.tokens();
     let line = line_of(name);
@@ -164,7 +165,7 @@ fn tokens(function: &ItemFn, options: &DagOptions, params: &[Param], private: &T
 /// `let url = dag.param::<String>("url")...add();`
 fn declare(param: &Param, private: &TokenStream) -> TokenStream {
     let Param { name, ty, doc, default } = param;
-    let (text, written) = (name.to_string(), written(ty));
+    let (text, written) = (name.unraw().to_string(), written(ty));
     let doc = doc.as_ref().map(|d| quote!(.doc(#d)));
     let default = default.as_ref().map(|d| quote_spanned!(d.span()=> .default(#d)));
     let builder = quote_spanned!(ty.span()=> __flow.param::<#ty>(#text));

@@ -4,6 +4,7 @@
 //! (`Trip::new`), or the last is `expand` or `node`, or the name is bound in the body. So constructors, methods and `(helper)(x)` stay
 //! as they are, and a helper called by mistake does not compile: it has no `node`.
 
+use crate::task::PRIMITIVES;
 use syn::punctuated::Punctuated;
 use syn::visit::Visit;
 use syn::visit_mut::{self, VisitMut};
@@ -50,7 +51,7 @@ impl Rewriter {
             return false;
         };
         let name = last.ident.to_string();
-        let of_a_type = from_last.next().is_some_and(|s| starts_upper(&s.ident));
+        let of_a_type = from_last.next().is_some_and(|s| starts_upper(&s.ident) || is_primitive(&s.ident));
         let local = path.segments.len() == 1 && self.is_bound(&name);
         last.arguments.is_none()
             && !starts_upper(&last.ident)
@@ -59,6 +60,11 @@ impl Rewriter {
             && name != "node"
             && !local
     }
+}
+
+/// `u64::from(x)` is a function of a type, too.
+fn is_primitive(ident: &Ident) -> bool {
+    PRIMITIVES.iter().any(|name| ident == name)
 }
 
 fn starts_upper(ident: &Ident) -> bool {

@@ -4,13 +4,14 @@ use crate::options::{TaskOptions, find_crate};
 use crate::support::{Errors, cfgs, doc_of, line_of, option, private, written};
 use proc_macro2::{Ident, TokenStream};
 use quote::{quote, quote_spanned};
+use syn::ext::IdentExt as _;
 use syn::spanned::Spanned;
 use syn::{FnArg, GenericArgument, ItemFn, Pat, PathArguments, ReturnType, Type};
 
-/// Names that a type cannot take: the struct beside the function would shadow them.
-const PRIMITIVES: [&str; 18] = [
+/// Names of types of the language: the struct beside the function would shadow them.
+pub const PRIMITIVES: [&str; 17] = [
     "bool", "char", "str", "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128", "isize",
-    "f32", "f64", "expand",
+    "f32", "f64",
 ];
 
 /// One argument: the context, or a value by value or by reference. `ty` is what is kept between tasks: `String` for a
@@ -46,7 +47,7 @@ pub fn expand(options: TokenStream, item: TokenStream) -> syn::Result<TokenStrea
 
 fn check_signature(function: &ItemFn, errors: &mut Errors) {
     let sig = &function.sig;
-    if PRIMITIVES.contains(&sig.ident.to_string().as_str()) {
+    if PRIMITIVES.contains(&sig.ident.to_string().as_str()) || sig.ident == "expand" {
         errors.at(
             &sig.ident,
             format!("a task cannot be called `{}`: a type or a function of flow has that name", sig.ident),
@@ -216,10 +217,10 @@ fn beside(
         const _: () = {
             #no_hidden_result
             /// One type per argument: the compiler names it when a wrong thing is given.
-            pub mod argument { #(#markers)* }
+            pub mod __flow_argument { #(#markers)* }
             #body
-            static SPEC: #private::TaskSpec = #spec;
-            #private::inventory::submit! { #private::TaskEntry(&SPEC) }
+            static __FLOW_SPEC: #private::TaskSpec = #spec;
+            #private::inventory::submit! { #private::TaskEntry(&__FLOW_SPEC) }
             #node
         };
     }
@@ -233,13 +234,13 @@ fn spec(
     returned: &Returned,
     private: &TokenStream,
 ) -> TokenStream {
-    let name = function.sig.ident.to_string();
+    let name = function.sig.ident.unraw().to_string();
     let doc = option(doc, private);
     let options = options.tokens(private);
     let output = written(&returned.ty);
     let args = arguments.iter().filter_map(|a| match a {
         Argument::Value { name, ty, .. } => {
-            let (name, ty) = (name.to_string(), written(ty));
+            let (name, ty) = (name.unraw().to_string(), written(ty));
             Some(quote!(#private::ArgSpec { name: #name, type_name: #ty }))
         }
         Argument::Context => None,
@@ -256,7 +257,7 @@ fn spec(
             output: #output,
             args: &[#(#args),*],
             options: #options,
-            run: #private::Body::#kind(run),
+            run: #private::Body::#kind(__flow_run),
         }
     }
 }
@@ -268,16 +269,16 @@ fn body(function: &ItemFn, arguments: &[Argument], returned: &Returned, private:
     let mut given = Vec::new();
     for argument in arguments {
         match argument {
-            Argument::Context => given.push(quote!(&ctx)),
+            Argument::Context => given.push(quote!(&__flow_ctx)),
             Argument::Value { name, ty, by_reference } => {
                 let index = decode.len();
-                let local = quote::format_ident!("argument_{index}");
-                let text = name.to_string();
+                let local = quote::format_ident!("__flow_argument_{index}");
+                let text = name.unraw().to_string();
                 if *by_reference {
-                    decode.push(quote_spanned!(ty.span()=> let #local = inputs.shared::<#ty>(#index, #text)?;));
+                    decode.push(quote_spanned!(ty.span()=> let #local = __flow_inputs.shared::<#ty>(#index, #text)?;));
                     given.push(quote!(&#local));
                 } else {
-                    decode.push(quote_spanned!(ty.span()=> let #local: #ty = (&#private::owned::<#ty>()).take(&inputs, #index, #text)?;));
+                    decode.push(quote_spanned!(ty.span()=> let #local: #ty = (&#private::owned::<#ty>()).take(&__flow_inputs, #index, #text)?;));
                     given.push(quote!(#local));
                 }
             }
@@ -291,22 +292,22 @@ fn body(function: &ItemFn, arguments: &[Argument], returned: &Returned, private:
     let uses = quote!(use #private::{ByClone as _, ByDecode as _};);
     if function.sig.asyncness.is_some() {
         quote! {
-            fn run(inputs: #private::Inputs, ctx: #private::Context) -> #private::BodyFuture {
+            fn __flow_run(__flow_inputs: #private::Inputs, __flow_ctx: #private::Context) -> #private::BodyFuture {
                 #private::Box::pin(async move {
                     #uses
                     #(#decode)*
-                    let returned = #name(#(#given),*).await;
-                    #finish(returned)
+                    let __flow_returned = #name(#(#given),*).await;
+                    #finish(__flow_returned)
                 })
             }
         }
     } else {
         quote! {
-            fn run(inputs: #private::Inputs, ctx: #private::Context) -> #private::BodyResult {
+            fn __flow_run(__flow_inputs: #private::Inputs, __flow_ctx: #private::Context) -> #private::BodyResult {
                 #uses
                 #(#decode)*
-                let returned = #name(#(#given),*);
-                #finish(returned)
+                let __flow_returned = #name(#(#given),*);
+                #finish(__flow_returned)
             }
         }
     }
@@ -322,8 +323,8 @@ fn node(function: &ItemFn, arguments: &[Argument], returned: &Returned, private:
     let (mut parameters, mut inputs) = (Vec::new(), Vec::new());
     for argument in arguments {
         if let Argument::Value { name: arg, ty, .. } = argument {
-            parameters.push(quote!(#arg: impl #private::Arg<#ty, #name, argument::#arg>));
-            inputs.push(quote!(#private::Arg::<#ty, #name, argument::#arg>::input(#arg, at)));
+            parameters.push(quote!(#arg: impl #private::Arg<#ty, #name, __flow_argument::#arg>));
+            inputs.push(quote!(#private::Arg::<#ty, #name, __flow_argument::#arg>::input(#arg, __flow_at)));
         }
     }
     quote! {
@@ -334,8 +335,8 @@ fn node(function: &ItemFn, arguments: &[Argument], returned: &Returned, private:
             /// If no DAG is being built on this thread.
             #[track_caller]
             #vis fn #node(#(#parameters),*) -> #private::Node<#output> {
-                let at = ::core::panic::Location::caller();
-                #private::add_task(&SPEC, #private::vec![#(#inputs),*])
+                let __flow_at = ::core::panic::Location::caller();
+                #private::add_task(&__FLOW_SPEC, #private::vec![#(#inputs),*])
             }
         }
     }

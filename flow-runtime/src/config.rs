@@ -15,7 +15,7 @@
 //! url = "https://example.com/trips.csv"
 //!
 //! [log]
-//! level = "info"              # FLOW_LOG: error, warn, info, debug, trace
+//! level = "info"              # FLOW_LOG: error, warn, info, debug, trace, or like "my_dags=debug,info"
 //! ```
 //!
 //! `flow.toml` is looked for in the current folder, then in each folder above it. A key that it does not know is refused:
@@ -24,6 +24,7 @@
 mod file;
 
 use crate::store::Durability;
+use crate::telemetry::check_directives;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -46,7 +47,7 @@ pub struct Config {
     pub params: Map<String, Value>,
     /// Params by DAG.
     pub dag_params: BTreeMap<String, Map<String, Value>>,
-    /// The least level that is logged.
+    /// What is logged: the least level, or directives like `my_dags=debug,info`.
     pub log_level: String,
     /// The file that was read.
     pub file: Option<PathBuf>,
@@ -126,9 +127,9 @@ impl Config {
             }
         }
         if let Some(text) = get("FLOW_LOG") {
-            match LEVELS.iter().find(|level| text.eq_ignore_ascii_case(level)) {
-                Some(level) => self.log_level = (*level).into(),
-                None => problems.push(format!("FLOW_LOG is `{text}`, and must be one of {}", LEVELS.join(", "))),
+            match log_level(&text) {
+                Some(level) => self.log_level = level,
+                None => problems.push(format!("FLOW_LOG is `{text}`, and must be {}", log_levels())),
             }
         }
         if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
@@ -138,6 +139,17 @@ impl Config {
     pub fn database(&self) -> PathBuf {
         self.home.join("flow.db")
     }
+}
+
+/// The level, or the directives, that this text is.
+fn log_level(text: &str) -> Option<String> {
+    let level = LEVELS.iter().find(|level| text.eq_ignore_ascii_case(level)).map(|level| (*level).to_string());
+    // `loud` alone would be taken for the name of a module.
+    level.or_else(|| (text.contains('=') && check_directives(text).is_ok()).then(|| text.to_string()))
+}
+
+fn log_levels() -> String {
+    format!("one of {}, or like `my_dags=debug,info`", LEVELS.join(", "))
 }
 
 /// The nearest `flow.toml`, from this folder upward.
@@ -217,7 +229,7 @@ mod tests {
             ("durability = 'x'", "/flow.toml:1: `durability` is `x`, and must be `process` or `power`"),
             (
                 "[log]\nlevel = 'loud'",
-                "/flow.toml:2: `log.level` is `loud`, and must be one of error, warn, info, debug, trace",
+                "/flow.toml:2: `log.level` is `loud`, and must be one of error, warn, info, debug, trace, or like `my_dags=debug,info`",
             ),
         ] {
             let error = load(toml, &[], Flags::default()).unwrap_err();

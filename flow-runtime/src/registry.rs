@@ -138,6 +138,11 @@ pub struct DagEntry(pub DagSpec);
 inventory::collect!(TaskEntry);
 inventory::collect!(DagEntry);
 
+/// Every task that is linked into this program.
+pub fn task_specs() -> impl Iterator<Item = &'static TaskSpec> {
+    inventory::iter::<TaskEntry>.into_iter().map(|entry| entry.0)
+}
+
 /// Id and place of every DAG that is linked into this program, whether it can be built or not.
 pub fn dag_places() -> impl Iterator<Item = (&'static str, Place)> {
     let entries = inventory::iter::<DagEntry>.into_iter();
@@ -159,7 +164,7 @@ impl Bodies {
     /// The bodies of all `#[task]` functions linked into this program. Of two of the same key the later wins; only
     /// [`Registry::collect`] complains.
     pub fn collect() -> Bodies {
-        Bodies(inventory::iter::<TaskEntry>.into_iter().map(|e| (e.0.body, e.0.run)).collect())
+        Bodies(task_specs().map(|spec| (spec.body, spec.run)).collect())
     }
 
     /// The function of this key.
@@ -184,7 +189,7 @@ impl Registry {
     /// # Errors
     /// No DAG at all, two DAGs or two bodies of one name, more than one default DAG, a DAG that cannot be built.
     pub fn collect() -> Result<Registry, RegistryError> {
-        let tasks: Vec<&TaskSpec> = inventory::iter::<TaskEntry>.into_iter().map(|e| e.0).collect();
+        let tasks: Vec<&TaskSpec> = task_specs().collect();
         let dags: Vec<DagSpec> = inventory::iter::<DagEntry>.into_iter().map(|e| e.0).collect();
         Registry::from_specs(tasks, dags)
     }
@@ -222,9 +227,14 @@ impl Registry {
         let bodies = Bodies(tasks.iter().map(|t| (t.body, t.run)).collect());
         let mut built = BTreeMap::new();
         for spec in &dags {
-            match (spec.build)() {
-                Ok(dag) => drop(built.insert(dag.dag_id.clone(), Arc::new(dag))),
-                Err(error) => problems.push(error.to_string()),
+            match std::panic::catch_unwind(spec.build) {
+                Ok(Ok(dag)) => drop(built.insert(dag.dag_id.clone(), Arc::new(dag))),
+                Ok(Err(error)) => problems.push(error.to_string()),
+                // The message is on stderr already, with its place.
+                Err(_) => problems.push(format!(
+                    "DAG `{}` panicked while it was built ({}:{}): its body runs whenever the program starts",
+                    spec.dag_id, spec.file, spec.line
+                )),
             }
         }
         let defaults: Vec<&str> = built.values().filter(|d| d.is_default).map(|d| d.dag_id.as_str()).collect();

@@ -5,6 +5,8 @@
 //! ([`conceal`]); whatever leaves the process through logs, errors, events or the store passes [`redact`] first, which
 //! replaces the texts on the list and the password of every URL by `***`.
 
+mod url_secret;
+
 use parking_lot::RwLock;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer};
@@ -78,58 +80,58 @@ static CONCEALED: RwLock<BTreeSet<(std::cmp::Reverse<usize>, String)>> = RwLock:
 /// Puts every text inside this value on the list of those that [`redact`] replaces: as it is, as JSON writes it, and, if
 /// it is a URL, its password alone (as written and decoded).
 pub fn conceal(value: &Value) {
-    match value {
-        Value::String(text) => conceal_text(text),
-        Value::Number(number) => conceal_text(&number.to_string()),
-        Value::Array(list) => list.iter().for_each(conceal),
-        Value::Object(map) => map.values().for_each(conceal),
-        Value::Null | Value::Bool(_) => {}
-    }
+    each_text(value, &mut |text| {
+        conceal_text(text);
+        conceal_passwords_in(text);
+    });
 }
 
 /// Puts the password of every URL inside this value on that list, whether anybody said that the value is a secret or
 /// not.
 pub fn conceal_passwords(value: &Value) {
-    match value {
-        Value::String(text) => passwords(text).for_each(|password| {
-            conceal_text(password);
-            conceal_text(&percent_decoded(password));
-        }),
-        Value::Array(list) => list.iter().for_each(conceal_passwords),
-        Value::Object(map) => map.values().for_each(conceal_passwords),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
+    each_text(value, &mut conceal_passwords_in);
 }
 
 /// Does a URL with a password stand in any text of this value?
 pub fn holds_password(value: &Value) -> bool {
-    match value {
-        Value::String(text) => passwords(text).next().is_some(),
-        Value::Array(list) => list.iter().any(holds_password),
-        Value::Object(map) => map.values().any(holds_password),
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
-    }
+    let mut found = false;
+    each_text(value, &mut |text| found |= url_secret::in_text(text).iter().any(|secret| secret.password));
+    found
 }
 
 /// Was something taken out of a text of this value by [`redact`]?
 pub fn is_redacted(value: &Value) -> bool {
+    let mut found = false;
+    each_text(value, &mut |text| found |= text.contains(MARK));
+    found
+}
+
+/// Every text in a JSON value; a number as it is written.
+fn each_text(value: &Value, look: &mut dyn FnMut(&str)) {
     match value {
-        Value::String(text) => text.contains(MARK),
-        Value::Array(list) => list.iter().any(is_redacted),
-        Value::Object(map) => map.values().any(is_redacted),
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+        Value::String(text) => look(text),
+        Value::Number(number) => look(&number.to_string()),
+        Value::Array(list) => list.iter().for_each(|item| each_text(item, look)),
+        Value::Object(map) => map.values().for_each(|item| each_text(item, look)),
+        Value::Null | Value::Bool(_) => {}
+    }
+}
+
+fn conceal_passwords_in(text: &str) {
+    for secret in url_secret::in_text(text) {
+        // `postgres://postgres:postgres@h/db` hides nothing: the word stands in the open beside it.
+        let word = &text[secret.range.clone()];
+        let open = |part: &str| part.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '-').any(|w| w == word);
+        if !open(&text[..secret.range.start]) && !open(&text[secret.range.end..]) {
+            conceal_text(word);
+            conceal_text(&percent_decoded(word));
+        }
     }
 }
 
 fn conceal_text(text: &str) {
     let json = Value::String(text.into()).to_string();
-    let mut forms = vec![text.to_string(), json[1..json.len() - 1].to_string(), percent_encoded(text)];
-    if let Ok(url) = url::Url::parse(text)
-        && let Some(password) = url.password()
-    {
-        forms.push(password.to_string());
-        forms.push(percent_decoded(password));
-    }
+    let forms = [text.to_string(), json[1..json.len() - 1].to_string(), percent_encoded(text)];
     let mut list = CONCEALED.write();
     list.extend(forms.into_iter().filter(|f| f.len() >= SHORTEST).map(|f| (std::cmp::Reverse(f.len()), f)));
 }
@@ -140,62 +142,60 @@ fn percent_encoded(text: &str) -> String {
 
 fn percent_decoded(text: &str) -> String {
     // `parse` also turns `+` into a blank, which a password in a URL does not mean.
-    url::form_urlencoded::parse(text.replace('+', "%2B").as_bytes()).map(|(k, _)| k.into_owned()).collect()
+    url::form_urlencoded::parse(text.replace('+', "%2B").replace('&', "%26").replace('=', "%3D").as_bytes())
+        .map(|(k, _)| k.into_owned())
+        .collect()
 }
 
-/// The text with every concealed secret, and the password of every URL in it, replaced by `***`.
+/// Where a concealed text stands. One of digits alone is not found inside a longer number, which tells nothing of it.
+fn places<'t>(text: &'t str, secret: &'t str) -> impl Iterator<Item = usize> + 't {
+    let digits = secret.bytes().all(|b| b.is_ascii_digit());
+    let digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);
+    text.match_indices(secret).map(|(at, _)| at).filter(move |&at| {
+        let bytes = text.as_bytes();
+        !digits || !(digit(at.checked_sub(1).and_then(|i| bytes.get(i))) || digit(bytes.get(at + secret.len())))
+    })
+}
+
+/// The text with every concealed secret, and every secret in a URL in it, replaced by `***`.
 pub fn redact(text: &str) -> Cow<'_, str> {
     let mut out = Cow::Borrowed(text);
     for (_, secret) in CONCEALED.read().iter() {
-        if out.contains(secret.as_str()) {
-            out = Cow::Owned(out.replace(secret.as_str(), MARK));
+        let found: Vec<usize> = places(&out, secret).collect();
+        if !found.is_empty() {
+            out = Cow::Owned(without(&out, found.into_iter().map(|at| at..at + secret.len())));
         }
     }
-    match redact_urls(&out) {
-        Some(clean) => Cow::Owned(clean),
-        None => out,
-    }
+    let found = url_secret::in_text(&out);
+    if found.is_empty() { out } else { Cow::Owned(without(&out, found.into_iter().map(|secret| secret.range))) }
 }
 
-/// Does the text hold a concealed secret?
-pub fn reveals(text: &str) -> bool {
-    CONCEALED.read().iter().any(|(_, secret)| text.contains(secret.as_str()))
-}
-
-/// Replaces `scheme://user:password@` by `scheme://user:***@`; `None` if there is nothing to replace.
-fn redact_urls(text: &str) -> Option<String> {
-    let mut out = String::new();
+/// The text with these parts replaced; they come in order.
+fn without(text: &str, parts: impl Iterator<Item = std::ops::Range<usize>>) -> String {
+    let mut out = String::with_capacity(text.len());
     let mut rest = 0;
-    for password in passwords(text) {
-        let start = password.as_ptr() as usize - text.as_ptr() as usize;
-        out.push_str(&text[rest..start]);
-        out.push_str(MARK);
-        rest = start + password.len();
+    for part in parts.filter(|part| !part.is_empty()) {
+        if part.start >= rest {
+            out.push_str(&text[rest..part.start]);
+            out.push_str(MARK);
+            rest = part.end;
+        }
     }
     out.push_str(&text[rest..]);
-    (rest > 0).then_some(out)
+    out
 }
 
-/// The password of each URL in the text, as it is written there; none that was redacted already.
-fn passwords(text: &str) -> impl Iterator<Item = &str> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        while let Some(at) = rest.find("://") {
-            let after = &rest[at + 3..];
-            // The authority ends at the first of these; the last `@` in it ends the user part.
-            let end = after
-                .find(|c: char| c == '/' || c == '?' || c == '#' || c.is_whitespace() || c == '"')
-                .unwrap_or(after.len());
-            let authority = &after[..end];
-            rest = &after[end..];
-            let user = authority.rfind('@').map(|at| &authority[..at]);
-            let password = user.and_then(|user| user.split_once(':')).map(|(_, password)| password);
-            if let Some(password) = password.filter(|p| !p.is_empty() && *p != MARK) {
-                return Some(password);
-            }
-        }
-        None
-    })
+/// Does the text hold a concealed secret, so that it must not be kept? A short one counts only as a word of its own: a
+/// hash or a path may hold `abcde` by chance.
+pub fn reveals(text: &str) -> bool {
+    const LONG: usize = 8;
+    let word = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let alone = |at: usize, len: usize| {
+        let bytes = text.as_bytes();
+        !word(at.checked_sub(1).and_then(|i| bytes.get(i))) && !word(bytes.get(at + len))
+    };
+    let held = |secret: &str| places(text, secret).any(|at| secret.len() >= LONG || alone(at, secret.len()));
+    CONCEALED.read().iter().any(|(_, secret)| held(secret))
 }
 
 /// Redacts every text inside a JSON value.
@@ -214,17 +214,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn passwords_in_urls_are_replaced_wherever_they_stand() {
-        assert_eq!(redact("to postgres://ada:pa/ss@h/db, then"), "to postgres://ada:pa/ss@h/db, then");
-        assert_eq!(
-            redact("to postgres://ada:pass@h:5/db?x=1 and s3://k:v@b"),
-            "to postgres://ada:***@h:5/db?x=1 and s3://k:***@b"
-        );
-        assert_eq!(redact("postgres://a:p@ss@h/db"), "postgres://a:***@h/db");
-        assert_eq!(redact("http://host:80/a@b:c"), "http://host:80/a@b:c");
-    }
-
-    #[test]
     fn a_concealed_text_is_replaced_in_every_form() {
         conceal(&Value::String("tok\"en-äbc 123".into()));
         assert_eq!(redact("x tok\"en-äbc 123 y"), "x *** y");
@@ -240,11 +229,21 @@ mod tests {
         assert!(is_redacted(&redact_value(&value)) && !is_redacted(&value));
         conceal_passwords(&value);
         assert_eq!(redact("planted pass, planted%20pass"), "***, ***");
-        assert!(!holds_password(&serde_json::json!([
-            "http://host:80/a@b:c",
-            "postgres://ada:@h/db",
-            "postgres://ada:***@h"
-        ])));
+    }
+
+    #[test]
+    fn a_password_that_stands_in_the_open_hides_no_other_word() {
+        conceal(&Value::String("postgres://postgres:postgres@db/postgres".into()));
+        assert_eq!(redact("postgres://postgres:postgres@db/x of postgres"), "postgres://postgres:***@db/x of postgres");
+        assert!(!reveals("{\"url\":\"postgres://postgres:***@db/ny_taxi\"}"));
+    }
+
+    #[test]
+    fn digits_are_found_as_a_number_and_short_words_as_a_word() {
+        conceal(&serde_json::json!([740_193, "k3yz9"]));
+        assert_eq!(redact("pin 740193, bytes 17401930"), "pin ***, bytes 17401930");
+        assert!(reveals("[740193]") && !reveals("[1740193]"));
+        assert!(reveals("a k3yz9.") && !reveals("sha ak3yz9f"));
     }
 
     #[test]

@@ -4,10 +4,11 @@
 //! behind an `Arc`; only after a restart is it decoded from its text.
 
 use anyhow::{Context as _, anyhow};
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::Any;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// What a task may return: anything that serde writes and reads. Implemented for all such types.
 #[diagnostic::on_unimplemented(
@@ -28,17 +29,26 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Value for T {}
 pub trait Argument: DeserializeOwned + Send + Sync + 'static {}
 impl<T: DeserializeOwned + Send + Sync + 'static> Argument for T {}
 
-/// A value of unknown type: its JSON text and, if it was made in this process, the value itself.
+/// A value of unknown type: its JSON text and, once it was made or read in this process, the value itself. Clones share
+/// both.
 #[derive(Clone)]
-pub struct Erased {
+pub struct Erased(Arc<Cell>);
+
+struct Cell {
     json: Arc<str>,
-    shared: Option<Arc<dyn Any + Send + Sync>>,
+    /// As the type that it was made as, or first read as.
+    value: OnceLock<Shared>,
+    /// As other types that it was read as: a `T` that somebody takes as an `Option<T>`.
+    others: Mutex<Vec<Shared>>,
 }
+
+type Shared = Arc<dyn Any + Send + Sync>;
 
 impl std::fmt::Debug for Erased {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Never the text: it may be a secret's.
-        write!(f, "Erased({} bytes of JSON{})", self.json.len(), if self.shared.is_some() { ", shared" } else { "" })
+        let shared = if self.0.value.get().is_some() { ", shared" } else { "" };
+        write!(f, "Erased({} bytes of JSON{shared})", self.0.json.len())
     }
 }
 
@@ -46,28 +56,48 @@ impl Erased {
     /// Encodes a value and keeps it.
     ///
     /// # Errors
-    /// If serde cannot write it as JSON (a map with keys that are not text, for example).
+    /// If serde cannot write it as JSON (a map with keys that are not text, for example), or could not read it back.
     pub fn new<T: Value>(value: T) -> anyhow::Result<Erased> {
         let json = serde_json::to_string(&value).context("the return value cannot be written as JSON")?;
-        Ok(Erased { json: json.into(), shared: Some(Arc::new(value)) })
+        // serde_json writes `null` for a float that is not finite.
+        if json.contains("null") {
+            serde_json::from_str::<T>(&json).context(
+                "the return value cannot be read back from JSON, as it must be after a restart (is there a float that is NaN or infinite?)",
+            )?;
+        }
+        Ok(Erased::cell(json.into(), OnceLock::from(Arc::new(value) as Shared)))
+    }
+
+    fn cell(json: Arc<str>, value: OnceLock<Shared>) -> Erased {
+        Erased(Arc::new(Cell { json, value, others: Mutex::default() }))
     }
 
     /// A value of which only the text is there.
     pub fn from_json(json: impl Into<Arc<str>>) -> Erased {
-        Erased { json: json.into(), shared: None }
+        Erased::cell(json.into(), OnceLock::new())
     }
 
     /// Its JSON text.
     pub fn json(&self) -> &Arc<str> {
-        &self.json
+        &self.0.json
     }
 
-    /// The value, shared without a copy if it is here as this type, else decoded.
+    /// The value, shared without a copy if it is here as this type; else decoded, and shared from then on.
     fn share<T: Argument>(&self) -> Result<Arc<T>, serde_json::Error> {
-        match self.shared.clone().and_then(|any| any.downcast::<T>().ok()) {
-            Some(value) => Ok(value),
-            None => serde_json::from_str(&self.json).map(Arc::new),
+        let cell = &*self.0;
+        let here = |any: &Shared| any.clone().downcast::<T>().ok();
+        if let Some(value) = cell.value.get().and_then(here) {
+            return Ok(value);
         }
+        let mut others = cell.others.lock();
+        if let Some(value) = others.iter().find_map(here) {
+            return Ok(value);
+        }
+        let value: Arc<T> = Arc::new(serde_json::from_str(&cell.json)?);
+        if let Err(shared) = cell.value.set(value.clone()) {
+            others.push(shared);
+        }
+        Ok(value)
     }
 }
 
@@ -189,6 +219,24 @@ mod tests {
         let inputs = Inputs::new(vec![big.clone(), big]);
         let (a, b) = (inputs.shared::<Vec<u8>>(0, "a").unwrap(), inputs.shared::<Vec<u8>>(1, "b").unwrap());
         assert!(Arc::ptr_eq(&a, &b));
+    }
+
+    #[test]
+    fn a_value_is_decoded_once_for_each_type_it_is_taken_as() {
+        let text = Erased::from_json("[1,2]");
+        let inputs = Inputs::new(vec![text.clone(), text]);
+        let (a, b) = (inputs.shared::<Vec<u8>>(0, "a").unwrap(), inputs.shared::<Vec<u8>>(1, "b").unwrap());
+        assert!(Arc::ptr_eq(&a, &b));
+        let (c, d) =
+            (inputs.shared::<Option<Vec<u8>>>(0, "c").unwrap(), inputs.shared::<Option<Vec<u8>>>(1, "d").unwrap());
+        assert!(Arc::ptr_eq(&c, &d) && c.as_deref() == Some(&[1, 2]));
+    }
+
+    #[test]
+    fn what_cannot_be_read_back_is_refused() {
+        let error = format!("{:#}", Erased::new(vec![1.0, f64::NAN]).unwrap_err());
+        assert!(error.contains("is there a float that is NaN or infinite?"), "{error}");
+        assert!(Erased::new(vec![Some(1.0), None]).is_ok());
     }
 
     #[test]

@@ -118,8 +118,6 @@ fn a_reader_that_goes_away_stops_no_run() {
     let place = Place::new();
     let mut run = place.start(&["run", "taxi", "--run-id", "piped"]);
     run.next().expect("one event");
-    let mut child = run.child;
-    // The pipe closes here: its other end is dropped with the rest of `run`.
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(run.hang_up(), Some(0));
     assert_eq!(place.json(&["runs"])[0]["state"], "success");
 }

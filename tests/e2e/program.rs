@@ -132,6 +132,13 @@ impl Running {
         self.seen
     }
 
+    /// Reads no more, and waits for the end.
+    pub fn hang_up(self) -> Option<i32> {
+        let Running { mut child, lines, .. } = self;
+        drop(lines);
+        child.wait().expect("it ends").code()
+    }
+
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args(["-s", name, &pid]).status().expect("kill is there");

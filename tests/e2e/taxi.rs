@@ -69,6 +69,28 @@ fn postgres_count(database: &str) -> i64 {
     })
 }
 
+/// What everybody's Docker container has.
+#[test]
+fn a_password_that_is_the_users_name_hides_nothing_else() {
+    let Some(database) = cluster::url() else { return };
+    let port = database.rsplit_once(':').unwrap().1.split('/').next().unwrap();
+    execute(&database, "CREATE ROLE postgres SUPERUSER LOGIN PASSWORD 'postgres'");
+    let url = format!("postgres://postgres:postgres@127.0.0.1:{port}/postgres");
+    let place = Place::new().env("FLOW_PARAM_DATABASE_URL", &url);
+    place.ok(&["run", "taxi_postgres", "-p", "table=docker"]);
+    let ingested = place.json(&["xcom", "latest", "ingest"]);
+    assert_eq!(ingested["value"]["url"], format!("postgres://postgres:***@127.0.0.1:{port}/postgres"));
+}
+
+fn execute(database: &str, sql: &'static str) {
+    use sqlx::Connection as _;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut connection = sqlx::PgConnection::connect(database).await.unwrap();
+        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+    });
+}
+
 #[test]
 fn a_load_that_fails_downloads_nothing_again_when_it_goes_on() {
     let place = Place::new();

@@ -22,6 +22,8 @@ pub(crate) struct Draft {
     pub(super) defaults: TaskOptions,
     pub(super) problems: Vec<String>,
     ids: HashMap<String, TaskIx>,
+    /// The last number that was tried for a name that came more than once.
+    numbers: HashMap<String, u32>,
     places: Vec<&'static Location<'static>>,
 }
 
@@ -29,7 +31,15 @@ impl Draft {
     pub(super) fn new(dag: Dag, defaults: TaskOptions) -> Draft {
         static STAMP: AtomicU32 = AtomicU32::new(1);
         let stamp = STAMP.fetch_add(1, Ordering::Relaxed);
-        Draft { stamp, dag, defaults, problems: Vec::new(), ids: HashMap::new(), places: Vec::new() }
+        Draft {
+            stamp,
+            dag,
+            defaults,
+            problems: Vec::new(),
+            ids: HashMap::new(),
+            numbers: HashMap::new(),
+            places: Vec::new(),
+        }
     }
 
     /// Runs `body` with this draft as the current one of the thread, and gives it back.
@@ -83,9 +93,9 @@ impl Draft {
     /// Adds a task under the first free id of `name`, `name__1`, `name__2`, as Airflow does.
     pub(super) fn add(&mut self, mut def: TaskDef, at: &'static Location<'static>) -> TaskIx {
         let base = def.task_id.clone();
-        let mut number = 0;
         while self.ids.contains_key(&def.task_id) {
-            number += 1;
+            let number = self.numbers.entry(base.clone()).or_default();
+            *number += 1;
             def.task_id = format!("{base}__{number}");
         }
         for input in &def.inputs {
@@ -135,6 +145,7 @@ impl Draft {
         self.check_cycle();
         self.check_missing_values();
         self.check_passwords();
+        self.check_times();
         if self.dag.tasks.is_empty() {
             self.problems.push("it has no task: call at least one in its body".into());
         }
@@ -155,6 +166,24 @@ impl Draft {
             let ids: Vec<&str> =
                 cycle.iter().chain(cycle.first()).map(|&t| self.dag.tasks[t as usize].task_id.as_str()).collect();
             self.problems.push(format!("its tasks wait for each other in a circle: {}", ids.join(" >> ")));
+        }
+    }
+
+    /// What would fail every try, or could not be stored.
+    fn check_times(&mut self) {
+        let zero = Some(std::time::Duration::ZERO);
+        if self.dag.dagrun_timeout == zero {
+            self.problems.push("its dagrun_timeout is zero: every run would fail at once".into());
+        }
+        for task in &self.dag.tasks {
+            let id = &task.task_id;
+            if task.timeout == zero {
+                self.problems.push(format!("task `{id}` has a timeout of zero: every try would fail at once"));
+            }
+            if !task.retry.backoff.is_finite() || task.retry.backoff < 0.0 {
+                self.problems
+                    .push(format!("task `{id}` has a retry_backoff of {}: use a number from 0 on", task.retry.backoff));
+            }
         }
     }
 

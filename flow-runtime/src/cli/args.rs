@@ -198,7 +198,7 @@ pub struct New {
     /// Write a whole project into this new folder
     #[arg(long, value_name = "FOLDER")]
     pub project: Option<PathBuf>,
-    /// Where flow-runtime lies, for a project that depends on it by path [default: this version, from crates.io]
+    /// Where a checkout of flow lies, for the project to depend on by path [default: the one this program was built in, else this version]
     #[arg(long, value_name = "FOLDER", requires = "project")]
     pub flow: Option<PathBuf>,
 }

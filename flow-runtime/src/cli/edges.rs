@@ -39,8 +39,9 @@ pub enum Kind<'d> {
 
 /// All edges, by downstream task in the author's order.
 pub fn edges(dag: &Dag) -> Vec<Edge<'_>> {
-    let mut edges = Vec::new();
+    let mut edges: Vec<Edge<'_>> = Vec::new();
     for task in &dag.tasks {
+        let first = edges.len();
         let from = |ix: TaskIx| &dag.tasks[ix as usize];
         for input in &task.inputs {
             for ix in input.source.tasks() {
@@ -48,7 +49,7 @@ pub fn edges(dag: &Dag) -> Vec<Edge<'_>> {
                 let kind =
                     Kind::Data { output: &from(ix).output, argument: &input.name, input: &input.type_name, each };
                 let edge = Edge { from: &from(ix).task_id, to: &task.task_id, kind };
-                if !edges.contains(&edge) {
+                if !edges[first..].contains(&edge) {
                     edges.push(edge);
                 }
             }

@@ -24,7 +24,7 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// Prints the log of a try.
 pub fn logs(app: &App, args: &Logs) -> Result {
-    session::block_on(app, async {
+    session::block_on(async {
         let store = app.store_to_read().await?;
         let stored = lookup::run(app, store.as_deref(), &args.run).await?;
         let Some(store) = store else { return Err(lookup::no_runs(app, None)) };

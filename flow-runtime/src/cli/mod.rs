@@ -75,6 +75,17 @@ pub fn main() -> ExitCode {
     out.finish(exit).into()
 }
 
+/// A variable that is not text would be overlooked, and with it what a person has set.
+fn check_variables() -> exit::Result<()> {
+    let broken = |(name, value): &(OsString, OsString)| {
+        name.to_string_lossy().starts_with("FLOW_") && (name.to_str().is_none() || value.to_str().is_none())
+    };
+    match std::env::vars_os().find(broken) {
+        Some((name, _)) => Err(CliError::input(format!("the variable {} is not UTF-8", name.to_string_lossy()))),
+        None => Ok(()),
+    }
+}
+
 /// How a person calls this program: `cargo run --bin dags --` where that is what they did, so that every hint can be
 /// copied.
 fn spoken(program: String) -> String {
@@ -104,6 +115,7 @@ fn refused(error: &clap::Error, json: bool) -> Exit {
 }
 
 fn dispatch(program: String, cli: Cli, out: &Arc<Output>) -> exit::Result {
+    check_variables()?;
     let app = |parallelism: Option<u32>| App::load(program.clone(), &cli.global, parallelism, out.clone());
     match cli.command {
         None => run::default(&app(None)?),

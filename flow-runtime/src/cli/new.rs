@@ -27,7 +27,7 @@ pub fn new(args: &New, out: &Output) -> Result {
     let here =
         std::env::current_dir().map_err(|e| CliError::outside(format!("the current folder cannot be read: {e}")))?;
     match (&args.project, &args.name) {
-        (Some(folder), _) => project(&here, folder, out),
+        (Some(folder), _) => project(&here, folder, args.flow.as_deref(), out),
         (None, Some(name)) => dag(&here, name, out),
         (None, None) => Err(CliError::input("name the DAG, or give --project FOLDER")),
     }
@@ -68,7 +68,7 @@ fn dag_folder(here: &Path, known: impl Iterator<Item = String>) -> Option<PathBu
     here.ancestors().find_map(|above| candidates.iter().map(|c| above.join(c)).find(|folder| picks_up(folder)))
 }
 
-fn project(here: &Path, folder: &Path, out: &Output) -> Result {
+fn project(here: &Path, folder: &Path, flow: Option<&Path>, out: &Output) -> Result {
     let path = here.join(folder);
     let name = path.file_name().map(|n| n.to_string_lossy().to_lowercase()).unwrap_or_default();
     let krate = name.replace('-', "_");
@@ -79,7 +79,8 @@ fn project(here: &Path, folder: &Path, out: &Output) -> Result {
         Err(e) if e.kind() == ErrorKind::NotFound => {}
         Err(e) => return Err(CliError::outside(format!("`{}` cannot be used: {e}", folder.display()))),
     }
-    let fill = |text: &str| text.replace("{name}", &name).replace("{crate}", &krate).replace("{runtime}", &runtime());
+    let runtime = runtime(here, flow)?;
+    let fill = |text: &str| text.replace("{name}", &name).replace("{crate}", &krate).replace("{runtime}", &runtime);
     let mut files = Vec::new();
     for (file, text) in PROJECT {
         write_new(&path.join(file), &fill(text))?;
@@ -97,23 +98,29 @@ fn project(here: &Path, folder: &Path, out: &Output) -> Result {
     Ok(Exit::Success)
 }
 
-/// How a project depends on flow: by path where its source is, as it is while flow is developed, else by version.
-fn runtime() -> String {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR"));
-    if source.join("Cargo.toml").is_file() {
-        format!("{{ path = {:?} }}", source.display().to_string())
-    } else {
-        format!("{:?}", env!("CARGO_PKG_VERSION"))
+/// How a project depends on flow: by the path that is given; by that of its source, where this program was built in a
+/// checkout of it; else by version.
+fn runtime(here: &Path, given: Option<&Path>) -> Result<String> {
+    let by_path = |folder: &Path| format!("{{ path = {:?} }}", folder.display().to_string());
+    if let Some(given) = given {
+        let folder = here.join(given);
+        let found = [folder.join("flow-runtime"), folder.clone()].into_iter().find(|f| f.join("Cargo.toml").is_file());
+        let missing = || CliError::input(format!("--flow: there is no crate in `{}`", folder.display()));
+        return found.map(|folder| by_path(&folder)).ok_or_else(missing);
     }
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // In cargo's own copy of a published crate the workspace around it is not there.
+    let checkout = source.join("Cargo.toml").is_file() && source.join("../flow-macros/Cargo.toml").is_file();
+    Ok(if checkout { by_path(source) } else { format!("{:?}", env!("CARGO_PKG_VERSION")) })
 }
 
 /// A name that can be a module and a DAG.
 fn check_name(name: &str, what: &str) -> Result<()> {
-    const TAKEN: [&str; 43] = [
+    const TAKEN: [&str; 44] = [
         "as", "async", "await", "box", "break", "const", "continue", "crate", "do", "dyn", "else", "enum", "extern",
         "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "lib", "loop", "macro", "main", "match",
-        "mod", "move", "mut", "priv", "pub", "ref", "return", "self", "static", "struct", "super", "trait", "true",
-        "try", "type", "use",
+        "mod", "move", "mut", "priv", "pub", "ref", "return", "self", "static", "struct", "super", "tests", "trait",
+        "true", "try", "type", "use",
     ];
     let letters = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     if letters && name.starts_with(|c: char| c.is_ascii_lowercase()) && !TAKEN.contains(&name) && !name.ends_with('_') {
@@ -173,12 +180,12 @@ mod tests {
     fn a_project_is_written_whole_into_an_empty_folder_only() {
         let root = tempfile::tempdir().unwrap();
         let output = Output::captured(false, &Captured::default(), &Captured::default());
-        assert_eq!(project(root.path(), Path::new("my-pipelines"), &output), Ok(Exit::Success));
+        assert_eq!(project(root.path(), Path::new("my-pipelines"), None, &output), Ok(Exit::Success));
         let manifest = std::fs::read_to_string(root.path().join("my-pipelines/Cargo.toml")).unwrap();
         assert!(manifest.contains("name = \"my-pipelines\"") && manifest.contains("flow-runtime = {"), "{manifest}");
         let main = std::fs::read_to_string(root.path().join("my-pipelines/src/main.rs")).unwrap();
         assert!(main.contains("use my_pipelines as _;"), "{main}");
-        let again = project(root.path(), Path::new("my-pipelines"), &output).unwrap_err();
+        let again = project(root.path(), Path::new("my-pipelines"), None, &output).unwrap_err();
         assert!(again.message.contains("is not empty"), "{again:?}");
     }
 }

@@ -5,10 +5,11 @@ use super::args::{ParamArgs, Run, RunArg, Test};
 use super::exit::{CliError, Exit, Result};
 use super::observe::Watch;
 use super::params::{self, Origin};
+use super::session::Bodies;
 use super::{list, lookup, session, signals, summary};
 use crate::executor::{Engine, EngineError, EngineSettings, RunReport, RunRequest, Stop, is_held};
 use crate::run_event::Observer;
-use crate::store::{InstanceRow, MemoryStore, MetadataStore, RunFilter, StoredRun};
+use crate::store::{InstanceRow, MemoryStore, MetadataStore, RunFilter, StoredRun, XComFilter};
 use crate::telemetry;
 use flow_core::{Dag, RunStatus, RunType};
 use serde_json::{Map, Value};
@@ -35,19 +36,20 @@ pub fn default(app: &App) -> Result {
 
 /// Makes a run and brings it to its end, or goes on with one.
 pub fn run(app: &App, args: &Run) -> Result {
-    telemetry::init_at(&app.config.log_level);
-    session::block_on(app, async {
+    telemetry::init_with(&app.config.log_level);
+    let bodies = Bodies::start(app)?;
+    session::block_on(async {
         let (store, exit) = match &args.resume {
             Some(word) => {
                 let Some(store) = app.store_to_read().await? else {
                     return Err(lookup::no_runs(app, args.dag.as_deref()));
                 };
-                (store.clone(), resume(app, store.clone(), args, word).await?)
+                (store.clone(), resume(app, store.clone(), &bodies, (args, word)).await?)
             }
             None => {
                 let request = request(app, args)?;
                 let store = app.store().await?;
-                (store.clone(), start(app, store.clone(), request).await?)
+                (store.clone(), start(app, store.clone(), &bodies, request).await?)
             }
         };
         store.close().await;
@@ -68,11 +70,17 @@ fn request<'a>(app: &'a App, args: &Run) -> Result<(&'a Arc<Dag>, RunRequest)> {
     Ok((dag, request))
 }
 
-async fn start(app: &App, store: Arc<dyn MetadataStore>, (dag, request): (&Arc<Dag>, RunRequest)) -> Result {
+async fn start(
+    app: &App,
+    store: Arc<dyn MetadataStore>,
+    bodies: &Bodies,
+    (dag, request): (&Arc<Dag>, RunRequest),
+) -> Result {
     mention_interrupted(app, &*store, dag).await?;
-    let engine = session::engine(app, store);
+    let looked_at = store.clone();
+    let engine = session::engine(app, store, bodies);
     let run = |observer, stop| engine.run(dag.clone(), request, observer, stop);
-    watched(app, dag, &[], Kept::InHome, run).await
+    watched(app, dag, &[], &*looked_at, Kept::InHome, run).await
 }
 
 /// A run that its process left behind is not forgotten: how to go on with it is said before a new one starts.
@@ -99,7 +107,7 @@ pub fn is_interrupted(app: &App, stored: &StoredRun) -> bool {
     !stored.run.state.is_finished() && !is_held(&app.config.home, &stored.run.dag_id, &stored.run.run_id)
 }
 
-async fn resume(app: &App, store: Arc<dyn MetadataStore>, args: &Run, word: &str) -> Result {
+async fn resume(app: &App, store: Arc<dyn MetadataStore>, bodies: &Bodies, (args, word): (&Run, &str)) -> Result {
     let arg = RunArg { run: word.into(), dag: args.dag.clone() };
     let stored = lookup::run(app, Some(&*store), &arg).await?;
     let dag = lookup::dag(app, Some(&stored.run.dag_id)).map_err(|e| {
@@ -107,9 +115,9 @@ async fn resume(app: &App, store: Arc<dyn MetadataStore>, args: &Run, word: &str
     })?;
     let given = for_resume(app, dag, &args.params, &stored.run.conf)?;
     let known = store.instances(stored.pk).await?;
-    let engine = session::engine(app, store);
+    let engine = session::engine(app, store.clone(), bodies);
     let run = |observer, stop| engine.resume(dag.clone(), stored, given, observer, stop);
-    watched(app, dag, &known, Kept::InHome, run).await
+    watched(app, dag, &known, &*store, Kept::InHome, run).await
 }
 
 /// The params that a run which goes on may be told: its secrets, which are not stored, from wherever they come; and what a
@@ -126,7 +134,7 @@ fn for_resume(app: &App, dag: &Dag, args: &ParamArgs, conf: &Map<String, Value>)
 
 /// Runs a DAG in memory; its home folder is thrown away.
 pub fn test(app: &App, args: &Test) -> Result {
-    telemetry::init_at(&app.config.log_level);
+    telemetry::init_with(&app.config.log_level);
     let dag = lookup::dag(app, args.dag.as_deref())?;
     let params = params::complete(dag, app.params(dag, &args.params)?)?;
     let logical_date = logical_date(args.logical_date.as_deref())?;
@@ -134,11 +142,12 @@ pub fn test(app: &App, args: &Test) -> Result {
         tempfile::tempdir().map_err(|e| CliError::outside(format!("no folder for the test could be made: {e}")))?;
     let settings =
         EngineSettings { logs: false, spill: false, locks: false, home: home.path().into(), ..session::settings(app) };
-    let engine = Engine::new(Arc::new(MemoryStore::new()), app.registry.bodies().clone(), settings);
+    let store = Arc::new(MemoryStore::new());
+    let engine = Engine::new(store.clone(), app.registry.bodies().clone(), settings);
     let request = RunRequest { params, logical_date, ..RunRequest::default() };
-    session::block_on(app, async {
+    session::block_on(async {
         let run = |observer, stop| engine.run(dag.clone(), request, observer, stop);
-        watched(app, dag, &[], Kept::Nowhere, run).await
+        watched(app, dag, &[], &*store, Kept::Nowhere, run).await
     })
 }
 
@@ -156,6 +165,7 @@ async fn watched<F: Future<Output = std::result::Result<RunReport, EngineError>>
     app: &App,
     dag: &Dag,
     known: &[InstanceRow],
+    store: &dyn MetadataStore,
     kept: Kept,
     run: impl FnOnce(Observer, Stop) -> F,
 ) -> Result {
@@ -168,7 +178,8 @@ async fn watched<F: Future<Output = std::result::Result<RunReport, EngineError>>
     drop(signals.await);
     drop(watch);
     let report = report?;
-    let (lines, notes) = summary::of(app, dag, &report, kept);
+    let unmapped = XComFilter { map_index: Some(flow_core::UNMAPPED), ..XComFilter::default() };
+    let (lines, notes) = summary::of(app, dag, &report, &store.xcoms(report.pk, unmapped).await?, kept);
     if !app.out.json {
         lines.iter().for_each(|line| app.out.line(line));
     }

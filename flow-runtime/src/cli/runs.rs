@@ -13,7 +13,7 @@ use crate::store::{RunFilter, StoredRun};
 pub fn runs(app: &App, args: &Runs) -> Result {
     let filter =
         RunFilter { dag_id: args.dag.clone(), states: args.state.clone(), limit: args.limit, ..RunFilter::default() };
-    let runs = session::block_on(app, async {
+    let runs = session::block_on(async {
         let Some(store) = app.store_to_read().await? else { return Ok(Vec::new()) };
         let runs = store.runs(&filter).await?;
         store.close().await;

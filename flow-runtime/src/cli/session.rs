@@ -6,20 +6,47 @@ use crate::config::Config;
 use crate::executor::{Engine, EngineError, EngineSettings};
 use crate::store::MetadataStore;
 use std::sync::Arc;
+use tokio::runtime::{Builder, Handle, Runtime};
 
 /// Threads for bodies that block, besides one for each that may run: those of tries that were given up go on for a while.
 const SPARE_THREADS: usize = 480;
 
-/// Runs this to its end on a tokio runtime of its own. A thread that a given-up try has left behind is not waited for.
-pub fn block_on<T>(app: &App, work: impl Future<Output = Result<T>>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .max_blocking_threads(app.config.parallelism.saturating_add(SPARE_THREADS))
-        .build()
-        .map_err(|e| CliError::outside(format!("no threads could be started: {e}")))?;
+/// Runs this to its end on a tokio runtime of its own.
+pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(no_threads)?;
     let done = runtime.block_on(work);
     runtime.shutdown_background();
     done
+}
+
+/// The threads of tasks: apart from those of the engine, so that a task that blocks them holds up nothing else.
+pub struct Bodies(Option<Runtime>);
+
+impl Bodies {
+    /// Starts them.
+    pub fn start(app: &App) -> Result<Bodies> {
+        let threads = app.config.parallelism.saturating_add(SPARE_THREADS);
+        let runtime = Builder::new_multi_thread().enable_all().max_blocking_threads(threads).build();
+        runtime.map(|runtime| Bodies(Some(runtime))).map_err(no_threads)
+    }
+
+    /// Where to run a body.
+    pub fn handle(&self) -> Option<Handle> {
+        self.0.as_ref().map(|runtime| runtime.handle().clone())
+    }
+}
+
+impl Drop for Bodies {
+    /// A thread that a given-up try has left behind is not waited for.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn no_threads(error: std::io::Error) -> CliError {
+    CliError::outside(format!("no threads could be started: {error}"))
 }
 
 /// The metadata store of these settings, made if need be.
@@ -46,8 +73,9 @@ pub fn settings(app: &App) -> EngineSettings {
 }
 
 /// The engine over this store.
-pub fn engine(app: &App, store: Arc<dyn MetadataStore>) -> Engine {
-    Engine::new(store, app.registry.bodies().clone(), settings(app))
+pub fn engine(app: &App, store: Arc<dyn MetadataStore>, bodies: &Bodies) -> Engine {
+    let settings = EngineSettings { bodies: bodies.handle(), ..settings(app) };
+    Engine::new(store, app.registry.bodies().clone(), settings)
 }
 
 impl From<EngineError> for CliError {

@@ -8,29 +8,54 @@ use tokio::task::JoinHandle;
 /// Listens until it is aborted.
 pub fn listen(stop: Stop, watch: Arc<Watch>) -> JoinHandle<()> {
     tokio::spawn(async move {
-        if next().await.is_none() {
-            return;
-        }
+        // Made once: a signal between two waits is kept for the second.
+        let Some(mut signals) = Signals::new() else { return };
+        signals.next().await;
         watch.say("stopping: running tasks are asked to end; press Ctrl-C again to stop at once");
         stop.graceful.cancel();
-        if next().await.is_some() {
-            stop.at_once.cancel();
-        }
+        signals.next().await;
+        stop.at_once.cancel();
     })
 }
 
-/// The next Ctrl-C or request to terminate; `None` if this process cannot hear one.
+/// Ctrl-C, and requests to terminate.
 #[cfg(unix)]
-async fn next() -> Option<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).ok()?;
-    tokio::select! {
-        heard = tokio::signal::ctrl_c() => heard.ok(),
-        heard = terminate.recv() => heard,
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    /// `None` if this process cannot hear them.
+    fn new() -> Option<Signals> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Some(Signals {
+            interrupt: signal(SignalKind::interrupt()).ok()?,
+            terminate: signal(SignalKind::terminate()).ok()?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
     }
 }
 
 #[cfg(not(unix))]
-async fn next() -> Option<()> {
-    tokio::signal::ctrl_c().await.ok()
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> Option<Signals> {
+        Some(Signals)
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
 }

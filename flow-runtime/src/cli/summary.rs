@@ -12,17 +12,18 @@ use crate::run_event::label;
 use crate::secret;
 use crate::store::{InstanceRow, XComRow};
 use flow_core::{Dag, RunStatus, TaskState};
+use std::collections::HashMap;
 
 /// Longest value in the table; the terminal may allow less.
 const VALUE: usize = 100;
 /// Most failures that are told in full.
 const FAILURES: usize = 10;
 
-/// The lines of the summary, and what to say on the side.
-pub fn of(app: &App, dag: &Dag, report: &RunReport, kept: Kept) -> (Vec<String>, Vec<String>) {
+/// The lines of the summary, and what to say on the side; `values` are those of tasks that are not mapped.
+pub fn of(app: &App, dag: &Dag, report: &RunReport, values: &[XComRow], kept: Kept) -> (Vec<String>, Vec<String>) {
     let paint = app.out.paint;
     let mut lines = vec![String::new()];
-    lines.extend(table(dag, report, paint).lines(app.out.width, paint));
+    lines.extend(table(dag, report, values, paint).lines(app.out.width, paint));
     lines.extend(failures(report, paint));
     lines.push(String::new());
     lines.push(verdict(report, paint));
@@ -30,18 +31,23 @@ pub fn of(app: &App, dag: &Dag, report: &RunReport, kept: Kept) -> (Vec<String>,
 }
 
 /// One row per task; of a mapped task, how many instances ended how.
-fn table(dag: &Dag, report: &RunReport, paint: Paint) -> Table {
+fn table(dag: &Dag, report: &RunReport, values: &[XComRow], paint: Paint) -> Table {
     let mut table = Table::new(&["TASK", "STATE", "TRIES", "TOOK", "VALUE"], &[4, 0]);
     let order = dag.topological().unwrap_or_else(|_| (0..dag.tasks.len() as u32).collect());
+    let mut of_task: HashMap<&str, Vec<&InstanceRow>> = HashMap::new();
+    for row in report.instances.iter().filter(|row| row.state != TaskState::Removed) {
+        of_task.entry(&row.task_id).or_default().push(row);
+    }
+    let values: HashMap<&str, &XComRow> = values.iter().map(|value| (value.task_id.as_str(), value)).collect();
     for task in order.into_iter().map(|ix| &dag.tasks[ix as usize]) {
-        let rows: Vec<&InstanceRow> = report.instances.iter().filter(|r| *r.task_id == *task.task_id).collect();
+        let rows = of_task.remove(task.task_id.as_str()).unwrap_or_default();
         let mapped: Vec<&InstanceRow> = rows.iter().copied().filter(|r| r.map_index >= 0).collect();
         match (mapped.is_empty(), rows.first()) {
             (true, None) => {
                 table.row(cells(&task.task_id, TaskState::None, String::new(), String::new(), String::new(), paint))
             }
             (true, Some(row)) => {
-                let value = report.values.iter().find(|v| v.task_id == task.task_id);
+                let value = values.get(task.task_id.as_str()).copied();
                 let tries = if row.try_number > 0 { row.try_number.to_string() } else { String::new() };
                 table.row(cells(
                     &task.task_id,

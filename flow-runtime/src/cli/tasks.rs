@@ -14,6 +14,7 @@ use crate::executor::run_state;
 use crate::run_event::label;
 use crate::store::{InstanceRow, StoredRun};
 use flow_core::{Dag, InstanceKey, TaskState, UNMAPPED, why};
+use std::collections::HashMap;
 
 /// What is known about a run.
 struct Facts {
@@ -28,7 +29,7 @@ struct Facts {
 
 /// Prints every task instance of a run; with several tries, each of them.
 pub fn tasks(app: &App, args: &Tasks) -> Result {
-    let facts = session::block_on(app, async {
+    let facts = session::block_on(async {
         let store = app.store_to_read().await?;
         let stored = lookup::run(app, store.as_deref(), &args.run).await?;
         let Some(store) = store else { return Err(lookup::no_runs(app, None)) };
@@ -62,26 +63,29 @@ pub fn tasks(app: &App, args: &Tasks) -> Result {
     Ok(Exit::Success)
 }
 
+/// Why an instance does not run.
+type Reasons = HashMap<InstanceKey, String>;
+
 /// The reason of each instance that does not run.
-fn reasons(facts: &Facts, interrupted: bool) -> Vec<(InstanceKey, String)> {
+fn reasons(facts: &Facts, interrupted: bool) -> Reasons {
+    let mut found = Reasons::new();
     if facts.stored.run.state.is_finished() {
-        return Vec::new();
+        return found;
     }
     let state = run_state(&facts.dag, &facts.stored, &facts.rows);
     let now = SystemClock.now();
-    let mut found = Vec::new();
     for task in 0..facts.dag.tasks.len() as u32 {
         for (map_index, instance) in state.instances(task) {
             let key = InstanceKey { task, map_index };
             let reason = match why(&facts.dag, &state, key, now) {
-                _ if interrupted && instance.state.is_in_flight() => Some("its process ended while it ran".to_string()),
+                _ if interrupted && instance.state.is_in_flight() => "its process ended while it ran".to_string(),
                 Some(_) if interrupted && instance.state == TaskState::Scheduled => {
-                    Some("waits for the run to be resumed".into())
+                    "waits for the run to be resumed".into()
                 }
-                Some(reason) => Some(reason.to_string()),
-                None => None,
+                Some(reason) => reason.to_string(),
+                None => continue,
             };
-            found.extend(reason.map(|reason| (key, reason)));
+            found.insert(key, reason);
         }
     }
     found
@@ -90,30 +94,25 @@ fn reasons(facts: &Facts, interrupted: bool) -> Vec<(InstanceKey, String)> {
 fn table(facts: &Facts, interrupted: bool, paint: Paint) -> Table {
     let mut table = Table::new(&["TASK", "STATE", "TRY", "STARTED", "TOOK", "WHY"], &[5, 0]);
     let reasons = reasons(facts, interrupted);
+    let mut of_task: HashMap<&str, Vec<&InstanceRow>> = HashMap::new();
+    for row in facts.tries.iter().filter(|row| row.state != TaskState::Removed) {
+        of_task.entry(&row.task_id).or_default().push(row);
+    }
     let order = facts.dag.topological().unwrap_or_else(|_| (0..facts.dag.tasks.len() as u32).collect());
     for task in order {
         let task_id = &facts.dag.tasks[task as usize].task_id;
-        let tries: Vec<&InstanceRow> =
-            facts.tries.iter().filter(|r| *r.task_id == **task_id && r.state != TaskState::Removed).collect();
-        for row in &tries {
+        let tries = of_task.remove(task_id.as_str()).unwrap_or_default();
+        for (n, row) in tries.iter().enumerate() {
             // The present row comes last of its instance; the reason is its.
-            let present = facts.rows.iter().any(|r| {
-                r.task_id == row.task_id
-                    && r.map_index == row.map_index
-                    && r.try_number == row.try_number
-                    && r.state == row.state
-            });
+            let present = tries.get(n + 1).is_none_or(|next| next.map_index != row.map_index);
             let key = InstanceKey { task, map_index: row.map_index };
-            let reason = reasons.iter().find(|(k, _)| present && *k == key).map(|(_, reason)| reason.clone());
-            table.row(line(row, reason, paint));
+            table.row(line(row, reasons.get(&key).filter(|_| present).cloned(), paint));
         }
-        // An instance that nothing has happened to has no row yet.
-        let waiting =
-            reasons.iter().filter(|(k, _)| k.task == task && !tries.iter().any(|r| r.map_index == k.map_index));
-        for (key, reason) in waiting.filter(|(k, _)| k.map_index == UNMAPPED || tries.is_empty()) {
-            let name = label(task_id, key.map_index);
+        // What nothing has happened to has no row yet.
+        let key = InstanceKey { task, map_index: UNMAPPED };
+        if let (true, Some(reason)) = (tries.is_empty(), reasons.get(&key)) {
             let state = paint.task(TaskState::None, format!("{} {}", glyph(TaskState::None), TaskState::None));
-            table.row([name, state, String::new(), String::new(), String::new(), reason.clone()]);
+            table.row([task_id.clone(), state, String::new(), String::new(), String::new(), reason.clone()]);
         }
     }
     table
@@ -139,18 +138,17 @@ fn line(row: &InstanceRow, reason: Option<String>, paint: Paint) -> [String; 6] 
 
 fn json(facts: &Facts, interrupted: bool) -> Vec<serde_json::Value> {
     let reasons = reasons(facts, interrupted);
+    let mut earlier: HashMap<(&str, i32), Vec<&InstanceRow>> = HashMap::new();
+    for row in &facts.tries {
+        earlier.entry((&row.task_id, row.map_index)).or_default().push(row);
+    }
     let describe = |row: &InstanceRow| {
         let mut found = describe::instance(&facts.stored, row, facts.dag.task(&row.task_id));
-        let earlier = facts
-            .tries
-            .iter()
-            .filter(|t| t.task_id == row.task_id && t.map_index == row.map_index && t.try_number < row.try_number);
-        let earlier: Vec<_> = earlier.map(describe::attempt).collect();
-        let waits = reasons
-            .iter()
-            .find(|(k, _)| facts.dag.task_ix(&row.task_id) == Some(k.task) && k.map_index == row.map_index);
-        found["tries"] = earlier.into();
-        found["why"] = waits.map(|(_, reason)| reason.as_str()).into();
+        let tries = earlier.get(&(&*row.task_id, row.map_index)).into_iter().flatten();
+        let before: Vec<_> = tries.filter(|t| t.try_number < row.try_number).map(|t| describe::attempt(t)).collect();
+        let key = facts.dag.task_ix(&row.task_id).map(|task| InstanceKey { task, map_index: row.map_index });
+        found["tries"] = before.into();
+        found["why"] = key.and_then(|key| reasons.get(&key)).map(String::as_str).into();
         found
     };
     facts.rows.iter().filter(|row| row.state != TaskState::Removed).map(describe).collect()

@@ -101,7 +101,7 @@ impl RunView {
             view.one = Instance {
                 state: row.state,
                 try_number: row.try_number,
-                tries: row.max_tries + 1,
+                tries: row.max_tries.saturating_add(1),
                 began: row.start_date,
                 took: row.start_date.zip(row.end_date).map(|(start, end)| format::seconds(start, end)),
                 due: row.due,

@@ -6,12 +6,12 @@ use super::exit::{CliError, Exit, Result};
 use super::{describe, lookup, pretty, session};
 use crate::executor::read_value;
 use crate::secret;
-use crate::store::{InstanceRow, RETURN_VALUE, StoredRun, XComRow};
+use crate::store::{InstanceRow, RETURN_VALUE, StoredRun, XComFilter, XComRow};
 use serde_json::Value;
 
 /// Prints the value; of a mapped task that of one instance, or all of them, one a line.
 pub fn xcom(app: &App, args: &Xcom) -> Result {
-    let (stored, rows, values) = session::block_on(app, async { found(app, args).await })?;
+    let (stored, rows, values) = session::block_on(async { found(app, args).await })?;
     let rows: Vec<&InstanceRow> = rows.iter().collect();
     let all = args.map_index.is_none() && rows.iter().any(|row| row.map_index >= 0);
     let out = &app.out;
@@ -58,7 +58,7 @@ async fn found(app: &App, args: &Xcom) -> Result<(StoredRun, Vec<InstanceRow>, V
         .filter(|r| r.state != flow_core::TaskState::Removed)
         .cloned()
         .collect();
-    let values = store.xcoms(stored.pk, Some(&args.task)).await?;
+    let values = store.xcoms(stored.pk, XComFilter::of_task(&args.task)).await?;
     store.close().await;
     Ok((stored, rows, values.into_iter().filter(|v| v.key == RETURN_VALUE).collect()))
 }

@@ -1,6 +1,6 @@
 //! `flow.toml`, read by hand so that every complaint has its line.
 
-use super::{Config, ConfigError, LEVELS};
+use super::{Config, ConfigError, log_level, log_levels};
 use crate::store::Durability;
 use crate::suggest;
 use serde_json::{Map, Value};
@@ -98,9 +98,7 @@ impl Reader {
                     for (key, value) in self.table("log", value).into_iter().flatten() {
                         match key.get_ref().as_ref() {
                             "level" => {
-                                let may_be = format!("one of {}", LEVELS.join(", "));
-                                let level = |text: &str| LEVELS.contains(&text).then(|| text.to_string());
-                                file.log_level = self.one_of("log.level", value, &may_be, level);
+                                file.log_level = self.one_of("log.level", value, &log_levels(), log_level);
                             }
                             _ => self.unknown("log.", key, &["level"]),
                         }

@@ -34,8 +34,12 @@ impl RunLoop {
                         return happened;
                     }
                 }
-                Some(hint) = self.hints.recv() => (self.observer)(&hint),
                 () = tokio::time::sleep_until(alarm) => return self.rang(),
+                // Last, and a bounded number of them: a task that logs without end holds nobody up.
+                Some(hint) = self.hints.recv() => {
+                    (self.observer)(&hint);
+                    self.pass_hints();
+                }
             }
             if self.stopping && self.flights.is_empty() {
                 return Happened::default();
@@ -48,7 +52,8 @@ impl RunLoop {
         let now = Instant::now();
         let retry = self.wake_at.filter(|_| !self.stopping);
         let retry = retry.map(|at| now + self.scope.engine.clock.until(at).min(NAP));
-        [Some(now + NAP), retry, self.deadline, self.patience].into_iter().flatten().min().unwrap_or(now)
+        let timeout = self.timeouts.first().map(|(at, _)| *at);
+        [Some(now + NAP), retry, timeout, self.deadline, self.patience].into_iter().flatten().min().unwrap_or(now)
     }
 
     fn rang(&mut self) -> Happened {
@@ -60,7 +65,31 @@ impl RunLoop {
             self.deadline = None;
             return Happened { events: vec![Event::RunTimedOut], ..Happened::default() };
         }
-        Happened::default()
+        Happened { ends: self.time_out(now), events: Vec::new() }
+    }
+
+    /// Drops the bodies that took too long. Their tries end when they are gone; a body that blocks the thread it is on, and
+    /// so cannot be dropped, is left behind after its grace.
+    fn time_out(&mut self, now: Instant) -> Vec<TryEnd> {
+        let grace = self.scope.engine.settings.grace;
+        let mut given_up = Vec::new();
+        while let Some(&(at, of)) = self.timeouts.first().filter(|(at, _)| *at <= now) {
+            self.timeouts.remove(&(at, of));
+            let Some(flight) = self.flights.get_mut(&of) else { continue };
+            if let Some(end) = flight.ending.take() {
+                given_up.push(end);
+                continue;
+            }
+            let timeout = self.scope.dag.tasks[of.key.task as usize].timeout.unwrap_or_default();
+            let end = TryEnd::timed_out(of, timeout);
+            flight.log.close(end.cause.as_ref());
+            flight.ending = Some(end);
+            flight.cancel.cancel();
+            flight.abort.abort();
+            flight.times_out = now.checked_add(grace);
+            self.timeouts.extend(flight.times_out.map(|at| (at, of)));
+        }
+        given_up
     }
 
     /// This end, and all others that are there.
@@ -79,10 +108,14 @@ impl RunLoop {
 
     fn taken_in(&mut self, ended: Result<TryEnd, JoinError>) -> Option<TryEnd> {
         let end = match ended {
-            Ok(end) => end,
+            // Its log says already that it took too long.
+            Ok(end) => self.flights.get_mut(&end.of).and_then(|flight| flight.ending.take()).unwrap_or(end),
             Err(error) => {
                 // Dropped by us, or it panicked while it was dropped.
-                let (of, flight) = self.flights.iter().find(|(_, f)| f.abort.id() == error.id())?;
+                let (of, flight) = self.flights.iter_mut().find(|(_, f)| f.abort.id() == error.id())?;
+                if let Some(end) = flight.ending.take() {
+                    return Some(end);
+                }
                 let end = TryEnd::panicked(
                     *of,
                     Panicked { message: "the task panicked as it was dropped".into(), place: None },

@@ -4,10 +4,11 @@ use super::lists::{List, join};
 use super::outputs;
 use super::scope::Scope;
 use crate::value::{Erased, Inputs};
-use flow_core::dag::{Input, Source};
+use flow_core::dag::{Dag, Input, Source};
 use flow_core::{InstanceKey, TaskIx, UNMAPPED, element_indices, mapping};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Why an argument could not be made.
@@ -20,6 +21,15 @@ pub(super) struct Unmade {
 
 fn wrong(message: String) -> Unmade {
     Unmade { message, may_pass: false }
+}
+
+/// The literal arguments of each task, by number: made once, so that all its instances share them.
+pub(super) fn literals(dag: &Dag) -> Vec<HashMap<usize, Erased>> {
+    let literal = |(n, input): (usize, &Input)| match &input.source {
+        Source::Literal(value) => Some((n, Erased::from_json(value.to_string()))),
+        _ => None,
+    };
+    dag.tasks.iter().map(|task| task.inputs.iter().enumerate().filter_map(literal).collect()).collect()
 }
 
 /// The arguments of one instance, in order. `lengths` are those of the lists that its task is mapped over.
@@ -41,6 +51,10 @@ pub(super) async fn resolve(scope: &Scope, key: InstanceKey, lengths: &[u32]) ->
                 let index = axis.and_then(|axis| indices.get(axis)).copied();
                 element(scope, key, (number, input), list, index).await?
             }
+            Source::Literal(_) => match scope.literals[key.task as usize].get(&number) {
+                Some(literal) => literal.clone(),
+                None => value(scope, key, &input.source).await?,
+            },
             source => value(scope, key, source).await?,
         };
         values.push(value);

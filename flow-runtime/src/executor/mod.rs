@@ -42,7 +42,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::context::Context;
 use crate::registry::Bodies;
 use crate::run_event::Observer;
-use crate::store::{InstanceRow, MetadataStore, RunPk, StoredRun, XComRow};
+use crate::store::{InstanceRow, MetadataStore, RunPk, StoredRun};
 use crate::value::{Erased, Inputs};
 use chrono::{DateTime, Utc};
 use flow_core::{Dag, DagRun, RunType};
@@ -102,10 +102,8 @@ pub struct RunReport {
     pub pk: RunPk,
     /// It was stopped before its end, and can be resumed; its state is still running.
     pub interrupted: bool,
-    /// Its task instances, by task id, then map index.
+    /// Its task instances, by task id, then map index. (Their values are the store's to tell, for there may be many.)
     pub instances: Vec<InstanceRow>,
-    /// Its values, by task id, map index, key.
-    pub values: Vec<XComRow>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -120,6 +118,7 @@ impl Engine {
     /// It puts a panic hook in front of the present one (once per process), which keeps silent about tasks that panic.
     pub fn new(store: Arc<dyn MetadataStore>, bodies: Bodies, settings: EngineSettings) -> Engine {
         panic::install_hook();
+        settings.global_params.values().for_each(crate::secret::conceal_passwords);
         Engine {
             store,
             bodies: Arc::new(bodies),

@@ -2,7 +2,7 @@
 
 use super::scope::Scope;
 use super::{lists, values};
-use crate::store::{RETURN_VALUE, XComRow};
+use crate::store::{RETURN_VALUE, XComFilter, XComRow};
 use crate::value::Erased;
 use flow_core::{InstanceKey, TaskIx, UNMAPPED};
 use parking_lot::Mutex;
@@ -116,7 +116,7 @@ fn here(found: Found) -> Option<Erased> {
 
 async fn load(scope: &Scope, task: TaskIx) -> Result<(), String> {
     let id = scope.ids.task(task);
-    let rows = scope.engine.store.xcoms(scope.pk, Some(&id)).await;
+    let rows = scope.engine.store.xcoms(scope.pk, XComFilter::of_task(&id)).await;
     let rows = rows.map_err(|e| format!("the output of task `{id}` cannot be read: {e}"))?;
     let home = scope.engine.settings.home.clone();
     let read = tokio::task::spawn_blocking(move || {

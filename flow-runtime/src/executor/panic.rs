@@ -1,7 +1,9 @@
 //! A panic in a task is a failed try: its message and place are caught, and nothing is printed. Panics of all other
 //! code go to the hook that was there before.
 
+use crate::secret;
 use futures::FutureExt;
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, PanicHookInfo};
 use std::sync::Once;
@@ -28,10 +30,20 @@ pub(super) fn install_hook() {
         std::panic::set_hook(Box::new(move |info| {
             let seen = NOTE.try_with(|note| *note.borrow_mut() = Some(note_of(info)));
             if seen.is_err() {
-                previous(info);
+                tell(info, &*previous);
             }
         }));
     });
+}
+
+/// A panic outside of a body: the previous hook prints it, unless it would print a secret with it.
+fn tell(info: &PanicHookInfo<'_>, previous: &dyn Fn(&PanicHookInfo<'_>)) {
+    use std::io::Write;
+    let text = info.to_string();
+    match secret::redact(&text) {
+        Cow::Borrowed(_) => previous(info),
+        Cow::Owned(clean) => drop(writeln!(std::io::stderr(), "{clean}")),
+    }
 }
 
 fn note_of(info: &PanicHookInfo<'_>) -> Panicked {

@@ -9,9 +9,9 @@ use crate::store::{CauseKind, InstanceRow, StoredRun};
 use flow_core::dag::TaskDef;
 use flow_core::dag_run::SECRET_MARK;
 use flow_core::params::{self, Extra};
-use flow_core::{Dag, Event, InstanceKey, RunState, RunStatus, StoredInstance, TaskState};
+use flow_core::{Dag, Event, InstanceKey, RunState, RunStatus, StoredInstance, TaskIx, TaskState};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Takes a run over.
@@ -46,7 +46,8 @@ pub(super) async fn resume(
     let lost = state.in_flight();
     let mut events = Vec::new();
     if stored.run.state == RunStatus::Failed {
-        let again = rows.iter().filter(|row| runs_again(row)).filter_map(|row| key(&dag, row));
+        let key = keys(&dag);
+        let again = rows.iter().filter(|row| runs_again(row)).filter_map(key);
         events.push(Event::Cleared(again.collect()));
     }
     Ok(Begun { dag, run: stored.run, pk: stored.pk, epoch, params, state, rows, events, lost, resumed: true, lease })
@@ -59,9 +60,10 @@ pub fn run_state(dag: &Dag, stored: &StoredRun, rows: &[InstanceRow]) -> RunStat
 }
 
 fn restored(dag: &Dag, stored: &StoredRun, rows: &[InstanceRow], lengths: &BTreeMap<String, u32>) -> RunState {
+    let key = keys(dag);
     let instances = rows.iter().filter_map(|row| {
         Some(StoredInstance {
-            key: key(dag, row)?,
+            key: key(row)?,
             state: row.state,
             try_number: row.try_number,
             max_tries: row.max_tries,
@@ -73,8 +75,10 @@ fn restored(dag: &Dag, stored: &StoredRun, rows: &[InstanceRow], lengths: &BTree
 }
 
 /// The instance of a row, if the DAG still has its task.
-pub(super) fn key(dag: &Dag, row: &InstanceRow) -> Option<InstanceKey> {
-    dag.task_ix(&row.task_id).map(|task| InstanceKey { task, map_index: row.map_index })
+pub(super) fn keys(dag: &Dag) -> impl Fn(&InstanceRow) -> Option<InstanceKey> {
+    let tasks: HashMap<&str, TaskIx> =
+        dag.tasks.iter().enumerate().map(|(t, def)| (def.task_id.as_str(), t as TaskIx)).collect();
+    move |row| tasks.get(&*row.task_id).map(|&task| InstanceKey { task, map_index: row.map_index })
 }
 
 /// Of a failed run: what failed, and what was skipped only since the run took too long.

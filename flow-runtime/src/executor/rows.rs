@@ -2,11 +2,11 @@
 
 use super::ids::Ids;
 use super::outcome::TryEnd;
-use super::resume::key;
+use super::resume::keys;
 use crate::store::{Cause, InstanceRow, InstanceWrite};
 use chrono::{DateTime, Utc};
 use flow_core::event::Report;
-use flow_core::{Dag, InstanceKey, TaskState, Transition, UNMAPPED};
+use flow_core::{Dag, InstanceKey, Outcome, TaskState, Transition, UNMAPPED};
 use std::collections::BTreeMap;
 
 /// The rows of a run, and which of them must be written.
@@ -19,7 +19,8 @@ pub(super) struct Rows {
 
 impl Rows {
     pub(super) fn of(dag: &Dag, rows: Vec<InstanceRow>) -> Rows {
-        let rows = rows.into_iter().filter_map(|row| Some((key(dag, &row)?, row)));
+        let key = keys(dag);
+        let rows = rows.into_iter().filter_map(|row| Some((key(&row)?, row)));
         Rows { rows: rows.collect(), changed: BTreeMap::new() }
     }
 
@@ -60,6 +61,12 @@ impl Rows {
             row.cause = stopped.cloned();
         }
         (row.state, row.try_number, row.max_tries, row.due) = (step.to, step.try_number, step.max_tries, step.due);
+        if end.is_some_and(|end| matches!(end.outcome, Outcome::Failed | Outcome::Lost))
+            && row.state == TaskState::Scheduled
+        {
+            // Due at once, and so decided in the same moment. The history tells that it failed.
+            row.state = TaskState::UpForRetry;
+        }
         row.report = report;
         *self.changed.entry(step.key).or_default() |= archive;
         self.retire_placeholder(step.key);

@@ -2,6 +2,7 @@
 
 use super::begin::Begun;
 use super::ids::Ids;
+use super::inputs;
 use super::lease::Lease;
 use super::outcome::TryEnd;
 use super::queue::Queue;
@@ -15,7 +16,7 @@ use crate::store::{Cause, CauseKind, Epoch};
 use crate::telemetry::TryLog;
 use chrono::{DateTime, Utc};
 use flow_core::{Dag, DagRun, Event, InstanceKey, RunState, TaskIx, TryRef, why};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
@@ -37,6 +38,10 @@ pub(super) struct Happened {
 /// A try whose body runs.
 pub(super) struct Flight {
     pub(super) abort: AbortHandle,
+    /// How it ends once its body is gone: it took too long.
+    pub(super) ending: Option<TryEnd>,
+    /// Its place in [`RunLoop::timeouts`].
+    pub(super) times_out: Option<Instant>,
     pub(super) cancel: CancellationToken,
     pub(super) log: Arc<TryLog>,
 }
@@ -51,6 +56,8 @@ pub(super) struct RunLoop {
     pub(super) readers: Readers,
     pub(super) tries: JoinSet<TryEnd>,
     pub(super) flights: HashMap<TryRef, Flight>,
+    /// When each try that has a timeout has taken too long; and, once it was dropped for that, when it is given up.
+    pub(super) timeouts: BTreeSet<(Instant, TryRef)>,
     pub(super) hints: mpsc::Receiver<RunEvent>,
     pub(super) observer: Observer,
     pub(super) stop: Stop,
@@ -108,7 +115,6 @@ pub(super) async fn drive(
         pk: scope.pk,
         interrupted: !state.is_finished(),
         instances: engine.store.instances(scope.pk).await?,
-        values: engine.store.xcoms(scope.pk, None).await?,
     })
 }
 
@@ -126,6 +132,7 @@ fn prepare(engine: &Engine, begun: Begun, observer: Observer, stop: Stop) -> Pre
         run_start: run.start_date.unwrap_or_else(|| engine.clock.now()),
         logical_date: run.logical_date,
         data_interval: run.data_interval,
+        literals: inputs::literals(&dag),
         params: params.erased(),
         shown_params: params.shown(&dag, &settings.global_params),
         outputs: Default::default(),
@@ -160,6 +167,7 @@ fn prepare(engine: &Engine, begun: Begun, observer: Observer, stop: Stop) -> Pre
         readers: Readers::of(&scope.wanted),
         tries: JoinSet::new(),
         flights: HashMap::new(),
+        timeouts: BTreeSet::new(),
         hints,
         observer,
         stop,
@@ -196,9 +204,10 @@ impl RunLoop {
         format!("the run cannot go on, and nothing will change that: {}", reasons.join("; "))
     }
 
-    /// Tells the observer what tries have said.
+    /// Tells the observer what tries have said, as far as it waits now.
     pub(super) fn pass_hints(&mut self) {
-        while let Ok(hint) = self.hints.try_recv() {
+        for _ in 0..self.hints.len() {
+            let Ok(hint) = self.hints.try_recv() else { break };
             (self.observer)(&hint);
         }
     }

@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 use flow_core::dag_run::SECRET_MARK;
 use flow_core::{Dag, DataInterval, TaskIx};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -28,6 +28,8 @@ pub(super) struct Scope {
     pub(super) run_start: DateTime<Utc>,
     pub(super) logical_date: Option<DateTime<Utc>>,
     pub(super) data_interval: Option<DataInterval>,
+    /// What is written in the DAG: for each task, its literal arguments by number.
+    pub(super) literals: Vec<HashMap<usize, Erased>>,
     /// The real values of the params, secrets too; in memory alone.
     pub(super) params: BTreeMap<String, Erased>,
     /// What a [`Context`](crate::Context) shows.
@@ -61,14 +63,11 @@ impl Params {
     pub(super) fn conceal(dag: &Dag, values: Map<String, Value>) -> Params {
         let is_secret = |name: &str| dag.params.iter().any(|p| p.secret && p.name == name);
         let mut stored = values.clone();
+        for (name, value) in values.iter().filter(|(_, v)| !v.is_null()) {
+            if is_secret(name) { secret::conceal(value) } else { secret::conceal_passwords(value) }
+        }
         for (name, value) in stored.iter_mut().filter(|(_, v)| !v.is_null()) {
-            if is_secret(name) {
-                secret::conceal(value);
-                *value = Value::String(SECRET_MARK.into());
-            } else if secret::holds_password(value) {
-                secret::conceal_passwords(value);
-                *value = secret::redact_value(value);
-            }
+            *value = if is_secret(name) { Value::String(SECRET_MARK.into()) } else { secret::redact_value(value) };
         }
         Params { values, stored }
     }

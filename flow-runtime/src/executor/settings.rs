@@ -31,6 +31,9 @@ pub struct EngineSettings {
     pub locks: bool,
     /// `[params]` of flow.toml: what every task may read besides its run's params.
     pub global_params: Map<String, Value>,
+    /// Where bodies run; by default where the engine itself does. A runtime of their own keeps commits, timeouts and
+    /// signals alive while an async body blocks its threads.
+    pub bodies: Option<tokio::runtime::Handle>,
 }
 
 impl EngineSettings {
@@ -46,6 +49,7 @@ impl EngineSettings {
             spill: true,
             locks: true,
             global_params: Map::new(),
+            bodies: None,
         }
     }
 

@@ -13,6 +13,7 @@ use chrono::{DateTime, Utc};
 use flow_core::{Event, InstanceKey, RunStatus, TaskIx, TaskState, TryRef, plan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Longest value that an event carries, in bytes of JSON.
@@ -58,8 +59,11 @@ impl RunLoop {
         };
         let mut ended = Vec::with_capacity(ends.len());
         for end in ends {
-            if self.flights.remove(&end.of).is_some() {
+            if let Some(flight) = self.flights.remove(&end.of) {
                 self.queue.release(&self.scope.dag, end.of.key.task);
+                if let Some(at) = flight.times_out {
+                    self.timeouts.remove(&(at, end.of));
+                }
             }
             let present = self.state.instance(end.of.key);
             if present.is_some_and(|i| i.state.is_in_flight() && i.try_number == end.of.try_number) {
@@ -173,13 +177,20 @@ impl RunLoop {
             let log = self.scope.log(of);
             let job = Job {
                 of,
-                tries: self.rows.get(of.key).map_or(1, |row| row.max_tries + 1),
+                tries: self.rows.get(of.key).map_or(1, |row| row.max_tries.saturating_add(1)),
                 lengths: self.state.lengths(of.key.task).unwrap_or_default(),
                 cancel: cancel.clone(),
                 log: log.clone(),
             };
-            let abort = self.tries.spawn(try_runner::run(self.scope.clone(), job));
-            self.flights.insert(of, Flight { abort, cancel, log });
+            let body = try_runner::run(self.scope.clone(), job);
+            let abort = match &self.scope.engine.settings.bodies {
+                Some(threads) => self.tries.spawn_on(body, threads),
+                None => self.tries.spawn(body),
+            };
+            let timeout = self.scope.dag.tasks[of.key.task as usize].timeout;
+            let times_out = timeout.and_then(|t| Instant::now().checked_add(t));
+            self.timeouts.extend(times_out.map(|at| (at, of)));
+            self.flights.insert(of, Flight { abort, ending: None, times_out, cancel, log });
         }
     }
 

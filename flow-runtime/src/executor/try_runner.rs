@@ -12,6 +12,7 @@ use crate::store::{CauseKind, XComValue};
 use crate::telemetry::{self, TryLog};
 use crate::value::{Erased, Inputs};
 use flow_core::{Outcome, TryRef};
+use serde_json::Value;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
@@ -44,11 +45,10 @@ pub(super) async fn run(scope: Arc<Scope>, job: Job) -> TryEnd {
         Ok(inputs) => {
             let span = telemetry::try_span(&job.log, &id, map_index, of.try_number);
             let context = context(&scope, &job, &throttle);
-            match in_time(&scope, &job, body(&scope, of, inputs, context, span)).await {
-                None => TryEnd::timed_out(of, scope.dag.tasks[of.key.task as usize].timeout.unwrap_or_default()),
-                Some(Err(panicked)) => TryEnd::panicked(of, panicked),
-                Some(Ok(Err(error))) => TryEnd::error(of, &error, &*scope.engine.clock),
-                Some(Ok(Ok(value))) => keep(&scope, of, value).await,
+            match body(&scope, of, inputs, context, span).await {
+                Err(panicked) => TryEnd::panicked(of, panicked),
+                Ok(Err(error)) => TryEnd::error(of, &error, &*scope.engine.clock),
+                Ok(Ok(value)) => keep(&scope, of, value).await,
             }
         }
         Err(unmade) => {
@@ -80,18 +80,6 @@ fn context(scope: &Scope, job: &Job, throttle: &Arc<Throttle>) -> Context {
     })
 }
 
-/// `None` when the try took longer than its timeout: the body is dropped, or, if it blocks, told and left behind.
-async fn in_time(scope: &Scope, job: &Job, body: impl Future<Output = Returned>) -> Option<Returned> {
-    let ended = match scope.dag.tasks[job.of.key.task as usize].timeout {
-        Some(timeout) => tokio::time::timeout(timeout, body).await.ok(),
-        None => Some(body.await),
-    };
-    if ended.is_none() {
-        job.cancel.cancel();
-    }
-    ended
-}
-
 /// The body, on the threads where it belongs.
 async fn body(scope: &Scope, of: TryRef, inputs: Inputs, context: Context, span: Span) -> Returned {
     let task = &scope.dag.tasks[of.key.task as usize];
@@ -119,6 +107,9 @@ async fn keep(scope: &Arc<Scope>, of: TryRef, value: Erased) -> TryEnd {
     let refused = |message: &str| TryEnd::without_value(of, Outcome::FailedForGood, CauseKind::Output, message);
     if secret::reveals(value.json()) {
         return refused("the return value holds a secret param, and is not stored: return something else");
+    }
+    if value.json().contains("://") && secret::holds_password(&Value::String(value.json().to_string())) {
+        return refused("the return value holds a URL with a password, and is not stored: return it without");
     }
     let report = match scope.wanted[of.key.task as usize].report(value.json()) {
         Ok(report) => report,

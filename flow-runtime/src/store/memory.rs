@@ -2,7 +2,7 @@
 //! contract means is what this does.
 
 use super::{
-    Epoch, InstanceRow, MetadataStore, Result, RunCommit, RunFilter, RunPk, StoreError, StoredRun, XComRow,
+    Epoch, InstanceRow, MetadataStore, Result, RunCommit, RunFilter, RunPk, StoreError, StoredRun, XComFilter, XComRow,
     apply_status, cut, fingerprint,
 };
 use chrono::{DateTime, Utc};
@@ -191,12 +191,15 @@ impl MetadataStore for MemoryStore {
         Ok(tries)
     }
 
-    async fn xcoms(&self, run: RunPk, task_id: Option<&str>) -> Result<Vec<XComRow>> {
+    async fn xcoms(&self, run: RunPk, filter: XComFilter<'_>) -> Result<Vec<XComRow>> {
         let tables = self.tables.lock();
         let Some(run) = tables.get(run) else {
             return Ok(Vec::new());
         };
-        Ok(run.xcoms.values().filter(|x| task_id.is_none_or(|id| id == x.task_id)).cloned().collect())
+        let wanted = |x: &&XComRow| {
+            filter.task_id.is_none_or(|id| id == x.task_id) && filter.map_index.is_none_or(|index| index == x.map_index)
+        };
+        Ok(run.xcoms.values().filter(wanted).cloned().collect())
     }
 
     async fn close(&self) {}

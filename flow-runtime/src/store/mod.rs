@@ -213,6 +213,22 @@ pub struct XComRow {
     pub timestamp: DateTime<Utc>,
 }
 
+/// Which values to list; all of a run unless more is said.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct XComFilter<'a> {
+    /// Of this task alone.
+    pub task_id: Option<&'a str>,
+    /// Of this instance alone; -1 for those of tasks that are not mapped.
+    pub map_index: Option<i32>,
+}
+
+impl<'a> XComFilter<'a> {
+    /// Those of this task.
+    pub fn of_task(task_id: &'a str) -> XComFilter<'a> {
+        XComFilter { task_id: Some(task_id), map_index: None }
+    }
+}
+
 /// What can go wrong in a store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -303,8 +319,8 @@ pub trait MetadataStore: Send + Sync + 'static {
     /// present row, whatever its try number (0 if it never began; that of an archived try if it was cleared).
     async fn tries(&self, run: RunPk, task_id: Option<&str>) -> Result<Vec<InstanceRow>>;
 
-    /// All values of a run (or of one task), by task id, map index, key.
-    async fn xcoms(&self, run: RunPk, task_id: Option<&str>) -> Result<Vec<XComRow>>;
+    /// Values of a run, by task id, map index, key.
+    async fn xcoms(&self, run: RunPk, filter: XComFilter<'_>) -> Result<Vec<XComRow>>;
 
     /// Waits until everything that was handed to this store is written, and lets go of what it holds; whoever asks it
     /// for something later gets an error. (The last one to close a SQLite file folds its write-ahead log into it, so

@@ -14,29 +14,48 @@ use tracing_subscriber::filter::{DynFilterFn, EnvFilter, FilterExt};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
-/// [`init_at`] the level `info`.
+/// [`init_with`] what `FLOW_LOG` says, else `info`.
 pub fn init() {
-    init_at("info");
+    init_with(&std::env::var("FLOW_LOG").unwrap_or_else(|_| "info".into()));
 }
 
-/// Makes this process log: tasks' events from the level of `FLOW_LOG` (else from this one) upwards to the logs of their
-/// tries, and all others from that of `RUST_LOG` (default `warn`) upwards to standard error. Both take the directives
-/// of [`EnvFilter`]: `my_dags=debug,info`.
+/// Makes this process log: tasks' events that these directives let through (`my_dags=debug,info`) to the logs of their
+/// tries, and all others those of `RUST_LOG` (default `warn`) to standard error. Both are what [`EnvFilter`] takes.
 ///
 /// The second call does nothing, nor does the first if the process has a subscriber of its own: then add
 /// [`TaskLayer`] to that one. Tests call it too; their events are told apart by their tries.
-pub fn init_at(level: &str) {
+pub fn init_with(directives: &str) {
+    let others = std::env::var("RUST_LOG").ok().filter(|given| !given.is_empty());
     let console = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_filter(filter("RUST_LOG", "warn").and(outside_of_tries()));
+        .with_writer(|| Redacted)
+        .with_filter(filter(others.as_deref().unwrap_or("warn"), "warn").and(outside_of_tries()));
     let subscriber =
-        tracing_subscriber::registry().with(TaskLayer.with_filter(filter("FLOW_LOG", level))).with(console);
+        tracing_subscriber::registry().with(TaskLayer.with_filter(filter(directives, "info"))).with(console);
     drop(tracing::subscriber::set_global_default(subscriber));
 }
 
-fn filter(variable: &str, otherwise: &str) -> EnvFilter {
-    let given = std::env::var(variable).unwrap_or_else(|_| otherwise.into());
-    let filter = EnvFilter::builder().parse(&given).unwrap_or_else(|_| EnvFilter::new(otherwise));
+/// Are these directives that a filter takes?
+pub fn check_directives(text: &str) -> Result<(), String> {
+    EnvFilter::builder().parse(text).map(drop).map_err(|e| e.to_string())
+}
+
+/// Standard error, without secrets: a thread that a task has started logs outside of its try.
+struct Redacted;
+
+impl std::io::Write for Redacted {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        // One call per event.
+        let text = String::from_utf8_lossy(bytes);
+        std::io::stderr().write_all(crate::secret::redact(&text).as_bytes()).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
+}
+
+fn filter(given: &str, otherwise: &str) -> EnvFilter {
+    let filter = EnvFilter::builder().parse(given).unwrap_or_else(|_| EnvFilter::new(otherwise));
     let span = format!("{}=error", layer::TARGET);
     span.parse().map(|directive| filter.add_directive(directive)).unwrap_or_else(|_| EnvFilter::new(otherwise))
 }

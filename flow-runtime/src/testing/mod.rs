@@ -40,9 +40,9 @@ use crate::builder::IntoDuration;
 use crate::clock::{Clock, SkippingClock, SystemClock};
 use crate::context::Context;
 use crate::executor::{Engine, EngineSettings, Replacement, RunRequest, Stop};
-use crate::registry::Bodies;
+use crate::registry::{self, Bodies};
 use crate::run_event::Observer;
-use crate::store::MemoryStore;
+use crate::store::{MemoryStore, MetadataStore, XComFilter};
 use crate::telemetry;
 use crate::value::{Argument, Erased, Inputs, Value};
 use chrono::{DateTime, Utc};
@@ -50,7 +50,7 @@ use flow_core::Dag;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::Map;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -254,7 +254,11 @@ impl TestRun {
         }
         let home = self.settings.home.clone();
         let clock: Arc<dyn Clock> = Arc::new(SkippingClock::starting_at(self.start));
-        let engine = Engine::new(Arc::new(MemoryStore::new()), Bodies::collect(), self.settings)
+        if let Some((key, places)) = twice(&self.dag) {
+            return Err(format!("two tasks of this program are called `{key}`, at {places}: which of them is meant?"));
+        }
+        let store = Arc::new(MemoryStore::new());
+        let engine = Engine::new(store.clone(), Bodies::collect(), self.settings)
             .with_clock(clock.clone())
             .with_replacements(self.replacements);
         let events = Arc::new(Mutex::new(Vec::new()));
@@ -262,9 +266,21 @@ impl TestRun {
         let observer: Observer = Arc::new(move |event| seen.lock().push(event.clone()));
         let ended = engine.run(self.dag.clone(), self.request, observer, Stop::default()).await;
         let ended = ended.map_err(|e| e.to_string())?;
+        let values = store.xcoms(ended.pk, XComFilter::default()).await.map_err(|e| e.to_string())?;
         let events = std::mem::take(&mut *events.lock());
-        Ok(TestReport::new(self.dag, ended, events, home, folder))
+        Ok(TestReport::new(self.dag, ended, values, events, (home, folder)))
     }
+}
+
+/// The key of a body of the DAG that two functions have. (Functions inside of functions may: their module is the same.)
+fn twice(dag: &Dag) -> Option<(String, String)> {
+    let bodies: BTreeSet<&str> = dag.tasks.iter().map(|task| task.body.as_str()).collect();
+    let mut places: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for spec in registry::task_specs().filter(|spec| bodies.contains(spec.body)) {
+        places.entry(spec.body).or_default().push(spec.place().to_string());
+    }
+    let (key, places) = places.into_iter().find(|(_, places)| places.len() > 1)?;
+    Some((key.to_string(), places.join(" and ")))
 }
 
 impl std::fmt::Debug for TestRun {

@@ -2,9 +2,10 @@
 
 use crate::executor::RunReport;
 use crate::run_event::{RunEvent, label};
-use crate::store::{InstanceRow, RETURN_VALUE};
+use crate::store::{InstanceRow, RETURN_VALUE, XComRow};
 use flow_core::{Dag, RunStatus, TaskState};
 use serde::de::DeserializeOwned;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use tempfile::TempDir;
 pub struct TestReport {
     dag: Arc<Dag>,
     ended: RunReport,
+    /// Of each instance the JSON text, if it returned something.
+    values: HashMap<(String, i32), Arc<str>>,
     events: Vec<RunEvent>,
     home: PathBuf,
     /// Thrown away with the report.
@@ -25,11 +28,13 @@ impl TestReport {
     pub(super) fn new(
         dag: Arc<Dag>,
         ended: RunReport,
+        values: Vec<XComRow>,
         events: Vec<RunEvent>,
-        home: PathBuf,
-        folder: TempDir,
+        (home, folder): (PathBuf, TempDir),
     ) -> TestReport {
-        TestReport { dag, ended, events, home, _folder: folder }
+        let returned = values.into_iter().filter(|v| v.key == RETURN_VALUE);
+        let values = returned.filter_map(|v| Some(((v.task_id, v.map_index), v.value.inline?))).collect();
+        TestReport { dag, ended, values, events, home, _folder: folder }
     }
 
     /// The state of the run.
@@ -115,16 +120,12 @@ impl TestReport {
 
     /// The labels of all instances (`task`, or `task[3]`) in the order in which they began first.
     pub fn order(&self) -> Vec<String> {
-        let mut order: Vec<String> = Vec::new();
-        for event in &self.events {
-            if let RunEvent::TaskState { task_id, map_index, state: TaskState::Running, .. } = event {
-                let label = label(task_id, *map_index);
-                if !order.contains(&label) {
-                    order.push(label);
-                }
-            }
-        }
-        order
+        let mut seen = HashSet::new();
+        let began = self.events.iter().filter_map(|event| match event {
+            RunEvent::TaskState { task_id, map_index, state: TaskState::Running, .. } => Some((task_id, *map_index)),
+            _ => None,
+        });
+        began.filter(|instance| seen.insert(*instance)).map(|(task_id, map_index)| label(task_id, map_index)).collect()
     }
 
     /// Everything that happened, in order.
@@ -163,13 +164,8 @@ impl TestReport {
 
     #[track_caller]
     fn decode<T: DeserializeOwned>(&self, task_id: &str, map_index: i32) -> T {
-        let found = self
-            .ended
-            .values
-            .iter()
-            .find(|v| v.task_id == task_id && v.map_index == map_index && v.key == RETURN_VALUE);
         // Nothing is not stored.
-        let text = found.and_then(|v| v.value.inline.as_deref()).unwrap_or("null");
+        let text = self.values.get(&(task_id.to_string(), map_index)).map_or("null", |text| text);
         match serde_json::from_str(text) {
             Ok(value) => value,
             Err(error) => {

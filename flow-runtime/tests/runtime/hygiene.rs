@@ -51,6 +51,40 @@ mod hostile {
     }
 }
 
+/// Names that generated code uses for itself.
+#[allow(dead_code)]
+mod odd_names {
+    use flow_runtime::prelude::*;
+
+    #[task]
+    fn run(at: u32, inputs: u32, ctx: &Context, r#type: u32, returned: u32) -> u32 {
+        at + inputs + r#type + returned + ctx.try_number()
+    }
+
+    #[task]
+    fn argument(argument: u32) -> u32 {
+        argument
+    }
+
+    #[task]
+    async fn node(node: u64) -> u64 {
+        node
+    }
+
+    #[dag]
+    pub fn names(#[default(1)] r#type: u32) {
+        argument(run(1, 2, r#type, 4));
+        node::node(u64::from(3u32) + u64::max(1, 2));
+    }
+}
+
+#[test]
+fn names_of_generated_code_are_free() {
+    let run = odd_names::names::test().param("type", 10).run_blocking().succeeded();
+    assert_eq!(run.value::<u32>("argument"), 18);
+    assert_eq!(run.value::<u64>("node"), 5);
+}
+
 #[test]
 fn it_compiles_and_runs_under_hostile_names() {
     let run = hostile::odd::test().run_blocking().succeeded();

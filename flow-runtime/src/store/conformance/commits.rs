@@ -2,7 +2,7 @@
 
 use super::{Store, archive, at, begin, commit, full, plain, rows, write, xcom};
 use crate::store::{
-    Cause, CauseKind, Epoch, InstanceRow, RETURN_VALUE, RunCommit, RunPk, StoreError, XComRow, XComValue,
+    Cause, CauseKind, Epoch, InstanceRow, RETURN_VALUE, RunCommit, RunPk, StoreError, XComFilter, XComRow, XComValue,
 };
 use flow_core::{RunStatus, TaskState};
 use std::sync::Arc;
@@ -115,7 +115,7 @@ pub async fn an_old_epoch_changes_nothing(store: Store) {
         assert_eq!(refused, Err(StoreError::Fenced { run: run.0, given: given.0, present: 2 }));
         assert_eq!((store.run("taxi", "one").await.unwrap(), store.instances(run).await.unwrap()), before);
         assert_eq!(store.tries(run, None).await.unwrap(), before.1);
-        assert_eq!(store.xcoms(run, None).await.unwrap(), []);
+        assert_eq!(store.xcoms(run, XComFilter::default()).await.unwrap(), []);
     }
     store.commit(&[rows((run, new), [write(plain("t", -1, TaskState::Success, 1))])]).await.unwrap();
     assert_eq!(store.instances(run).await.unwrap(), [plain("t", -1, TaskState::Success, 1)]);
@@ -140,7 +140,7 @@ pub async fn one_old_epoch_refuses_all_runs(store: Store) {
         assert_eq!(refused, Err(StoreError::Fenced { run: held[stale].0.0, given: 1, present: 2 }));
         for (i, &(run, _)) in held.iter().enumerate() {
             assert_eq!(store.instances(run).await.unwrap(), []);
-            assert_eq!(store.xcoms(run, None).await.unwrap(), []);
+            assert_eq!(store.xcoms(run, XComFilter::default()).await.unwrap(), []);
             let found = store.run("taxi", &format!("{stale} {i}")).await.unwrap().unwrap();
             assert_eq!((found.run.state, found.run.start_date), (RunStatus::Queued, None));
         }
@@ -230,10 +230,12 @@ pub async fn xcoms_come_back_and_are_replaced(store: Store) {
     store.commit(&[RunCommit { xcoms: all.to_vec(), ..commit(held) }]).await.unwrap();
     let mut want: Vec<_> = all.iter().map(row_of).collect();
     want.sort_by(|a, b| (&a.task_id, a.map_index, &a.key).cmp(&(&b.task_id, b.map_index, &b.key)));
-    assert_eq!(store.xcoms(held.0, None).await.unwrap(), want);
+    assert_eq!(store.xcoms(held.0, XComFilter::default()).await.unwrap(), want);
+    let unmapped = XComFilter { map_index: Some(-1), ..XComFilter::default() };
+    assert!(store.xcoms(held.0, unmapped).await.unwrap().iter().eq(want.iter().filter(|x| x.map_index == -1)));
     let of_b: Vec<_> = want.iter().filter(|x| x.task_id == "b").cloned().collect();
-    assert_eq!(store.xcoms(held.0, Some("b")).await.unwrap(), of_b);
-    assert_eq!(store.xcoms(other.0, None).await.unwrap(), []);
+    assert_eq!(store.xcoms(held.0, XComFilter::of_task("b")).await.unwrap(), of_b);
+    assert_eq!(store.xcoms(other.0, XComFilter::default()).await.unwrap(), []);
 
     let mut next = xcom("b", 1, "[]");
     next.timestamp = at(77);
@@ -241,7 +243,7 @@ pub async fn xcoms_come_back_and_are_replaced(store: Store) {
     store.commit(&[RunCommit { xcoms: vec![next.clone()], ..commit(held) }]).await.unwrap();
     let place = want.iter().position(|x| (x.task_id.as_str(), x.map_index, x.key.as_str()) == ("b", 1, RETURN_VALUE));
     want[place.expect("it was there")] = row_of(&next);
-    assert_eq!(store.xcoms(held.0, None).await.unwrap(), want);
+    assert_eq!(store.xcoms(held.0, XComFilter::default()).await.unwrap(), want);
 }
 
 /// Several changes of one run in one commit, between those of another, are applied one after the other.
@@ -270,7 +272,7 @@ pub async fn commits_of_one_run_are_applied_in_order(store: Store) {
         .await
         .unwrap();
     assert_eq!(store.tries(held.0, None).await.unwrap(), [ended, next]);
-    assert_eq!(store.xcoms(held.0, None).await.unwrap(), [row_of(&xcom("t", -1, "2"))]);
+    assert_eq!(store.xcoms(held.0, XComFilter::default()).await.unwrap(), [row_of(&xcom("t", -1, "2"))]);
     assert_eq!(store.instances(other.0).await.unwrap().len(), 1);
     let run = store.run("taxi", "one").await.unwrap().unwrap().run;
     assert_eq!((run.state, run.start_date, run.end_date), (RunStatus::Running, Some(at(0)), None));
@@ -303,6 +305,6 @@ pub async fn ten_thousand_rows_at_once(store: Store) {
     assert!(store.instances(held.0).await.unwrap().into_iter().eq(all(TaskState::Success, 2)));
     let want = all(TaskState::Failed, 1).zip(all(TaskState::Success, 2)).flat_map(|(a, b)| [a, b]);
     assert!(store.tries(held.0, None).await.unwrap().into_iter().eq(want));
-    let values = store.xcoms(held.0, Some("t")).await.unwrap();
+    let values = store.xcoms(held.0, XComFilter::of_task("t")).await.unwrap();
     assert!((0..N).map(|i| Some(Arc::from(i.to_string()))).eq(values.into_iter().map(|x| x.value.inline)));
 }

@@ -1,7 +1,7 @@
 //! Many callers at the same time.
 
 use super::{Store, at, begin, commit, plain, rows, write, xcom};
-use crate::store::{Epoch, InstanceRow, RunCommit, StoreError};
+use crate::store::{Epoch, InstanceRow, RunCommit, StoreError, XComFilter};
 use flow_core::{RunStatus, TaskState};
 use std::future::Future;
 use std::pin::pin;
@@ -27,7 +27,7 @@ pub async fn eight_tasks_commit_at_the_same_time(store: Store) {
                 // What was committed can be read at once.
                 assert_eq!(store.instances(own.0).await.unwrap().len(), i as usize + 1);
             }
-            assert_eq!(store.xcoms(own.0, None).await.unwrap().len(), EACH as usize);
+            assert_eq!(store.xcoms(own.0, XComFilter::default()).await.unwrap().len(), EACH as usize);
         });
     }
     while let Some(done) = tasks.join_next().await {
@@ -112,7 +112,8 @@ pub async fn a_dropped_commit_is_whole_or_nothing(store: Store) {
     assert_eq!(store.instances(neighbour.0).await.unwrap().len(), ROUNDS as usize);
     let found = store.instances(held.0).await.unwrap();
     let of = |task: &str| -> Vec<i32> { found.iter().filter(|r| &*r.task_id == task).map(|r| r.map_index).collect() };
-    let values: Vec<i32> = store.xcoms(held.0, None).await.unwrap().iter().map(|x| x.map_index).collect();
+    let values: Vec<i32> =
+        store.xcoms(held.0, XComFilter::default()).await.unwrap().iter().map(|x| x.map_index).collect();
     assert_eq!(of("a"), of("b"));
     assert_eq!(of("a"), values);
     assert!(!values.contains(&0), "a future that was never polled did something");

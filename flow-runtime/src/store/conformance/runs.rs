@@ -1,7 +1,7 @@
 //! DAGs and runs.
 
 use super::{Store, at, begin, dag, dag_run};
-use crate::store::{Epoch, RunFilter, RunPk, StoreError, StoredRun};
+use crate::store::{Epoch, RunFilter, RunPk, StoreError, StoredRun, XComFilter};
 use chrono::{DateTime, TimeDelta, Utc};
 use flow_core::{DataInterval, RunStatus, RunType};
 
@@ -181,7 +181,7 @@ pub async fn an_unknown_run_is_empty(store: Store) {
         assert_eq!(store.instances(unknown).await.unwrap(), []);
         assert_eq!(store.tries(unknown, None).await.unwrap(), []);
         assert_eq!(store.tries(unknown, Some("download")).await.unwrap(), []);
-        assert_eq!(store.xcoms(unknown, None).await.unwrap(), []);
+        assert_eq!(store.xcoms(unknown, XComFilter::default()).await.unwrap(), []);
         assert_eq!(store.acquire_run(unknown, "me").await, Err(StoreError::NoSuchRun(unknown.0)));
     }
 }

@@ -11,8 +11,8 @@ mod statements;
 mod writer;
 
 use super::{
-    Durability, Epoch, InstanceRow, MetadataStore, Result, RunCommit, RunFilter, RunPk, StoreError, StoredRun, XComRow,
-    fingerprint,
+    Durability, Epoch, InstanceRow, MetadataStore, Result, RunCommit, RunFilter, RunPk, StoreError, StoredRun,
+    XComFilter, XComRow, fingerprint,
 };
 use error::Failure;
 use flow_core::{Dag, DagRun};
@@ -132,8 +132,8 @@ impl MetadataStore for SqliteStore {
         read::tries(&self.readers, run, task_id).await.map_err(|e| self.explain(e))
     }
 
-    async fn xcoms(&self, run: RunPk, task_id: Option<&str>) -> Result<Vec<XComRow>> {
-        read::xcoms(&self.readers, run, task_id).await.map_err(|e| self.explain(e))
+    async fn xcoms(&self, run: RunPk, filter: XComFilter<'_>) -> Result<Vec<XComRow>> {
+        read::xcoms(&self.readers, run, filter).await.map_err(|e| self.explain(e))
     }
 
     async fn close(&self) {

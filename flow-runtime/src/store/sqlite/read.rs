@@ -1,7 +1,7 @@
 //! Reading: one statement a question, on any of the reading connections.
 
 use super::error::Failure;
-use crate::store::{Epoch, InstanceRow, RunFilter, RunPk, StoreError, StoredRun, XComRow, XComValue};
+use crate::store::{Epoch, InstanceRow, RunFilter, RunPk, StoreError, StoredRun, XComFilter, XComRow, XComValue};
 use chrono::{DateTime, Utc};
 use flow_core::{Dag, DagRun, DataInterval, RunStatus, RunType, TaskState};
 use serde::de::DeserializeOwned;
@@ -72,13 +72,16 @@ pub(super) async fn tries(pool: &SqlitePool, run: RunPk, task_id: Option<&str>) 
     instance_rows(&sql.build().fetch_all(pool).await?)
 }
 
-pub(super) async fn xcoms(pool: &SqlitePool, run: RunPk, task_id: Option<&str>) -> Result<Vec<XComRow>> {
+pub(super) async fn xcoms(pool: &SqlitePool, run: RunPk, filter: XComFilter<'_>) -> Result<Vec<XComRow>> {
     let mut sql = QueryBuilder::<Sqlite>::new(
         "SELECT task_id, map_index, key, type_name, size, sha256, inline, timestamp FROM xcom WHERE run = ",
     );
     sql.push_bind(run.0);
-    if let Some(task_id) = task_id {
+    if let Some(task_id) = filter.task_id {
         sql.push(" AND task_id = ").push_bind(task_id);
+    }
+    if let Some(map_index) = filter.map_index {
+        sql.push(" AND map_index = ").push_bind(map_index);
     }
     sql.push(" ORDER BY task_id, map_index, key");
     sql.build().fetch_all(pool).await?.iter().map(xcom_row).collect()

@@ -1,14 +1,16 @@
 //! How a try ends, what is recorded of that, and whether another follows.
 
 use super::{World, note, noted, row};
+use flow_runtime::clock::SkippingClock;
 use flow_runtime::core::{RunStatus, TaskState};
+use flow_runtime::executor::RunRequest;
 use flow_runtime::prelude::*;
 use flow_runtime::store::CauseKind;
+use std::sync::Arc;
 use std::time::Duration;
 
-#[task(retries = 2, retry_delay = "20ms", retry_backoff = 2.0)]
+#[task(retries = 2, retry_delay = "2s", retry_backoff = 3.0)]
 async fn third_time(ctx: &Context) -> Result<u32> {
-    note(ctx, ctx.now().timestamp_millis().to_string());
     ensure!(ctx.try_number() == 3, "not at try {} of {}", ctx.try_number(), ctx.tries());
     Ok(7)
 }
@@ -20,8 +22,12 @@ fn retried() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_try_that_fails_is_followed_by_the_next_after_a_growing_wait() {
+    // By a clock that leaves out the waits.
     let world = World::new().await;
-    let report = world.run(retried::dag(), "ends-retried").await;
+    let clock = Arc::new(SkippingClock::starting_at(chrono::DateTime::UNIX_EPOCH));
+    let request = RunRequest { run_id: Some("ends-retried".into()), ..RunRequest::default() };
+    let engine = world.engine().with_clock(clock);
+    let report = engine.run(Arc::new(retried::dag()), request, world.observer(), Default::default()).await.unwrap();
     assert_eq!(report.run.state, RunStatus::Success);
     let tries = world.store.tries(report.pk, Some("third_time")).await.unwrap();
     let seen: Vec<_> = tries.iter().map(|t| (t.try_number, t.state.name())).collect();
@@ -29,9 +35,10 @@ async fn a_try_that_fails_is_followed_by_the_next_after_a_growing_wait() {
     assert_eq!(tries[0].cause.as_ref().unwrap().message, "not at try 1 of 3");
     assert_eq!(tries[1].cause.as_ref().unwrap().message, "not at try 2 of 3");
     assert_eq!(tries[2].cause, None);
-    // Jitter lies between once and twice the base: 20-40 ms, then 40-80 ms.
-    let at: Vec<i64> = noted("ends-retried").iter().map(|t| t.parse().unwrap()).collect();
-    assert!(at[1] - at[0] >= 19 && at[2] - at[1] >= 39, "{at:?}");
+    // Jitter lies between once and twice the base: 2 to 4 s, then 6 to 12 s.
+    let waits: Vec<i64> = tries[..2].iter().map(|t| (t.due.unwrap() - t.end_date.unwrap()).num_seconds()).collect();
+    assert!((2..4).contains(&waits[0]) && (6..12).contains(&waits[1]), "{waits:?}");
+    assert!(tries[1].start_date >= tries[0].due && tries[2].start_date >= tries[1].due, "{tries:?}");
 }
 
 #[task(retries = 5)]
@@ -205,4 +212,91 @@ async fn what_no_retry_can_mend_is_not_retried() {
     assert_eq!((report.run.state, noted("ends-missing").len()), (RunStatus::Failed, 1));
     let said = &row(&report, "fetches").cause.as_ref().unwrap().message;
     assert!(said.starts_with("fetching: ") && said.contains("nothing.csv"), "{said}");
+}
+
+/// Blocks the thread it is on, though it is async: what nobody should do, and somebody does.
+#[task(timeout = "40ms", retries = 1, retry_delay = "1s")]
+async fn blocks_async(ctx: &Context) -> Result<u32> {
+    if ctx.try_number() == 1 {
+        std::thread::sleep(Duration::from_millis(400));
+    }
+    Ok(ctx.try_number())
+}
+
+#[dag]
+fn blocked() {
+    blocks_async();
+    blocks_async();
+    below();
+}
+
+#[test]
+fn a_timeout_comes_though_every_thread_for_bodies_is_blocked() {
+    let builder = || tokio::runtime::Builder::new_multi_thread();
+    let bodies = builder().worker_threads(2).enable_all().build().unwrap();
+    let runtime = builder().worker_threads(1).enable_all().build().unwrap();
+    let report = runtime.block_on(async {
+        let mut world = World::new().await;
+        world.settings.bodies = Some(bodies.handle().clone());
+        world.settings.grace = Duration::from_millis(50);
+        let report = world.run(blocked::dag(), "ends-blocked").await;
+        let tries = world.store.tries(report.pk, Some("blocks_async")).await.unwrap();
+        let seen: Vec<_> = tries.iter().map(|t| (t.try_number, t.state.name())).collect();
+        assert_eq!(seen, [(1, "up_for_retry"), (2, "success")]);
+        assert_eq!(tries[0].cause.as_ref().unwrap().kind, CauseKind::Timeout);
+        report
+    });
+    assert_eq!(report.run.state, RunStatus::Success);
+    bodies.shutdown_background();
+}
+
+#[task]
+fn chatters(ctx: &Context) {
+    while !ctx.is_cancelled() {
+        info!("on and on");
+    }
+}
+
+#[task(retries = 1, retry_delay = "0s")]
+fn second_time(ctx: &Context) -> Result<()> {
+    ensure!(ctx.try_number() == 2, "once more");
+    Ok(())
+}
+
+#[dag(dagrun_timeout = "300ms")]
+fn loud() {
+    chatters();
+    chatters();
+    second_time() >> below();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_logs_without_end_holds_up_nothing() {
+    let mut world = World::new().await;
+    world.settings.logs = false;
+    let report = world.run(loud::dag(), "ends-loud").await;
+    assert_eq!(report.run.state, RunStatus::Failed);
+    assert_eq!(noted("ends-loud"), ["below"], "it ran while the others spoke");
+}
+
+#[task]
+fn speaks_elsewhere(word: Secret<String>) -> Result<f64> {
+    let word = word.expose().clone();
+    std::thread::spawn(move || tracing::error!("from another thread: {word}")).join().unwrap();
+    Ok(f64::NAN)
+}
+
+#[dag]
+fn elsewhere(word: Secret<String>) {
+    speaks_elsewhere(word);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_json_cannot_hold_fails_for_good() {
+    let world = World::new().await;
+    let params = serde_json::json!({"word": "elsewhere-4711"});
+    let report = world.try_run(elsewhere::dag(), "ends-nan", params).await.unwrap();
+    let cause = row(&report, "speaks_elsewhere").cause.clone().unwrap();
+    assert_eq!(cause.kind, CauseKind::Output);
+    assert!(cause.message.contains("NaN or infinite"), "{}", cause.message);
 }

@@ -13,7 +13,7 @@ use flow_runtime::core::{Dag, TaskState};
 use flow_runtime::executor::{Engine, EngineError, EngineSettings, RunReport, RunRequest, Stop};
 use flow_runtime::registry::Bodies;
 use flow_runtime::run_event::{Observer, RunEvent};
-use flow_runtime::store::{Durability, InstanceRow, MetadataStore, SqliteStore, StoredRun};
+use flow_runtime::store::{Durability, InstanceRow, MetadataStore, SqliteStore, StoredRun, XComFilter, XComRow};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
@@ -32,6 +32,21 @@ pub fn note(ctx: &Context, what: impl Into<String>) {
 /// What was noted.
 pub fn noted(run_id: &str) -> Vec<String> {
     LEDGER.lock().get(run_id).cloned().unwrap_or_default()
+}
+
+/// How a run went, with its values.
+#[derive(Debug)]
+pub struct Ran {
+    pub report: RunReport,
+    pub values: Vec<XComRow>,
+}
+
+impl std::ops::Deref for Ran {
+    type Target = RunReport;
+
+    fn deref(&self) -> &RunReport {
+        &self.report
+    }
 }
 
 /// A home folder with a SQLite store and an engine over it.
@@ -61,12 +76,18 @@ impl World {
         Arc::new(move |event| events.lock().push(event.clone()))
     }
 
-    pub async fn try_run(&self, dag: Dag, run_id: &str, params: Value) -> Result<RunReport, EngineError> {
+    pub async fn try_run(&self, dag: Dag, run_id: &str, params: Value) -> Result<Ran, EngineError> {
         let request = RunRequest { run_id: Some(run_id.into()), params: object(params), ..RunRequest::default() };
-        self.engine().run(Arc::new(dag), request, self.observer(), self.stop.clone()).await
+        let report = self.engine().run(Arc::new(dag), request, self.observer(), self.stop.clone()).await?;
+        Ok(self.with_values(report).await)
     }
 
-    pub async fn run(&self, dag: Dag, run_id: &str) -> RunReport {
+    pub async fn with_values(&self, report: RunReport) -> Ran {
+        let values = self.store.xcoms(report.pk, XComFilter::default()).await.expect("values");
+        Ran { report, values }
+    }
+
+    pub async fn run(&self, dag: Dag, run_id: &str) -> Ran {
         self.try_run(dag, run_id, Value::Null).await.expect("it can be run")
     }
 
@@ -74,12 +95,14 @@ impl World {
         self.store.run(&dag.dag_id, run_id).await.expect("the store").expect("the run")
     }
 
-    pub async fn try_resume(&self, dag: Dag, run_id: &str) -> Result<RunReport, EngineError> {
+    pub async fn try_resume(&self, dag: Dag, run_id: &str) -> Result<Ran, EngineError> {
         let stored = self.stored(&dag, run_id).await;
-        self.engine().resume(Arc::new(dag), stored, Map::new(), self.observer(), self.stop.clone()).await
+        let engine = self.engine();
+        let resumed = engine.resume(Arc::new(dag), stored, Map::new(), self.observer(), self.stop.clone());
+        Ok(self.with_values(resumed.await?).await)
     }
 
-    pub async fn resume(&self, dag: Dag, run_id: &str) -> RunReport {
+    pub async fn resume(&self, dag: Dag, run_id: &str) -> Ran {
         self.try_resume(dag, run_id).await.expect("it can go on")
     }
 }
@@ -100,7 +123,7 @@ pub fn states(report: &RunReport) -> Vec<(String, TaskState)> {
 }
 
 /// What a task returned.
-pub fn value(report: &RunReport, task_id: &str) -> Value {
+pub fn value(report: &Ran, task_id: &str) -> Value {
     let found = report.values.iter().find(|v| v.task_id == task_id).expect("a value");
     serde_json::from_str(found.value.inline.as_deref().expect("kept in its row")).expect("JSON")
 }

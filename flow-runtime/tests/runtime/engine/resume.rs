@@ -49,7 +49,7 @@ async fn what_is_done_is_reused_and_the_interrupted_try_counts() {
     assert_eq!((report.run.state, value(&report, "dies")), (RunStatus::Success, json!(42)));
     assert_eq!(noted("resume-mortal"), ["first", "dies 1", "dies 2"]);
     let tries = world.store.tries(report.pk, Some("dies")).await.unwrap();
-    assert_eq!(tries[0].cause.as_ref().unwrap().kind, CauseKind::Lost);
+    assert_eq!((tries[0].cause.as_ref().unwrap().kind, tries[0].state), (CauseKind::Lost, TaskState::UpForRetry));
     let log = flow_runtime::telemetry::read_log(world.home.path(), "mortal", "resume-mortal", "dies", -1, 1).unwrap();
     assert!(log.last().unwrap().contains("the process that ran this try ended"), "{log:?}");
 }
