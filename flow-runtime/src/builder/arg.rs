@@ -29,13 +29,19 @@ pub trait Arg<T, Task, Name> {
 pub struct Input(pub(super) Result<Source, String>);
 
 impl Input {
-    fn node<T>(node: Node<T>, at: &'static Location<'static>, source: impl FnOnce(u32) -> Source) -> Input {
+    pub(super) fn node<T>(node: Node<T>, optional: bool, at: &'static Location<'static>) -> Input {
         let own = Draft::current("a node was used", |d| d.own(node.stamp, node.task, at));
+        let source = |task| match (node.field, optional) {
+            (None, false) => Source::Output(task),
+            (None, true) => Source::OptionalOutput(task),
+            (Some(field), false) => Source::Field(task, field),
+            (Some(field), true) => Source::OptionalField(task, field),
+        };
         // The problem is noted already; any source will do for a DAG that is refused.
         Input(Ok(own.map_or(Source::Literal(serde_json::Value::Null), source)))
     }
 
-    fn literal<T: Serialize>(value: T) -> Input {
+    pub(super) fn literal<T: Serialize>(value: T) -> Input {
         Input(
             serde_json::to_value(value)
                 .map(Source::Literal)
@@ -43,19 +49,18 @@ impl Input {
         )
     }
 
-    fn param<T>(param: Param<T>, at: &'static Location<'static>) -> Input {
-        let name = Draft::current("a param was used", |d| {
-            if param.stamp != d.stamp {
-                d.problem(at, "a param of another DAG was used");
-                return String::new();
-            }
-            d.dag.params[param.index].name.clone()
-        });
-        Input(Ok(Source::Param(name)))
+    pub(super) fn param<T>(param: Param<T>, at: &'static Location<'static>) -> Input {
+        Input(Draft::current("a param was used", |draft| draft.handle(param, at)))
     }
 
-    fn list(inputs: impl Iterator<Item = Input>) -> Input {
+    pub(super) fn list(inputs: impl Iterator<Item = Input>) -> Input {
         Input(inputs.map(|i| i.0).collect::<Result<Vec<_>, _>>().map(Source::List))
+    }
+
+    /// A struct, field by field.
+    pub fn record(fields: impl IntoIterator<Item = (&'static str, Input)>) -> Input {
+        let fields = fields.into_iter().map(|(name, input)| Ok((name.to_string(), input.0?)));
+        Input(fields.collect::<Result<_, String>>().map(Source::Record))
     }
 }
 
@@ -69,7 +74,7 @@ impl<T: Serialize, Task, Name> Arg<T, Task, Name> for T {
 #[diagnostic::do_not_recommend]
 impl<T, Task, Name> Arg<T, Task, Name> for Node<T> {
     fn input(self, at: &'static Location<'static>) -> Input {
-        Input::node(self, at, Source::Output)
+        Input::node(self, false, at)
     }
 }
 
@@ -90,7 +95,7 @@ impl<Task, Name> Arg<String, Task, Name> for &str {
 #[diagnostic::do_not_recommend]
 impl<T: Argument, Task, Name> Arg<Option<T>, Task, Name> for Node<T> {
     fn input(self, at: &'static Location<'static>) -> Input {
-        Input::node(self, at, Source::OptionalOutput)
+        Input::node(self, true, at)
     }
 }
 
@@ -111,14 +116,14 @@ impl<T: Serialize, Task, Name> Arg<Option<T>, Task, Name> for T {
 #[diagnostic::do_not_recommend]
 impl<T, Task, Name> Arg<Vec<T>, Task, Name> for Vec<Node<T>> {
     fn input(self, at: &'static Location<'static>) -> Input {
-        Input::list(self.into_iter().map(|n| Input::node(n, at, Source::Output)))
+        Input::list(self.into_iter().map(|n| Input::node(n, false, at)))
     }
 }
 
 #[diagnostic::do_not_recommend]
 impl<T, const N: usize, Task, Name> Arg<Vec<T>, Task, Name> for [Node<T>; N] {
     fn input(self, at: &'static Location<'static>) -> Input {
-        Input::list(self.into_iter().map(|n| Input::node(n, at, Source::Output)))
+        Input::list(self.into_iter().map(|n| Input::node(n, false, at)))
     }
 }
 
