@@ -9,12 +9,14 @@ use syn::ext::IdentExt as _;
 use syn::spanned::Spanned;
 use syn::{Attribute, Expr, FnArg, ItemFn, Pat, PatType, ReturnType, Type};
 
-/// An argument of the function: a param of the DAG.
+/// An argument of the function: a param of the DAG, or a struct of params.
 struct Param {
     name: Ident,
     ty: Type,
     doc: Option<String>,
     default: Option<Expr>,
+    /// `#[params]`: each of its fields is a param.
+    is_struct: bool,
 }
 
 pub fn expand(options: TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
@@ -69,13 +71,17 @@ fn param(arg: &PatType) -> syn::Result<Param> {
             "a param has a type of its own: `String`, not `&str` or `impl ..`",
         ));
     }
+    let is_struct = arg.attrs.iter().any(|a| a.path().is_ident("params"));
     let default = default_of(&arg.attrs)?;
-    Ok(Param { name: pat.ident.clone(), ty: (*arg.ty).clone(), doc: doc_of(&arg.attrs), default })
+    if let Some(default) = default.as_ref().filter(|_| is_struct) {
+        return Err(syn::Error::new_spanned(default, "the defaults of a struct of params stand on its fields"));
+    }
+    Ok(Param { name: pat.ident.clone(), ty: (*arg.ty).clone(), doc: doc_of(&arg.attrs), default, is_struct })
 }
 
 fn default_of(attrs: &[Attribute]) -> syn::Result<Option<Expr>> {
     let mut default = None;
-    for attr in attrs.iter().filter(|a| !a.path().is_ident("doc")) {
+    for attr in attrs.iter().filter(|a| !a.path().is_ident("doc") && !a.path().is_ident("params")) {
         if !attr.path().is_ident("default") {
             return Err(syn::Error::new_spanned(
                 attr,
@@ -164,7 +170,10 @@ fn tokens(function: &ItemFn, options: &DagOptions, params: &[Param], private: &T
 
 /// `let url = dag.param::<String>("url")...add();`
 fn declare(param: &Param, private: &TokenStream) -> TokenStream {
-    let Param { name, ty, doc, default } = param;
+    let Param { name, ty, doc, default, is_struct } = param;
+    if *is_struct {
+        return quote_spanned!(ty.span()=> let #name = <#ty as #private::ParamStruct>::declare(__flow););
+    }
     let (text, written) = (name.unraw().to_string(), written(ty));
     let doc = doc.as_ref().map(|d| quote!(.doc(#d)));
     let default = default.as_ref().map(|d| quote_spanned!(d.span()=> .default(#d)));

@@ -4,7 +4,9 @@
 //! not used directly: `flow_runtime::prelude` has its macros.
 
 mod dag;
+mod group;
 mod options;
+mod params;
 mod rewrite;
 mod support;
 mod task;
@@ -33,6 +35,9 @@ use proc_macro::TokenStream;
 /// | `priority` | `10` | 1 |
 /// | `weight_rule` | `"absolute"` | `downstream` |
 /// | `queue` | `"big"` | `default` |
+/// | `setup`, `teardown` | | ordinary work |
+/// | `on_failure_fail_dagrun` | `true`, for a teardown | false |
+/// | `isolation` | `"process"` | `none` |
 /// | `id` | `"load-trips"` | the function's name |
 /// | `doc` | `"Loads."` | the doc comment |
 /// | `crate` | `my_flow` | `::flow_runtime` |
@@ -67,6 +72,37 @@ pub fn dag(options: TokenStream, item: TokenStream) -> TokenStream {
     let item = proc_macro2::TokenStream::from(item);
     dag::expand(options.into(), item.clone())
         .unwrap_or_else(|e| support::with_errors(support::without_param_attributes(item), &e))
+        .into()
+}
+
+/// Makes a group of a function that calls tasks: one name around them, which begins their ids, and options that they share.
+/// It is called like a task; `month::expand(each(months), lake)` makes one of it for each element, in which tasks depend
+/// on each other element by element. What its body returns (a `Node`, a tuple of nodes, or nothing) its call returns;
+/// mapped, a list of each.
+///
+/// | option | example | default |
+/// |---|---|---|
+/// | `prefix` | `false` | true: the ids of its tasks begin with its own |
+/// | `defaults(..)` | `defaults(retries = 2)` | options of its tasks that do not say otherwise |
+/// | `id` | `"load-month"` | the function's name |
+/// | `doc` | `"Loads."` | the doc comment |
+/// | `crate` | `my_flow` | `::flow_runtime` |
+#[proc_macro_attribute]
+pub fn task_group(options: TokenStream, item: TokenStream) -> TokenStream {
+    let item = proc_macro2::TokenStream::from(item);
+    group::expand(options.into(), item.clone())
+        .unwrap_or_else(|e| support::with_errors(support::without_param_attributes(item), &e))
+        .into()
+}
+
+/// Makes a struct whose fields are params of a DAG: `#[dag] fn taxi(#[params] settings: Settings)` declares each field, with
+/// its doc comment and `#[default(..)]`, and `settings.url` is then a param like any other. The whole can be given to a
+/// task that takes the struct.
+#[proc_macro_attribute]
+pub fn params(options: TokenStream, item: TokenStream) -> TokenStream {
+    let item = proc_macro2::TokenStream::from(item);
+    params::expand(options.into(), item.clone())
+        .unwrap_or_else(|e| support::with_errors(support::without_defaults(item), &e))
         .into()
 }
 

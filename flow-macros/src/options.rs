@@ -10,7 +10,8 @@ use syn::{Expr, ExprLit, Ident, Lit, LitStr, Path, Token};
 
 /// The names of a task's options, as they are listed in a message.
 const TASK_OPTIONS: &str = "retries, retry_delay, retry_backoff, max_retry_delay, timeout, trigger_rule, pool, pool_slots, \
-                            priority, weight_rule, queue, id, doc, crate";
+                            priority, weight_rule, queue, setup, teardown, on_failure_fail_dagrun, isolation, id, doc, crate";
+const GROUP_OPTIONS: &str = "prefix, defaults, id, doc, crate";
 const DAG_OPTIONS: &str = "default, schedule, start_date, end_date, catchup, tags, max_active_runs, max_active_tasks, \
                            dagrun_timeout, defaults, id, doc, crate";
 
@@ -181,6 +182,10 @@ pub struct TaskOptions {
     priority: Option<TokenStream>,
     weight_rule: Option<TokenStream>,
     queue: Option<LitStr>,
+    setup: Option<bool>,
+    teardown: Option<bool>,
+    fails_run: Option<bool>,
+    isolation: Option<TokenStream>,
 }
 
 impl TaskOptions {
@@ -189,6 +194,14 @@ impl TaskOptions {
         for pair in errors.take(Pair::list(tokens)).unwrap_or_default() {
             let read = options.read(&pair, private);
             errors.take(read);
+            let is = |flag: Option<bool>| flag == Some(true);
+            if is(options.setup) && is(options.teardown) {
+                errors.add(pair.error("a task is a setup or a teardown, not both"));
+            }
+        }
+        if let (Some(true), false) = (options.fails_run, options.teardown == Some(true)) {
+            let sentence = "`on_failure_fail_dagrun` belongs to a teardown: any other task fails the run anyway";
+            errors.add(syn::Error::new(Span::call_site(), sentence));
         }
         options
     }
@@ -215,6 +228,10 @@ impl TaskOptions {
             "priority" => set(&mut self.priority, pair, pair.number(i64::MIN, i64::MAX)?),
             "weight_rule" => set(&mut self.weight_rule, pair, weight_rule(pair, private)?),
             "queue" => set(&mut self.queue, pair, name_text(pair)?),
+            "setup" => set(&mut self.setup, pair, pair.boolean()?),
+            "teardown" => set(&mut self.teardown, pair, pair.boolean()?),
+            "on_failure_fail_dagrun" => set(&mut self.fails_run, pair, pair.boolean()?),
+            "isolation" => set(&mut self.isolation, pair, isolation(pair, private)?),
             "id" => set(&mut self.id, pair, id_text(pair)?),
             "doc" => set(&mut self.doc, pair, pair.text()?.value()),
             "crate" => set(&mut self.krate, pair, krate(pair)?),
@@ -233,6 +250,13 @@ impl TaskOptions {
             (some(&self.max_retry_delay), some(&self.timeout), some(&self.trigger_rule));
         let (pool_slots, priority, weight_rule) =
             (some(&self.pool_slots), some(&self.priority), some(&self.weight_rule));
+        let isolation = some(&self.isolation);
+        let fails = self.fails_run == Some(true);
+        let kind = match (self.setup, self.teardown) {
+            (Some(true), _) => quote!(#private::Some(#private::TaskKind::Setup)),
+            (_, Some(true)) => quote!(#private::Some(#private::TaskKind::Teardown { on_failure_fail_dagrun: #fails })),
+            _ => quote!(#private::None),
+        };
         quote! {
             #private::TaskOptions {
                 id: #id,
@@ -247,7 +271,75 @@ impl TaskOptions {
                 priority: #priority,
                 weight_rule: #weight_rule,
                 queue: #queue,
+                kind: #kind,
+                isolation: #isolation,
             }
+        }
+    }
+
+    /// Are there options that only one task can have?
+    fn are_of_one_task(&self) -> bool {
+        self.id.is_some()
+            || self.doc.is_some()
+            || self.krate.is_some()
+            || self.setup.is_some()
+            || self.teardown.is_some()
+    }
+}
+
+/// `defaults(retries = 2)`
+fn defaults(pair: &Pair, private: &TokenStream, errors: &mut Errors) -> syn::Result<TokenStream> {
+    let PairValue::Holds(tokens) = &pair.value else {
+        return Err(pair.error("`defaults` takes task options in parentheses: `defaults(retries = 2)`"));
+    };
+    let options = TaskOptions::parse(tokens.clone(), private, errors);
+    if options.are_of_one_task() {
+        return Err(
+            pair.error("`id`, `doc`, `crate`, `setup` and `teardown` belong to one task and cannot be a default")
+        );
+    }
+    Ok(options.tokens(private))
+}
+
+fn isolation(pair: &Pair, private: &TokenStream) -> syn::Result<TokenStream> {
+    let (text, variant) = pair.checked(|name| match name {
+        "process" => Ok("Process"),
+        "none" => Ok("None"),
+        other => Err(format!("there is no isolation `{other}`; there are: process, none")),
+    })?;
+    let variant = Ident::new(variant, text.span());
+    Ok(quote!(#private::Isolation::#variant))
+}
+
+/// The options of a group.
+#[derive(Default)]
+pub struct GroupOptions {
+    pub id: Option<LitStr>,
+    pub doc: Option<String>,
+    pub prefix: Option<bool>,
+    /// A constant `TaskOptions`.
+    pub defaults: Option<TokenStream>,
+    krate: Option<Path>,
+}
+
+impl GroupOptions {
+    pub fn parse(tokens: TokenStream, private: &TokenStream, errors: &mut Errors) -> GroupOptions {
+        let mut options = GroupOptions::default();
+        for pair in errors.take(Pair::list(tokens)).unwrap_or_default() {
+            let read = options.read(&pair, private, errors);
+            errors.take(read);
+        }
+        options
+    }
+
+    fn read(&mut self, pair: &Pair, private: &TokenStream, errors: &mut Errors) -> syn::Result<()> {
+        match pair.name.to_string().as_str() {
+            "prefix" => set(&mut self.prefix, pair, pair.boolean()?),
+            "defaults" => set(&mut self.defaults, pair, defaults(pair, private, errors)?),
+            "id" => set(&mut self.id, pair, id_text(pair)?),
+            "doc" => set(&mut self.doc, pair, pair.text()?.value()),
+            "crate" => set(&mut self.krate, pair, krate(pair)?),
+            other => Err(pair.error(format!("a group has no option `{other}`; there are: {GROUP_OPTIONS}"))),
         }
     }
 }
@@ -371,14 +463,7 @@ impl DagOptions {
                 return Ok(());
             }
             "defaults" => {
-                let PairValue::Holds(tokens) = &pair.value else {
-                    return Err(pair.error("`defaults` takes task options in parentheses: `defaults(retries = 2)`"));
-                };
-                let options = TaskOptions::parse(tokens.clone(), private, errors);
-                if options.id.is_some() || options.doc.is_some() || options.krate.is_some() {
-                    return Err(pair.error("`id`, `doc` and `crate` belong to one task and cannot be a default"));
-                }
-                self.defaults = Some(options.tokens(private));
+                self.defaults = Some(defaults(pair, private, errors)?);
                 return Ok(());
             }
             "id" => {

@@ -8,7 +8,7 @@ use crate::task::PRIMITIVES;
 use syn::punctuated::Punctuated;
 use syn::visit::Visit;
 use syn::visit_mut::{self, VisitMut};
-use syn::{BinOp, Block, Expr, Ident, Item, Pat, Path, PathSegment, Stmt, Token, parse_quote};
+use syn::{BinOp, Block, Expr, Ident, Item, Pat, Path, Stmt, Token, parse_quote};
 
 /// Rewrites the body; `bound` are the names of the params, `private` the path of the runtime.
 pub fn rewrite(block: &mut Block, bound: Vec<Ident>, private: &proc_macro2::TokenStream) {
@@ -43,6 +43,18 @@ impl Rewriter {
 
     fn is_bound(&self, name: &str) -> bool {
         self.scopes.iter().any(|s| s.iter().any(|n| n == name))
+    }
+
+    /// A task call, with options or without, or a variable: what `let (a, b) = ..` may have to take apart.
+    fn may_be_node(&self, expr: &Expr) -> bool {
+        match expr {
+            Expr::Call(call) => matches!(&*call.func, Expr::Path(callee) if callee.qself.is_none()
+                && (self.is_task(&callee.path) || callee.path.segments.last().is_some_and(|s| s.ident == "node" || s.ident == "expand"))),
+            Expr::MethodCall(call) => self.may_be_node(&call.receiver),
+            Expr::Path(path) => path.path.get_ident().is_some(),
+            Expr::Paren(paren) => self.may_be_node(&paren.expr),
+            _ => false,
+        }
     }
 
     fn is_task(&self, path: &Path) -> bool {
@@ -91,8 +103,11 @@ impl VisitMut for Rewriter {
         }
         match &mut *call.func {
             Expr::Path(callee) if callee.qself.is_none() && self.is_task(&callee.path) => {
-                let span = callee.path.segments.last().expect("a path has a segment").ident.span();
-                callee.path.segments.push(PathSegment::from(Ident::new("node", span)));
+                let task = &callee.path;
+                let span = task.segments.last().expect("a path has a segment").ident.span();
+                // As a type, so that a helper is told to be a function where a type was expected.
+                let node = Ident::new("node", span);
+                call.func = parse_quote!(<#task>::#node);
             }
             // A path that is no task, or a helper in parentheses: as it is.
             Expr::Path(_) | Expr::Paren(_) => {}
@@ -125,7 +140,12 @@ impl VisitMut for Rewriter {
 
     fn visit_local_mut(&mut self, local: &mut syn::Local) {
         if let Some(init) = &mut local.init {
+            let node = matches!(local.pat, Pat::Tuple(_)) && self.may_be_node(&init.expr);
             self.visit_expr_mut(&mut init.expr);
+            if node {
+                let (private, whole) = (&self.private, &init.expr);
+                init.expr = parse_quote!(#private::parts(#whole));
+            }
             if let Some((_, otherwise)) = &mut init.diverge {
                 self.visit_expr_mut(otherwise);
             }

@@ -21,8 +21,19 @@ pub fn without_param_attributes(item: TokenStream) -> TokenStream {
         }
     }
     // The body speaks of nodes, which only the macro could explain to the compiler.
-    *function.block = syn::parse_quote!({});
+    *function.block = syn::parse_quote!({ ::core::unreachable!() });
     quote!(#[allow(unused_variables)] #function)
+}
+
+/// The struct without `#[default(..)]` on its fields, which only `#[params]` understands.
+pub fn without_defaults(item: TokenStream) -> TokenStream {
+    let Ok(mut item) = syn::parse2::<syn::ItemStruct>(item.clone()) else {
+        return item;
+    };
+    for field in &mut item.fields {
+        field.attrs.retain(|a| a.path().is_ident("doc") || a.path().is_ident("cfg"));
+    }
+    quote!(#item)
 }
 
 /// Gathers errors, so that one compilation tells them all.

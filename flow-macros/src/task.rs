@@ -217,7 +217,7 @@ fn beside(
         const _: () = {
             #no_hidden_result
             /// One type per argument: the compiler names it when a wrong thing is given.
-            pub mod __flow_argument { #(#markers)* }
+            pub mod __ { #(#markers)* }
             #body
             static __FLOW_SPEC: #private::TaskSpec = #spec;
             #private::inventory::submit! { #private::TaskEntry(&__FLOW_SPEC) }
@@ -313,20 +313,28 @@ fn body(function: &ItemFn, arguments: &[Argument], returned: &Returned, private:
     }
 }
 
-/// `download::node(url)`: what a call inside `#[dag]` becomes.
+/// `download::node(url)`, which is what a call inside `#[dag]` becomes, and `download::expand(each(urls))`.
 fn node(function: &ItemFn, arguments: &[Argument], returned: &Returned, private: &TokenStream) -> TokenStream {
     let name = &function.sig.ident;
     // The same span as the function's name: "go to definition" on a task call arrives there.
-    let node = Ident::new("node", name.span());
+    let (node, expand) = (Ident::new("node", name.span()), Ident::new("expand", name.span()));
     let output = &returned.ty;
     let vis = &function.vis;
-    let (mut parameters, mut inputs) = (Vec::new(), Vec::new());
-    for argument in arguments {
-        if let Argument::Value { name: arg, ty, .. } = argument {
-            parameters.push(quote!(#arg: impl #private::Arg<#ty, #name, __flow_argument::#arg>));
-            inputs.push(quote!(#private::Arg::<#ty, #name, __flow_argument::#arg>::input(#arg, __flow_at)));
-        }
-    }
+    let values = arguments.iter().filter_map(|argument| match argument {
+        Argument::Value { name, ty, .. } => Some((name, ty)),
+        Argument::Context => None,
+    });
+    let parameters = |how: TokenStream| {
+        let parameter = move |(arg, ty)| quote!(#arg: impl #private::Arg<#ty, #name, __::#arg, #private::#how>);
+        values.clone().map(parameter).collect::<Vec<_>>()
+    };
+    let inputs = |how: TokenStream| {
+        let input =
+            move |(arg, ty)| quote!(#private::Arg::<#ty, #name, __::#arg, #private::#how>::input(#arg, __flow_at));
+        values.clone().map(input).collect::<Vec<_>>()
+    };
+    let (call, called) = (parameters(quote!(Call)), inputs(quote!(Call)));
+    let (map, mapped) = (parameters(quote!(Expand)), inputs(quote!(Expand)));
     quote! {
         impl #name {
             /// Adds this task to the DAG being built.
@@ -334,9 +342,20 @@ fn node(function: &ItemFn, arguments: &[Argument], returned: &Returned, private:
             /// # Panics
             /// If no DAG is being built on this thread.
             #[track_caller]
-            #vis fn #node(#(#parameters),*) -> #private::Node<#output> {
+            #vis fn #node(#(#call),*) -> #private::Node<#output> {
                 let __flow_at = ::core::panic::Location::caller();
-                #private::add_task(&__FLOW_SPEC, #private::vec![#(#inputs),*])
+                #private::add_task(&__FLOW_SPEC, #private::vec![#(#called),*])
+            }
+
+            /// Adds this task to the DAG being built, mapped: one instance for each element of the lists that are given
+            /// by `each(list)`.
+            ///
+            /// # Panics
+            /// If no DAG is being built on this thread.
+            #[track_caller]
+            #vis fn #expand(#(#map),*) -> #private::Node<#private::Vec<#output>> {
+                let __flow_at = ::core::panic::Location::caller();
+                #private::add_mapped_task(&__FLOW_SPEC, #private::vec![#(#mapped),*])
             }
         }
     }

@@ -33,12 +33,12 @@ pub use flow_core as core;
 #[cfg(feature = "data")]
 pub use flow_data as data;
 #[cfg(feature = "macros")]
-pub use flow_macros::{dag, task, value};
+pub use flow_macros::{dag, params, task, task_group, value};
 pub use secret::Secret;
 
 /// All that a file with DAGs needs: `use flow_runtime::prelude::*;`.
 pub mod prelude {
-    pub use crate::builder::{DagBuilder, Node, Param, chain, cross};
+    pub use crate::builder::{DagBuilder, Node, Param, chain, cross, each};
     pub use crate::context::Context;
     pub use crate::error::{Result, TaskError};
     pub use crate::secret::Secret;
@@ -46,5 +46,5 @@ pub mod prelude {
     pub use ::tracing::{self, debug, error, info, warn};
     pub use flow_core::trigger_rule::TriggerRule;
     #[cfg(feature = "macros")]
-    pub use flow_macros::{dag, task, value};
+    pub use flow_macros::{dag, params, task, task_group, value};
 }

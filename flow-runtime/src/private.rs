@@ -1,11 +1,14 @@
 //! What generated code uses. Not for people: anything here may change without notice.
 
-pub use crate::builder::{Arg, DagBuilder, DagError, Node, Nodes, Param, add_task};
+pub use crate::builder::{
+    Arg, Call, DagBuilder, DagError, DagScope, Expand, GroupOutput, GroupScope, GroupSpec, Input, Node, Nodes, Param,
+    ParamStruct, add_group, add_mapped_group, add_mapped_task, add_task, parts,
+};
 pub use crate::context::Context;
 pub use crate::registry::{ArgSpec, Body, DagEntry, DagSpec, TaskEntry, TaskOptions, TaskSpec};
 pub use crate::testing::TestRun;
 pub use crate::value::{ByClone, ByDecode, Inputs, owned};
-pub use flow_core::dag::{Dag, WeightRule};
+pub use flow_core::dag::{Dag, Isolation, TaskKind, WeightRule};
 pub use flow_core::trigger_rule::TriggerRule;
 pub use inventory;
 pub use schemars;
@@ -14,6 +17,7 @@ pub use std::boxed::Box;
 pub use std::clone::Clone;
 pub use std::cmp::PartialEq;
 pub use std::fmt::Debug;
+pub use std::marker::Copy;
 pub use std::option::Option::{None, Some};
 pub use std::result::Result::{self, Err, Ok};
 pub use std::string::String;

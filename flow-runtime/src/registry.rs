@@ -6,7 +6,7 @@
 use crate::builder::DagError;
 use crate::context::Context;
 use crate::value::{Erased, Inputs};
-use flow_core::dag::{Dag, Place, WeightRule};
+use flow_core::dag::{Dag, Isolation, Place, TaskKind, WeightRule};
 use flow_core::trigger_rule::TriggerRule;
 use futures::future::BoxFuture;
 use std::collections::BTreeMap;
@@ -72,6 +72,10 @@ pub struct TaskOptions {
     pub weight_rule: Option<WeightRule>,
     /// The workers that may run it.
     pub queue: Option<&'static str>,
+    /// Ordinary work, or setup, or teardown.
+    pub kind: Option<TaskKind>,
+    /// Where its tries run.
+    pub isolation: Option<Isolation>,
 }
 
 impl TaskOptions {
@@ -89,7 +93,29 @@ impl TaskOptions {
         priority: None,
         weight_rule: None,
         queue: None,
+        kind: None,
+        isolation: None,
     };
+
+    /// These, and for what is not given here, those. (The id and the kind are a task's own.)
+    pub fn or(&self, otherwise: &TaskOptions) -> TaskOptions {
+        TaskOptions {
+            id: self.id,
+            retries: self.retries.or(otherwise.retries),
+            retry_delay: self.retry_delay.or(otherwise.retry_delay),
+            retry_backoff: self.retry_backoff.or(otherwise.retry_backoff),
+            max_retry_delay: self.max_retry_delay.or(otherwise.max_retry_delay),
+            timeout: self.timeout.or(otherwise.timeout),
+            trigger_rule: self.trigger_rule.or(otherwise.trigger_rule),
+            pool: self.pool.or(otherwise.pool),
+            pool_slots: self.pool_slots.or(otherwise.pool_slots),
+            priority: self.priority.or(otherwise.priority),
+            weight_rule: self.weight_rule.or(otherwise.weight_rule),
+            queue: self.queue.or(otherwise.queue),
+            kind: self.kind,
+            isolation: self.isolation.or(otherwise.isolation),
+        }
+    }
 }
 
 /// A task's function behind one signature.

@@ -40,6 +40,8 @@ pub enum RunEvent {
         due: Option<DateTime<Utc>>,
         /// Why the try ended as it did.
         cause: Option<Cause>,
+        /// Of a mapped instance, what it is about.
+        label: Option<Arc<str>>,
         /// The value it returned, if it is small: at most 1,000 bytes of JSON text.
         value: Option<Arc<str>>,
         /// When.

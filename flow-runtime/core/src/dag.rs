@@ -132,6 +132,9 @@ pub struct TaskDef {
     pub weight_rule: WeightRule,
     /// Name of the group of workers that may run it. Default `default`.
     pub queue: String,
+    /// Where its tries run.
+    #[serde(default, skip_serializing_if = "Isolation::is_none")]
+    pub isolation: Isolation,
     /// The arguments, in order (the context is not one of them).
     pub inputs: Vec<Input>,
     /// Direct upstream tasks, by data or by order, each once, ascending.
@@ -153,16 +156,26 @@ pub struct TaskDef {
 }
 
 /// A named group of tasks; a mapped group gives each of its tasks one instance per element.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct GroupDef {
     /// Its id, with the ids of the groups around it: `outer.inner`.
     pub group_id: String,
+    /// The doc comment of the function.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doc: Option<String>,
     /// The group around it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<u32>,
-    /// True for a group mapped over a list: its tasks depend on each other index by index.
+    /// Do the ids of its tasks begin with its own?
+    #[serde(default)]
+    pub prefix: bool,
+    /// True for a group mapped over lists: its tasks depend on each other index by index.
     #[serde(default)]
     pub mapped: bool,
+    /// The arguments that it is mapped over, each with its list, the first one slowest; where none is named, the lists
+    /// that its tasks name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lists: Vec<Input>,
 }
 
 /// What a task is to the tasks around it.
@@ -180,6 +193,24 @@ pub enum TaskKind {
         #[serde(default)]
         on_failure_fail_dagrun: bool,
     },
+}
+
+/// Where the tries of a task run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Isolation {
+    /// In the process of the worker, beside others.
+    #[default]
+    None,
+    /// Each in a process of its own, which can be ended whatever it does.
+    Process,
+}
+
+impl Isolation {
+    /// No isolation?
+    pub fn is_none(&self) -> bool {
+        *self == Isolation::None
+    }
 }
 
 /// How often a task is tried again, and how soon.
@@ -238,10 +269,14 @@ pub enum Source {
     OptionalOutput(TaskIx),
     /// One element of a task's tuple output, from 0.
     Field(TaskIx, u32),
+    /// The same, or nothing when the task gave no output (`Option<T>`).
+    OptionalField(TaskIx, u32),
     /// A param of the DAG.
     Param(String),
     /// A list of sources (`Vec<T>`).
     List(Vec<Source>),
+    /// A struct, field by field.
+    Record(BTreeMap<String, Source>),
     /// One element of a list per instance of a mapped task.
     Each(Box<Source>),
 }
@@ -251,8 +286,11 @@ impl Source {
     pub fn tasks(&self) -> Vec<TaskIx> {
         match self {
             Source::Literal(_) | Source::Param(_) => Vec::new(),
-            Source::Output(t) | Source::OptionalOutput(t) | Source::Field(t, _) => vec![*t],
+            Source::Output(t) | Source::OptionalOutput(t) | Source::Field(t, _) | Source::OptionalField(t, _) => {
+                vec![*t]
+            }
             Source::List(list) => list.iter().flat_map(Source::tasks).collect(),
+            Source::Record(fields) => fields.values().flat_map(Source::tasks).collect(),
             Source::Each(inner) => inner.tasks(),
         }
     }
@@ -353,6 +391,7 @@ impl Dag {
             match source {
                 Source::Param(p) => p == name,
                 Source::List(list) => list.iter().any(|s| reads(s, name)),
+                Source::Record(fields) => fields.values().any(|s| reads(s, name)),
                 Source::Each(inner) => reads(inner, name),
                 _ => false,
             }
@@ -383,6 +422,7 @@ impl TaskDef {
             priority: 1,
             weight_rule: WeightRule::default(),
             queue: "default".into(),
+            isolation: Isolation::None,
             inputs: Vec::new(),
             upstream: Vec::new(),
             conditions: Vec::new(),

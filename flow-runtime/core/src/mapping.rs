@@ -1,12 +1,13 @@
 //! Mapped tasks: which lists a task is mapped over, and which element of each an instance gets.
 
-use crate::dag::{Dag, Source, TaskIx};
+use crate::dag::{Dag, Input, Source, TaskIx};
 
 /// More instances than this of one task are refused: its placeholder takes the state upstream_failed.
 pub const MAX_INSTANCES: u32 = 1_000_000;
 
 /// The lists that `task` is mapped over, in order: the arguments that are [`Source::Each`], the first one slowest. All
-/// tasks of a mapped group are mapped over the same lists: those that its tasks name, each once, in order of appearance.
+/// tasks of a mapped group are mapped over the same lists: those of the group, or else those that its tasks name, each
+/// once, in order of appearance.
 ///
 /// The instance `map_index` of a task gets of each list the element [`element_indices`] says, with the lengths from
 /// [`RunState::lengths`](crate::RunState::lengths).
@@ -17,6 +18,10 @@ pub fn axes(dag: &Dag, task: TaskIx) -> Vec<&Source> {
     let Some(group) = home(dag, task) else {
         return def.inputs.iter().filter_map(|i| each(&i.source)).collect();
     };
+    let named = &dag.groups[group as usize].lists;
+    if !named.is_empty() {
+        return named.iter().map(|list| &list.source).collect();
+    }
     let mut axes: Vec<&Source> = Vec::new();
     for (t, member) in dag.tasks.iter().enumerate() {
         if home(dag, t as TaskIx) != Some(group) {
@@ -30,6 +35,19 @@ pub fn axes(dag: &Dag, task: TaskIx) -> Vec<&Source> {
         }
     }
     axes
+}
+
+/// The name of each of these lists' elements: that of the argument that gets them.
+pub fn axis_names(dag: &Dag, task: TaskIx) -> Vec<&str> {
+    let Some(def) = dag.tasks.get(task as usize) else {
+        return Vec::new();
+    };
+    let each = |input: &'_ &Input| matches!(input.source, Source::Each(_));
+    let inputs = match home(dag, task).map(|group| &dag.groups[group as usize].lists) {
+        Some(lists) if !lists.is_empty() => return lists.iter().map(|list| list.name.as_str()).collect(),
+        _ => def.inputs.iter(),
+    };
+    inputs.filter(each).map(|input| input.name.as_str()).collect()
 }
 
 /// What stands inside an [`Source::Each`].
@@ -79,7 +97,7 @@ pub fn element_indices(lengths: &[u32], map_index: i32) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dag::{GroupDef, Input, TaskDef};
+    use crate::dag::{GroupDef, TaskDef};
     use serde_json::json;
 
     fn list(values: serde_json::Value) -> Source {
@@ -118,7 +136,7 @@ mod tests {
 
     #[test]
     fn the_tasks_of_a_mapped_group_share_their_lists() {
-        let group = |id: &str, parent, mapped| GroupDef { group_id: id.into(), parent, mapped };
+        let group = |id: &str, parent, mapped| GroupDef { group_id: id.into(), parent, mapped, ..GroupDef::default() };
         let mut dag = Dag::new("d");
         dag.groups = vec![group("g", None, true), group("g.h", Some(0), false)];
         dag.tasks = vec![
@@ -130,5 +148,9 @@ mod tests {
             assert_eq!(axes, [Source::Literal(json!([1, 2])), Source::Literal(json!(["x"]))]);
             assert_eq!(home(&dag, t), Some(0));
         }
+        let list = |name: &str, source| Input { name: name.into(), type_name: "T".into(), source };
+        dag.groups[0].lists = vec![list("x", Source::Literal(json!(["x"]))), list("y", Source::Literal(json!([1, 2])))];
+        assert_eq!(axes(&dag, 0), [&Source::Literal(json!(["x"])), &Source::Literal(json!([1, 2]))]);
+        assert_eq!(axis_names(&dag, 0), ["x", "y"]);
     }
 }

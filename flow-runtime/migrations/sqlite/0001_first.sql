@@ -42,6 +42,7 @@ CREATE TABLE task_instance (
     end_date   INTEGER,
     cause      TEXT,                    -- JSON object
     report     TEXT,                    -- JSON object; NULL when there is nothing to report
+    label      TEXT,                    -- of a mapped instance: what it is about, like `month=2021-01`
     PRIMARY KEY (run, task_id, map_index)
 ) STRICT, WITHOUT ROWID;
 
@@ -57,6 +58,7 @@ CREATE TABLE task_instance_history (
     end_date   INTEGER,
     cause      TEXT,
     report     TEXT,
+    label      TEXT,
     PRIMARY KEY (run, task_id, map_index, try_number)
 ) STRICT, WITHOUT ROWID;
 

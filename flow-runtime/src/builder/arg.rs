@@ -11,31 +11,46 @@ use std::panic::Location;
 /// few things that plainly become one (`&str` for a `String`, an array or a list of nodes for a `Vec`, either for an
 /// `Option`).
 ///
-/// `Task` and `Name` are there for the compiler's message alone.
+/// `Task` and `Name` are there for the compiler's message alone; `How` tells a [`Call`] from an [`Expand`], which takes
+/// [`each(list)`](super::each()) as well.
 #[diagnostic::on_unimplemented(
     message = "task `{Task}` takes `{T}` for its argument `{Name}`, and was given `{Self}`",
     label = "this is `{Self}`",
     note = "an argument takes a value, a `Node<..>` (what a task call returns) or a `Param<..>` of exactly its type",
     note = "a `Secret` cannot be written down in a DAG: take it from a param"
 )]
-pub trait Arg<T, Task, Name> {
+pub trait Arg<T, Task, Name, How> {
     /// Where the value comes from, as data.
     #[doc(hidden)]
     fn input(self, at: &'static Location<'static>) -> Input;
 }
+
+/// Arguments of a plain call.
+#[derive(Debug)]
+pub enum Call {}
+
+/// Arguments of `expand`.
+#[derive(Debug)]
+pub enum Expand {}
 
 /// The data behind an argument, or a note of what is wrong with it.
 #[derive(Debug, Clone)]
 pub struct Input(pub(super) Result<Source, String>);
 
 impl Input {
-    fn node<T>(node: Node<T>, at: &'static Location<'static>, source: impl FnOnce(u32) -> Source) -> Input {
+    pub(super) fn node<T>(node: Node<T>, optional: bool, at: &'static Location<'static>) -> Input {
         let own = Draft::current("a node was used", |d| d.own(node.stamp, node.task, at));
+        let source = |task| match (node.field, optional) {
+            (None, false) => Source::Output(task),
+            (None, true) => Source::OptionalOutput(task),
+            (Some(field), false) => Source::Field(task, field),
+            (Some(field), true) => Source::OptionalField(task, field),
+        };
         // The problem is noted already; any source will do for a DAG that is refused.
         Input(Ok(own.map_or(Source::Literal(serde_json::Value::Null), source)))
     }
 
-    fn literal<T: Serialize>(value: T) -> Input {
+    pub(super) fn literal<T: Serialize>(value: T) -> Input {
         Input(
             serde_json::to_value(value)
                 .map(Source::Literal)
@@ -43,94 +58,93 @@ impl Input {
         )
     }
 
-    fn param<T>(param: Param<T>, at: &'static Location<'static>) -> Input {
-        let name = Draft::current("a param was used", |d| {
-            if param.stamp != d.stamp {
-                d.problem(at, "a param of another DAG was used");
-                return String::new();
-            }
-            d.dag.params[param.index].name.clone()
-        });
-        Input(Ok(Source::Param(name)))
+    pub(super) fn param<T>(param: Param<T>, at: &'static Location<'static>) -> Input {
+        Input(Draft::current("a param was used", |draft| draft.handle(param, at)))
     }
 
-    fn list(inputs: impl Iterator<Item = Input>) -> Input {
+    pub(super) fn list(inputs: impl Iterator<Item = Input>) -> Input {
         Input(inputs.map(|i| i.0).collect::<Result<Vec<_>, _>>().map(Source::List))
     }
+
+    /// A struct, field by field.
+    pub fn record(fields: impl IntoIterator<Item = (&'static str, Input)>) -> Input {
+        let fields = fields.into_iter().map(|(name, input)| Ok((name.to_string(), input.0?)));
+        Input(fields.collect::<Result<_, String>>().map(Source::Record))
+    }
 }
 
 #[diagnostic::do_not_recommend]
-impl<T: Serialize, Task, Name> Arg<T, Task, Name> for T {
+impl<T: Serialize, Task, Name, How> Arg<T, Task, Name, How> for T {
     fn input(self, _: &'static Location<'static>) -> Input {
         Input::literal(self)
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<T, Task, Name> Arg<T, Task, Name> for Node<T> {
+impl<T, Task, Name, How> Arg<T, Task, Name, How> for Node<T> {
     fn input(self, at: &'static Location<'static>) -> Input {
-        Input::node(self, at, Source::Output)
+        Input::node(self, false, at)
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<T, Task, Name> Arg<T, Task, Name> for Param<T> {
+impl<T, Task, Name, How> Arg<T, Task, Name, How> for Param<T> {
     fn input(self, at: &'static Location<'static>) -> Input {
         Input::param(self, at)
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<Task, Name> Arg<String, Task, Name> for &str {
+impl<Task, Name, How> Arg<String, Task, Name, How> for &str {
     fn input(self, _: &'static Location<'static>) -> Input {
         Input::literal(self)
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<T: Argument, Task, Name> Arg<Option<T>, Task, Name> for Node<T> {
+impl<T: Argument, Task, Name, How> Arg<Option<T>, Task, Name, How> for Node<T> {
     fn input(self, at: &'static Location<'static>) -> Input {
-        Input::node(self, at, Source::OptionalOutput)
+        Input::node(self, true, at)
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<T: Argument, Task, Name> Arg<Option<T>, Task, Name> for Param<T> {
+impl<T: Argument, Task, Name, How> Arg<Option<T>, Task, Name, How> for Param<T> {
     fn input(self, at: &'static Location<'static>) -> Input {
         Input::param(self, at)
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<T: Serialize, Task, Name> Arg<Option<T>, Task, Name> for T {
+impl<T: Serialize, Task, Name, How> Arg<Option<T>, Task, Name, How> for T {
     fn input(self, _: &'static Location<'static>) -> Input {
         Input::literal(self)
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<T, Task, Name> Arg<Vec<T>, Task, Name> for Vec<Node<T>> {
+impl<T, Task, Name, How> Arg<Vec<T>, Task, Name, How> for Vec<Node<T>> {
     fn input(self, at: &'static Location<'static>) -> Input {
-        Input::list(self.into_iter().map(|n| Input::node(n, at, Source::Output)))
+        Input::list(self.into_iter().map(|n| Input::node(n, false, at)))
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<T, const N: usize, Task, Name> Arg<Vec<T>, Task, Name> for [Node<T>; N] {
+impl<T, const N: usize, Task, Name, How> Arg<Vec<T>, Task, Name, How> for [Node<T>; N] {
     fn input(self, at: &'static Location<'static>) -> Input {
-        Input::list(self.into_iter().map(|n| Input::node(n, at, Source::Output)))
+        Input::list(self.into_iter().map(|n| Input::node(n, false, at)))
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<T: Serialize, const N: usize, Task, Name> Arg<Vec<T>, Task, Name> for [T; N] {
+impl<T: Serialize, const N: usize, Task, Name, How> Arg<Vec<T>, Task, Name, How> for [T; N] {
     fn input(self, _: &'static Location<'static>) -> Input {
         Input::literal(Vec::from(self))
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<const N: usize, Task, Name> Arg<Vec<String>, Task, Name> for [&str; N] {
+impl<const N: usize, Task, Name, How> Arg<Vec<String>, Task, Name, How> for [&str; N] {
     fn input(self, _: &'static Location<'static>) -> Input {
         Input::literal(self.as_slice())
     }

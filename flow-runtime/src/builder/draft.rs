@@ -1,11 +1,13 @@
 //! The DAG that is being built on this thread.
 
-use super::DagError;
+use super::group::Side;
+use super::{DagError, Nodes, Param};
 use crate::registry::TaskOptions;
 use crate::secret;
-use flow_core::dag::{Dag, Source, TaskDef, TaskIx};
+use flow_core::dag::{Dag, Source, TaskDef, TaskIx, TaskKind};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::marker::PhantomData;
 use std::panic::Location;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -25,6 +27,10 @@ pub(crate) struct Draft {
     /// The last number that was tried for a name that came more than once.
     numbers: HashMap<String, u32>,
     places: Vec<&'static Location<'static>>,
+    /// What each [`Param`] stands for.
+    handles: Vec<Result<Source, String>>,
+    /// The groups around what is called now, the innermost last.
+    pub(super) groups: Vec<u32>,
 }
 
 impl Draft {
@@ -39,6 +45,8 @@ impl Draft {
             ids: HashMap::new(),
             numbers: HashMap::new(),
             places: Vec::new(),
+            handles: Vec::new(),
+            groups: Vec::new(),
         }
     }
 
@@ -90,14 +98,32 @@ impl Draft {
         None
     }
 
+    /// A handle of this source.
+    pub(super) fn new_handle<T>(&mut self, source: Result<Source, String>) -> Param<T> {
+        self.handles.push(source);
+        Param { stamp: self.stamp, index: self.handles.len() - 1, of: PhantomData }
+    }
+
+    /// What a handle stands for.
+    pub(super) fn handle<T>(&mut self, param: Param<T>, at: &Location<'_>) -> Result<Source, String> {
+        if param.stamp == self.stamp {
+            return self.handles[param.index].clone();
+        }
+        self.problem(at, "a param of another DAG was used");
+        Ok(Source::Literal(serde_json::Value::Null))
+    }
+
     /// Adds a task under the first free id of `name`, `name__1`, `name__2`, as Airflow does.
     pub(super) fn add(&mut self, mut def: TaskDef, at: &'static Location<'static>) -> TaskIx {
+        def.task_id = self.prefixed(&def.task_id);
         let base = def.task_id.clone();
         while self.ids.contains_key(&def.task_id) {
             let number = self.numbers.entry(base.clone()).or_default();
             *number += 1;
             def.task_id = format!("{base}__{number}");
         }
+        def.group = self.groups.last().copied();
+        def.mapped |= self.in_mapped_group();
         for input in &def.inputs {
             def.upstream.extend(input.source.tasks());
         }
@@ -116,6 +142,10 @@ impl Draft {
             return self
                 .problem(at, format!("`{id}` cannot be a task id: letters, digits, `_`, `-` and `.` are allowed"));
         }
+        let id = match self.dag.tasks[task as usize].group {
+            Some(group) if self.prefixes(group) => format!("{}.{id}", self.dag.groups[group as usize].group_id),
+            _ => id,
+        };
         match self.ids.get(&id) {
             Some(&other) if other != task => {
                 let first = self.places[other as usize];
@@ -129,6 +159,13 @@ impl Draft {
                 self.ids.insert(id.clone(), task);
                 self.dag.tasks[task as usize].task_id = id;
             }
+        }
+    }
+
+    /// Makes every one of these a setup.
+    pub(super) fn make_setups(&mut self, nodes: &Nodes, at: &'static Location<'static>) {
+        for task in self.resolve(nodes, Side::Up, at) {
+            self.dag.tasks[task as usize].kind = TaskKind::Setup;
         }
     }
 
@@ -208,7 +245,10 @@ impl Draft {
                 continue;
             }
             for input in &task.inputs {
-                if let Some(up) = plain_output(&input.source) {
+                // A teardown of one setup runs only if that has succeeded.
+                let sure =
+                    |up: TaskIx| matches!(task.kind, TaskKind::Teardown { .. }) && self.only_setup(task) == Some(up);
+                if let Some(up) = plain_output(&input.source).filter(|up| !sure(*up)) {
                     self.problems.push(format!(
                         "task `{}` has trigger rule `{}`, which can start it although `{}` gave no value, but its argument `{}` \
                          is a plain `{}`: take an `Option<{}>`",
@@ -225,15 +265,26 @@ impl Draft {
     }
 }
 
+impl Draft {
+    /// The setup right above a task, if there is exactly one.
+    fn only_setup(&self, task: &TaskDef) -> Option<TaskIx> {
+        let mut setups = task.upstream.iter().copied().filter(|&u| self.dag.tasks[u as usize].kind == TaskKind::Setup);
+        setups.next().filter(|_| setups.next().is_none())
+    }
+}
+
 /// What is written down in a source.
 fn literals(source: &Source) -> Box<dyn Iterator<Item = &serde_json::Value> + '_> {
     match source {
         Source::Literal(value) => Box::new(std::iter::once(value)),
         Source::List(list) => Box::new(list.iter().flat_map(literals)),
+        Source::Record(fields) => Box::new(fields.values().flat_map(literals)),
         Source::Each(inner) => literals(inner),
-        Source::Output(_) | Source::OptionalOutput(_) | Source::Field(..) | Source::Param(_) => {
-            Box::new(std::iter::empty())
-        }
+        Source::Output(_)
+        | Source::OptionalOutput(_)
+        | Source::Field(..)
+        | Source::OptionalField(..)
+        | Source::Param(_) => Box::new(std::iter::empty()),
     }
 }
 
@@ -242,6 +293,11 @@ fn plain_output(source: &Source) -> Option<TaskIx> {
     match source {
         Source::Output(task) | Source::Field(task, _) => Some(*task),
         Source::List(list) => list.iter().find_map(plain_output),
-        Source::Literal(_) | Source::Param(_) | Source::OptionalOutput(_) | Source::Each(_) => None,
+        Source::Record(fields) => fields.values().find_map(plain_output),
+        Source::Literal(_)
+        | Source::Param(_)
+        | Source::OptionalOutput(_)
+        | Source::OptionalField(..)
+        | Source::Each(_) => None,
     }
 }

@@ -26,15 +26,23 @@
 mod arg;
 mod dag_builder;
 mod draft;
+mod group;
+mod mapped;
 mod node;
 mod order;
 mod param;
+mod params;
+mod parts;
 
-pub use arg::{Arg, Input};
+pub use arg::{Arg, Call, Expand, Input};
 pub use dag_builder::{DagBuilder, DagScope};
-pub use node::{IntoDuration, Node, add_task};
+pub use group::{Group, GroupOutput, GroupScope, GroupSpec, add_group, add_mapped_group};
+pub use mapped::{Each, IntoEach, each};
+pub use node::{IntoDuration, Node, add_mapped_task, add_task};
 pub use order::{IntoNodes, Nodes, chain, cross};
 pub use param::{DefaultFor, Param, ParamBuilder};
+pub use params::ParamStruct;
+pub use parts::{IntoParts, parts};
 
 /// Why a DAG cannot be built; each problem is a sentence that names its place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -3,7 +3,7 @@
 use super::draft::Draft;
 use super::{Input, order::IntoNodes};
 use crate::registry::TaskSpec;
-use flow_core::dag::{self, Condition, RetryPolicy, TaskDef, TaskIx, WeightRule};
+use flow_core::dag::{self, Condition, Isolation, RetryPolicy, Source, TaskDef, TaskIx, TaskKind, WeightRule};
 use flow_core::trigger_rule::TriggerRule;
 use serde::Serialize;
 use std::marker::PhantomData;
@@ -15,6 +15,8 @@ use std::time::Duration;
 pub struct Node<T> {
     pub(super) stamp: u32,
     pub(super) task: TaskIx,
+    /// The element of the task's tuple output that it stands for.
+    pub(super) field: Option<u32>,
     pub(super) of: PhantomData<fn() -> T>,
 }
 
@@ -26,6 +28,17 @@ impl<T> Clone for Node<T> {
 
 impl<T> Copy for Node<T> {}
 
+impl<T> Node<T> {
+    pub(super) fn of(stamp: u32, task: TaskIx) -> Node<T> {
+        Node { stamp, task, field: None, of: PhantomData }
+    }
+
+    /// One element of the task's tuple output.
+    pub(super) fn field_of(stamp: u32, task: TaskIx, field: u32) -> Node<T> {
+        Node { stamp, task, field: Some(field), of: PhantomData }
+    }
+}
+
 /// Adds a task to the DAG being built. This is what `download::node(..)` calls; by hand it takes a [`TaskSpec`] and one
 /// [`Input`] per argument.
 ///
@@ -35,49 +48,85 @@ impl<T> Copy for Node<T> {}
 pub fn add_task<T>(spec: &'static TaskSpec, inputs: Vec<Input>) -> Node<T> {
     let at = Location::caller();
     Draft::current("a task was called", |draft| {
+        let def = draft.task_def(spec, inputs, at);
+        Node::of(draft.stamp, draft.add(def, at))
+    })
+}
+
+/// Adds a task that is mapped over the lists among its inputs: one instance per element, or per combination of
+/// elements. This is what `download::expand(..)` calls.
+///
+/// # Panics
+/// If no DAG is being built on this thread.
+#[track_caller]
+pub fn add_mapped_task<T>(spec: &'static TaskSpec, inputs: Vec<Input>) -> Node<Vec<T>> {
+    let at = Location::caller();
+    Draft::current("a task was expanded", |draft| {
+        let mut def = draft.task_def(spec, inputs, at);
+        if !def.inputs.iter().any(|input| matches!(input.source, Source::Each(_))) {
+            let name = spec.name;
+            draft.problem(at, format!("task `{name}` is expanded over nothing: give at least one `each(list)`"));
+        }
+        if draft.in_mapped_group() {
+            let name = spec.name;
+            draft.problem(
+                at,
+                format!("task `{name}` is expanded inside a group that is expanded itself: map one of them"),
+            );
+        }
+        def.mapped = true;
+        Node::of(draft.stamp, draft.add(def, at))
+    })
+}
+
+impl Draft {
+    fn task_def(&mut self, spec: &'static TaskSpec, inputs: Vec<Input>, at: &'static Location<'static>) -> TaskDef {
         let mut def = TaskDef::new(spec.options.id.unwrap_or(spec.name), spec.body);
         def.doc = spec.doc.map(|d| d.trim().to_string()).filter(|d| !d.is_empty());
         def.output = spec.output.into();
         def.place = Some(spec.place());
-        apply_options(&mut def, spec, draft);
+        apply_options(&mut def, spec, self);
         if inputs.len() != spec.args.len() {
-            draft.problem(
-                at,
-                format!("task `{}` takes {} arguments and was given {}", spec.name, spec.args.len(), inputs.len()),
-            );
+            let (name, takes, given) = (spec.name, spec.args.len(), inputs.len());
+            self.problem(at, format!("task `{name}` takes {takes} arguments and was given {given}"));
         }
         for (arg, input) in spec.args.iter().zip(inputs) {
             match input.0 {
                 Ok(source) => {
-                    def.inputs.push(dag::Input { name: arg.name.into(), type_name: arg.type_name.into(), source });
+                    def.inputs.push(dag::Input { name: arg.name.into(), type_name: arg.type_name.into(), source })
                 }
                 Err(sentence) => {
-                    draft.problem(at, format!("argument `{}` of task `{}`: {sentence}", arg.name, spec.name))
+                    self.problem(at, format!("argument `{}` of task `{}`: {sentence}", arg.name, spec.name));
                 }
             }
         }
-        let task = draft.add(def, at);
-        Node { stamp: draft.stamp, task, of: PhantomData }
-    })
+        def
+    }
 }
 
-/// The task's own options, else the DAG's, else flow's.
+/// The task's own options, else those around it (of the DAG, or of a group), else flow's.
 fn apply_options(def: &mut TaskDef, spec: &TaskSpec, draft: &Draft) {
-    let (own, dag) = (&spec.options, &draft.defaults);
+    let options = spec.options.or(&draft.defaults);
     let basic = RetryPolicy::default();
     def.retry = RetryPolicy {
-        retries: own.retries.or(dag.retries).unwrap_or(basic.retries),
-        delay: own.retry_delay.or(dag.retry_delay).unwrap_or(basic.delay),
-        backoff: own.retry_backoff.or(dag.retry_backoff).unwrap_or(basic.backoff),
-        max_delay: own.max_retry_delay.or(dag.max_retry_delay).or(basic.max_delay),
+        retries: options.retries.unwrap_or(basic.retries),
+        delay: options.retry_delay.unwrap_or(basic.delay),
+        backoff: options.retry_backoff.unwrap_or(basic.backoff),
+        max_delay: options.max_retry_delay.or(basic.max_delay),
     };
-    def.timeout = own.timeout.or(dag.timeout);
-    def.trigger_rule = own.trigger_rule.or(dag.trigger_rule).unwrap_or_default();
-    def.pool = own.pool.or(dag.pool).unwrap_or("default_pool").into();
-    def.pool_slots = own.pool_slots.or(dag.pool_slots).unwrap_or(1);
-    def.priority = own.priority.or(dag.priority).unwrap_or(1);
-    def.weight_rule = own.weight_rule.or(dag.weight_rule).unwrap_or_default();
-    def.queue = own.queue.or(dag.queue).unwrap_or("default").into();
+    def.timeout = options.timeout;
+    def.pool = options.pool.unwrap_or("default_pool").into();
+    def.pool_slots = options.pool_slots.unwrap_or(1);
+    def.priority = options.priority.unwrap_or(1);
+    def.weight_rule = options.weight_rule.unwrap_or_default();
+    def.queue = options.queue.unwrap_or("default").into();
+    def.isolation = options.isolation.unwrap_or_default();
+    def.kind = spec.options.kind.unwrap_or_default();
+    let own = spec.options.trigger_rule.or(match def.kind {
+        TaskKind::Teardown { .. } => Some(TriggerRule::AllDoneSetupSuccess),
+        _ => draft.defaults.trigger_rule,
+    });
+    def.trigger_rule = own.unwrap_or_default();
 }
 
 /// A length of time: a [`Duration`], or a text like `"90s"`, `"5m"`, `"1h 30m"`.
@@ -199,6 +248,54 @@ impl<T> Node<T> {
     #[track_caller]
     pub fn queue(self, queue: impl Into<String>) -> Self {
         self.edit(|t| t.queue = queue.into())
+    }
+
+    /// Where its tries run: in this process, or each in one of its own.
+    #[track_caller]
+    pub fn isolation(self, isolation: Isolation) -> Self {
+        self.edit(|t| t.isolation = isolation)
+    }
+
+    /// Makes it a setup: what lies between it and its teardowns runs only if it succeeded.
+    #[track_caller]
+    pub fn as_setup(self) -> Self {
+        self.edit(|t| t.kind = TaskKind::Setup)
+    }
+
+    /// Makes it a teardown: it runs when all that is above it has finished, however, if its setup succeeded; and the run
+    /// does not fail when it does.
+    #[track_caller]
+    pub fn as_teardown(self) -> Self {
+        self.edit(|t| {
+            t.kind = TaskKind::Teardown { on_failure_fail_dagrun: false };
+            t.trigger_rule = TriggerRule::AllDoneSetupSuccess;
+        })
+    }
+
+    /// Makes it the teardown of these, which become setups: what lies between needs them, and they are cleaned up after
+    /// it, however it ends.
+    #[track_caller]
+    pub fn teardown_of(self, setups: impl IntoNodes) -> Self {
+        let at = Location::caller();
+        let teardown = self.as_teardown();
+        let setups = setups.nodes();
+        Draft::current("a node was used", |draft| draft.make_setups(&setups, at));
+        super::order::connect(setups, teardown.nodes(), at);
+        teardown
+    }
+
+    /// For a teardown: its failure fails the run.
+    #[track_caller]
+    pub fn on_failure_fail_dagrun(self, fails: bool) -> Self {
+        let at = Location::caller();
+        Draft::current("a node was used", |draft| {
+            let Some(task) = draft.own(self.stamp, self.task, at) else { return };
+            match &mut draft.dag.tasks[task as usize].kind {
+                TaskKind::Teardown { on_failure_fail_dagrun } => *on_failure_fail_dagrun = fails,
+                _ => draft.problem(at, "only a teardown has `on_failure_fail_dagrun`: call `.teardown_of(..)` first"),
+            }
+        });
+        self
     }
 
     /// Runs it only when the output of `choice` equals `value`; else it is skipped. Equality is of JSON. Several

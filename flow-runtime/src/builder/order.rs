@@ -2,18 +2,30 @@
 
 use super::Node;
 use super::draft::Draft;
+use super::group::{Group, Side};
 use flow_core::TaskIx;
 use std::ops::{Shl, Shr};
 use std::panic::Location;
 
 /// Nodes of any types, for `>>` and `<<`. An array literal beside such an operator inside `#[dag]` becomes one.
 #[derive(Debug, Clone, Default)]
-pub struct Nodes(Vec<(u32, TaskIx)>);
+pub struct Nodes(Vec<(u32, Place)>);
+
+/// A task, or a whole group.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Task(TaskIx),
+    Group(u32),
+}
 
 impl Nodes {
     /// None.
     pub fn new() -> Nodes {
         Nodes::default()
+    }
+
+    pub(super) fn group(stamp: u32, group: u32) -> Nodes {
+        Nodes(vec![(stamp, Place::Group(group))])
     }
 
     /// These and those.
@@ -37,7 +49,7 @@ pub trait IntoNodes {
 
 impl<T> IntoNodes for Node<T> {
     fn nodes(self) -> Nodes {
-        Nodes(vec![(self.stamp, self.task)])
+        Nodes(vec![(self.stamp, Place::Task(self.task))])
     }
 }
 
@@ -59,14 +71,29 @@ impl<N: IntoNodes, const LEN: usize> IntoNodes for [N; LEN] {
     }
 }
 
+impl Draft {
+    /// The tasks that are meant, of groups those at this side.
+    pub(super) fn resolve(&mut self, nodes: &Nodes, side: Side, at: &'static Location<'static>) -> Vec<TaskIx> {
+        let mut tasks = Vec::new();
+        for &(stamp, place) in &nodes.0 {
+            match place {
+                Place::Task(task) => tasks.extend(self.own(stamp, task, at)),
+                Place::Group(group) if stamp == self.stamp => tasks.extend(self.edge_of_group(group, side)),
+                // A group of another DAG: its number means nothing here, and `own` says so.
+                Place::Group(_) => drop(self.own(stamp, 0, at)),
+            }
+        }
+        tasks
+    }
+}
+
 /// Draws every edge from one side to the other.
 pub(super) fn connect(up: Nodes, down: Nodes, at: &'static Location<'static>) {
     Draft::current("nodes were put in order", |draft| {
-        for &(stamp, u) in &up.0 {
-            for &(other, d) in &down.0 {
-                if let (Some(u), Some(d)) = (draft.own(stamp, u, at), draft.own(other, d, at)) {
-                    draft.edge(u, d);
-                }
+        let (up, down) = (draft.resolve(&up, Side::Up, at), draft.resolve(&down, Side::Down, at));
+        for &u in &up {
+            for &d in &down {
+                draft.edge(u, d);
             }
         }
     });
@@ -82,6 +109,24 @@ impl<T, R: IntoNodes + Clone> Shr<R> for Node<T> {
 }
 
 impl<T, R: IntoNodes + Clone> Shl<R> for Node<T> {
+    type Output = R;
+    #[track_caller]
+    fn shl(self, before: R) -> R {
+        connect(before.clone().nodes(), self.nodes(), Location::caller());
+        before
+    }
+}
+
+impl<R: IntoNodes + Clone> Shr<R> for Group {
+    type Output = R;
+    #[track_caller]
+    fn shr(self, after: R) -> R {
+        connect(self.nodes(), after.clone().nodes(), Location::caller());
+        after
+    }
+}
+
+impl<R: IntoNodes + Clone> Shl<R> for Group {
     type Output = R;
     #[track_caller]
     fn shl(self, before: R) -> R {

@@ -2,17 +2,18 @@
 
 use super::draft::Draft;
 use crate::value::Argument;
-use flow_core::dag::ParamDef;
+use flow_core::dag::{ParamDef, Source};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use std::marker::PhantomData;
 use std::panic::Location;
 
-/// A param of the DAG being built. Its value is known when a run starts, so `if` and `format!` cannot look at it: give it
-/// to a task.
+/// A param of the DAG being built, or an argument of a `#[task_group]`. Its value is known when a run starts, so `if` and
+/// `format!` cannot look at it: give it to a task.
 pub struct Param<T> {
     pub(super) stamp: u32,
+    /// Number of the handle in the draft.
     pub(super) index: usize,
     pub(super) of: PhantomData<fn() -> T>,
 }
@@ -112,8 +113,9 @@ impl<T: Argument + JsonSchema> ParamBuilder<T> {
             if draft.dag.params.iter().any(|p| p.name == self.def.name) {
                 draft.problem(at, format!("two params are called `{}`", self.def.name));
             }
+            let source = Source::Param(self.def.name.clone());
             draft.dag.params.push(self.def);
-            Param { stamp: draft.stamp, index: draft.dag.params.len() - 1, of: PhantomData }
+            draft.new_handle(Ok(source))
         })
     }
 }

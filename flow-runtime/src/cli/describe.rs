@@ -131,6 +131,7 @@ pub fn instance(stored: &StoredRun, row: &InstanceRow, def: Option<&TaskDef>) ->
         "dag_run_id": stored.run.run_id,
         "task_id": row.task_id,
         "map_index": row.map_index,
+        "rendered_map_index": row.label,
         "state": (row.state != TaskState::None).then_some(row.state),
         "try_number": row.try_number,
         "max_tries": row.max_tries,

@@ -83,7 +83,12 @@ pub fn source(dag: &Dag, source: &Source) -> String {
         Source::Output(ix) => id(ix).to_string(),
         Source::OptionalOutput(ix) => format!("{}, if it gives a value", id(ix)),
         Source::Field(ix, n) => format!("{}.{n}", id(ix)),
+        Source::OptionalField(ix, n) => format!("{}.{n}, if it gives a value", id(ix)),
         Source::Param(name) => format!("param {name}"),
+        Source::Record(fields) => {
+            let fields = fields.iter().map(|(name, s)| format!("{name}: {}", self::source(dag, s)));
+            format!("{{{}}}", fields.collect::<Vec<_>>().join(", "))
+        }
         Source::List(list) => format!("[{}]", list.iter().map(|s| self::source(dag, s)).collect::<Vec<_>>().join(", ")),
         Source::Each(inner) => format!("each of {}", self::source(dag, inner)),
     }

@@ -41,6 +41,7 @@ impl Plain {
                 duration,
                 due,
                 cause: why,
+                label: about,
                 value,
                 timestamp,
             } => {
@@ -53,6 +54,7 @@ impl Plain {
                 if let Some(due) = due {
                     words.push(format!("again in {}", until(*timestamp, *due)));
                 }
+                words.extend(about.as_deref().map(str::to_string));
                 words.extend(why);
                 words.extend(value.as_deref().filter(|v| *v != "null").map(|v| brief(v, 120)));
                 let label = label(task_id, *map_index);
@@ -115,6 +117,7 @@ mod tests {
             duration: (state != TaskState::Running).then_some(1.25),
             due: (state == TaskState::UpForRetry).then_some(timestamp + Duration::from_secs(9)),
             cause,
+            label: (map_index >= 0).then(|| "month=feb".into()),
             value: value.map(Into::into),
             timestamp,
         };
@@ -135,7 +138,7 @@ mod tests {
                 task(TaskState::UpForRetry, -1, refused, None),
                 "load      up_for_retry     try 1/4  1.3s  again in 9s  a b (src/x.rs:4)",
             ),
-            (task(TaskState::Success, 2, None, Some("3")), "load[2]   success          try 1/4  1.3s  3"),
+            (task(TaskState::Success, 2, None, Some("3")), "load[2]   success          try 1/4  1.3s  month=feb  3"),
             (
                 RunEvent::Log {
                     task_id: "load".into(),

@@ -129,6 +129,7 @@ impl RunView {
                 duration,
                 due,
                 cause: why,
+                label: _,
                 value,
                 timestamp,
             } => {

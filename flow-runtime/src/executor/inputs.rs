@@ -3,11 +3,13 @@
 use super::lists::{List, join};
 use super::outputs;
 use super::scope::Scope;
+use crate::secret;
 use crate::value::{Erased, Inputs};
 use flow_core::dag::{Dag, Input, Source};
 use flow_core::{InstanceKey, TaskIx, UNMAPPED, element_indices, mapping};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -32,65 +34,104 @@ pub(super) fn literals(dag: &Dag) -> Vec<HashMap<usize, Erased>> {
     dag.tasks.iter().map(|task| task.inputs.iter().enumerate().filter_map(literal).collect()).collect()
 }
 
-/// The arguments of one instance, in order. `lengths` are those of the lists that its task is mapped over.
-pub(super) async fn resolve(scope: &Scope, key: InstanceKey, lengths: &[u32]) -> Result<Inputs, Unmade> {
+/// Which element of which list an instance gets.
+struct Place<'a> {
+    key: InstanceKey,
+    /// The lists that its task is mapped over.
+    axes: Vec<&'a Source>,
+    /// Of each list the element.
+    indices: Vec<u32>,
+}
+
+/// The arguments of one instance, in order, and what it is called if it is mapped. `lengths` are those of the lists that
+/// its task is mapped over.
+pub(super) async fn resolve(
+    scope: &Scope,
+    key: InstanceKey,
+    lengths: &[u32],
+) -> Result<(Inputs, Option<Arc<str>>), Unmade> {
     let task = &scope.dag.tasks[key.task as usize];
-    let mut values = Vec::with_capacity(task.inputs.len());
-    let indices = element_indices(lengths, key.map_index);
     let axes = if task.mapped { mapping::axes(&scope.dag, key.task) } else { Vec::new() };
-    let mut plain_axis = 0..;
+    let place = Place { key, axes, indices: element_indices(lengths, key.map_index) };
+    let in_group = mapping::home(&scope.dag, key.task).is_some();
+    let mut plain_axes = 0..;
+    let mut values = Vec::with_capacity(task.inputs.len());
     for (number, input) in task.inputs.iter().enumerate() {
-        let value = match &input.source {
-            Source::Each(list) => {
-                // Outside of mapped groups the lists are in the order of the arguments, and may be the same twice.
-                let next = plain_axis.next().unwrap_or(0);
-                let axis = match mapping::home(&scope.dag, key.task) {
-                    Some(_) => axes.iter().position(|axis| **axis == **list),
-                    None => Some(next),
-                };
-                let index = axis.and_then(|axis| indices.get(axis)).copied();
-                element(scope, key, (number, input), list, index).await?
+        let made = match &input.source {
+            // Outside of mapped groups the lists are in the order of the arguments, and may be the same twice.
+            Source::Each(list) if !in_group => {
+                element(scope, &place, list, plain_axes.next().unwrap_or_default()).await
             }
-            Source::Literal(_) => match scope.literals[key.task as usize].get(&number) {
-                Some(literal) => literal.clone(),
-                None => value(scope, key, &input.source).await?,
+            source => match scope.literals[key.task as usize].get(&number) {
+                Some(literal) => Ok(literal.clone()),
+                None => value(scope, &place, source).await,
             },
-            source => value(scope, key, source).await?,
         };
-        values.push(value);
+        values.push(made.map_err(|unmade| unmade.of(input))?);
     }
-    Ok(Inputs::new(values))
+    Ok((Inputs::new(values), label(scope, &place).await?))
+}
+
+/// What a mapped instance is about: `month=2021-01`.
+async fn label(scope: &Scope, place: &Place<'_>) -> Result<Option<Arc<str>>, Unmade> {
+    let mut words = Vec::new();
+    for (axis, name) in mapping::axis_names(&scope.dag, place.key.task).into_iter().enumerate() {
+        let item = element(scope, place, place.axes[axis], axis).await?;
+        words.push(format!("{name}={}", in_short(item.json())));
+    }
+    Ok(if words.is_empty() { None } else { Some(secret::redact(&words.join(", ")).into()) })
+}
+
+/// An element in a few words: a text without its quotes, of an object what stands in it directly.
+fn in_short(json: &str) -> String {
+    const LONGEST: usize = 60;
+    let word = |value: &Value| match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        _ => None,
+    };
+    let text = match serde_json::from_str(json) {
+        Ok(Value::Object(fields)) => {
+            let fields = fields.iter().filter_map(|(name, value)| Some(format!("{name}={}", word(value)?)));
+            fields.collect::<Vec<_>>().join(" ")
+        }
+        Ok(Value::Array(list)) => list.iter().filter_map(word).collect::<Vec<_>>().join(" "),
+        Ok(value) => word(&value).unwrap_or_else(|| json.into()),
+        Err(_) => json.into(),
+    };
+    let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    if text.chars().count() > LONGEST { clean.take(LONGEST - 1).chain(['…']).collect() } else { clean.collect() }
+}
+
+impl Unmade {
+    /// Says which argument it is.
+    fn of(self, input: &Input) -> Unmade {
+        Unmade { message: format!("argument `{}`: {}", input.name, self.message), ..self }
+    }
 }
 
 /// One element of a list that the task is mapped over.
-async fn element(
-    scope: &Scope,
-    key: InstanceKey,
-    (number, input): (usize, &Input),
-    source: &Source,
-    index: Option<u32>,
-) -> Result<Erased, Unmade> {
-    let list = match scope.lists.get(key.task, number) {
+async fn element(scope: &Scope, place: &Place<'_>, source: &Source, axis: usize) -> Result<Erased, Unmade> {
+    let task = place.key.task;
+    let list = match scope.lists.get(task, axis) {
         Some(list) => list,
         None => {
-            let whole = value(scope, key, source).await?;
+            let whole = value(scope, place, source).await?;
             let list = List::of(whole.json()).map(Arc::new);
-            let list =
-                list.ok_or_else(|| wrong(format!("argument `{}` is mapped over what is not a list", input.name)))?;
-            scope.lists.put(key.task, number, list.clone());
+            let list = list.ok_or_else(|| wrong("it is mapped over what is not a list".into()))?;
+            scope.lists.put(task, axis, list.clone());
             list
         }
     };
-    let found = index.and_then(|index| list.get(index as usize));
+    let found = place.indices.get(axis).and_then(|index| list.get(*index as usize));
     let found = found.ok_or_else(|| {
-        let (name, place) = (&input.name, key.map_index);
-        wrong(format!("argument `{name}` has no element for the instance {place}: the list has {}", list.len()))
+        wrong(format!("there is no element for the instance {}: the list has {}", place.key.map_index, list.len()))
     });
     found.map(Erased::from_json)
 }
 
 /// The value of a source, for this instance.
-fn value<'a>(scope: &'a Scope, key: InstanceKey, source: &'a Source) -> BoxFuture<'a, Result<Erased, Unmade>> {
+fn value<'a>(scope: &'a Scope, place: &'a Place<'a>, source: &'a Source) -> BoxFuture<'a, Result<Erased, Unmade>> {
     async move {
         match source {
             Source::Literal(value) => Ok(Erased::from_json(value.to_string())),
@@ -98,30 +139,49 @@ fn value<'a>(scope: &'a Scope, key: InstanceKey, source: &'a Source) -> BoxFutur
                 let found = scope.params.get(name).cloned();
                 found.ok_or_else(|| wrong(format!("the run has no param `{name}`")))
             }
-            Source::Output(task) => required(scope, key, *task).await,
+            Source::Output(task) => required(scope, place.key, *task).await,
             Source::OptionalOutput(task) => {
-                let found = output(scope, key, *task).await?;
+                let found = output(scope, place.key, *task).await?;
                 Ok(found.unwrap_or_else(|| Erased::from_json("null")))
             }
             Source::Field(task, field) => {
-                let whole = required(scope, key, *task).await?;
-                let found = List::of(whole.json()).and_then(|l| l.get(*field as usize).map(Erased::from_json));
-                found.ok_or_else(|| {
-                    let id = scope.ids.task(*task);
-                    wrong(format!("the output of task `{id}` has no element number {field}"))
-                })
+                let whole = required(scope, place.key, *task).await?;
+                element_of(scope, &whole, *task, *field)
             }
+            Source::OptionalField(task, field) => match output(scope, place.key, *task).await? {
+                Some(whole) => element_of(scope, &whole, *task, *field),
+                None => Ok(Erased::from_json("null")),
+            },
             Source::List(sources) => {
                 let mut texts = Vec::with_capacity(sources.len());
                 for source in sources {
-                    texts.push(value(scope, key, source).await?.json().clone());
+                    texts.push(value(scope, place, source).await?.json().clone());
                 }
                 Ok(Erased::from_json(join(texts)))
             }
-            Source::Each(_) => Err(wrong("a list inside a list cannot be mapped over".into())),
+            Source::Record(fields) => {
+                let mut record = String::from("{");
+                for (n, (name, source)) in fields.iter().enumerate() {
+                    let made = value(scope, place, source).await?;
+                    let comma = if n > 0 { "," } else { "" };
+                    record.push_str(&format!("{comma}{}:{}", Value::from(name.as_str()), made.json()));
+                }
+                record.push('}');
+                Ok(Erased::from_json(record))
+            }
+            Source::Each(list) => match place.axes.iter().position(|axis| **axis == **list) {
+                Some(axis) => element(scope, place, list, axis).await,
+                None => Err(wrong("its task is not mapped over this list".into())),
+            },
         }
     }
     .boxed()
+}
+
+/// One element of a tuple.
+fn element_of(scope: &Scope, whole: &Erased, task: TaskIx, field: u32) -> Result<Erased, Unmade> {
+    let found = List::of(whole.json()).and_then(|l| l.get(field as usize).map(Erased::from_json));
+    found.ok_or_else(|| wrong(format!("the output of task `{}` has no element number {field}", scope.ids.task(task))))
 }
 
 async fn required(scope: &Scope, key: InstanceKey, upstream: TaskIx) -> Result<Erased, Unmade> {

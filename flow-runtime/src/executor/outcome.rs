@@ -8,6 +8,7 @@ use crate::store::{Cause, CauseKind, XComValue};
 use crate::value::{Erased, InputError, OutputError};
 use flow_core::event::Report;
 use flow_core::{Outcome, TryRef};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How a try ended.
@@ -18,6 +19,8 @@ pub(super) struct TryEnd {
     pub(super) cause: Option<Cause>,
     /// What it returned.
     pub(super) value: Option<Kept>,
+    /// Of a mapped instance, what it is about.
+    pub(super) label: Option<Arc<str>>,
 }
 
 /// A return value, and how it is stored; one that says nothing (`null`) is not.
@@ -29,13 +32,13 @@ pub(super) struct Kept {
 
 impl TryEnd {
     pub(super) fn success(of: TryRef, report: Report, value: Kept) -> TryEnd {
-        TryEnd { of, outcome: Outcome::Success(report), cause: None, value: Some(value) }
+        TryEnd { of, outcome: Outcome::Success(report), cause: None, value: Some(value), label: None }
     }
 
     /// The end of a try that has no value. Secrets are taken out of the message.
     pub(super) fn without_value(of: TryRef, outcome: Outcome, kind: CauseKind, message: &str) -> TryEnd {
         let cause = Cause { kind, message: redact(message).into_owned(), place: None };
-        TryEnd { of, outcome, cause: Some(cause), value: None }
+        TryEnd { of, outcome, cause: Some(cause), value: None, label: None }
     }
 
     pub(super) fn panicked(of: TryRef, panicked: Panicked) -> TryEnd {
@@ -77,7 +80,7 @@ impl TryEnd {
                 let due =
                     chrono::TimeDelta::from_std(*after).ok().and_then(|after| clock.now().checked_add_signed(after));
                 let outcome = Outcome::Rescheduled(due.unwrap_or(chrono::DateTime::<chrono::Utc>::MAX_UTC));
-                TryEnd { of, outcome, cause: None, value: None }
+                TryEnd { of, outcome, cause: None, value: None, label: None }
             }
             // The value and the type will be the same next time.
             None if is::<InputError>(error) => end(Outcome::FailedForGood, CauseKind::Input),

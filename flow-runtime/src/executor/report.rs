@@ -37,7 +37,7 @@ impl Wanted {
             for axis in mapping::axes(dag, t) {
                 let (upstream, field) = match axis {
                     Source::Output(u) | Source::OptionalOutput(u) => (*u, None),
-                    Source::Field(u, field) => (*u, Some(*field)),
+                    Source::Field(u, field) | Source::OptionalField(u, field) => (*u, Some(*field)),
                     _ => continue,
                 };
                 let wanted = &mut wanted[upstream as usize].lengths;

@@ -55,6 +55,7 @@ impl Rows {
         }
         if let Some(end) = end {
             row.end_date = (step.to != TaskState::UpForReschedule).then_some(now);
+            row.label = end.label.clone().or(row.label.take());
             row.cause = end.cause.clone();
         } else if step.to.is_finished() {
             row.end_date = Some(now);
@@ -108,5 +109,6 @@ fn fresh(ids: &Ids, key: InstanceKey) -> InstanceRow {
         end_date: None,
         cause: None,
         report: Report::default(),
+        label: None,
     }
 }

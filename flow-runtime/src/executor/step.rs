@@ -213,6 +213,7 @@ impl RunLoop {
                 duration: duration.filter(|_| end.is_some() || row.state.is_finished()),
                 due: row.due.filter(|_| row.state.is_waiting()),
                 cause: row.cause.clone(),
+                label: row.label.clone(),
                 value: text.filter(|t| t.len() <= SHOWN).map(|t| secret::redact(t).into()),
                 timestamp: step.now,
             });

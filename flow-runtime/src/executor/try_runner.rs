@@ -41,8 +41,10 @@ pub(super) async fn run(scope: Arc<Scope>, job: Job) -> TryEnd {
     let (of, map_index) = (job.of, job.of.key.map_index);
     let id = scope.ids.task(of.key.task);
     let throttle = Throttle::new(id.clone(), map_index, scope.hints.clone());
-    let end = match inputs::resolve(&scope, of.key, &job.lengths).await {
-        Ok(inputs) => {
+    let mut label = None;
+    let mut end = match inputs::resolve(&scope, of.key, &job.lengths).await {
+        Ok((inputs, found)) => {
+            label = found;
             let span = telemetry::try_span(&job.log, &id, map_index, of.try_number);
             let context = context(&scope, &job, &throttle);
             match body(&scope, of, inputs, context, span).await {
@@ -56,6 +58,7 @@ pub(super) async fn run(scope: Arc<Scope>, job: Job) -> TryEnd {
             TryEnd::without_value(of, outcome, CauseKind::Input, &unmade.message)
         }
     };
+    end.label = label;
     throttle.close();
     job.log.close(end.cause.as_ref());
     end

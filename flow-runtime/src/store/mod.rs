@@ -120,6 +120,8 @@ pub struct InstanceRow {
     pub cause: Option<Cause>,
     /// What the planner must know about its value.
     pub report: Report,
+    /// Of a mapped instance, what it is about, for people: `month=2021-01`. Known once a try of it has ended.
+    pub label: Option<Arc<str>>,
 }
 
 /// A row to be written.

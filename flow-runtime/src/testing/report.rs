@@ -81,6 +81,12 @@ impl TestReport {
         self.rows(task_id).iter().map(|row| row.state).collect()
     }
 
+    /// What each instance of a mapped task is about: `month=2021-01`; empty for one that never ran, or is not mapped.
+    #[track_caller]
+    pub fn labels(&self, task_id: &str) -> Vec<String> {
+        self.rows(task_id).iter().map(|row| row.label.as_deref().unwrap_or_default().to_string()).collect()
+    }
+
     /// How many tries a task has had; 0 if it never began. Of a mapped task the sum over its instances.
     #[track_caller]
     pub fn tries(&self, task_id: &str) -> u32 {

@@ -5,4 +5,5 @@ mod engine;
 mod hygiene;
 mod registry;
 mod secrets;
+mod shape;
 mod store;

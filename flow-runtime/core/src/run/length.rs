@@ -80,8 +80,9 @@ impl RunState {
             Source::Param(name) => self.param_lengths.get(name).map_or(Length::Never, |&n| Length::Known(n)),
             Source::List(list) => Length::Known(list.len() as u32),
             Source::Each(inner) => self.axis(inner),
+            Source::Record(_) => Length::Never,
             Source::Output(task) | Source::OptionalOutput(task) => self.output(*task, None),
-            Source::Field(task, field) => self.output(*task, Some(*field)),
+            Source::Field(task, field) | Source::OptionalField(task, field) => self.output(*task, Some(*field)),
         }
     }
 
@@ -113,8 +114,8 @@ impl RunState {
 /// [`Source::List`] has as many elements as are written, whatever they hold.
 fn reads_a_task(axis: &Source) -> bool {
     match axis {
-        Source::Literal(_) | Source::Param(_) | Source::List(_) => false,
-        Source::Output(_) | Source::OptionalOutput(_) | Source::Field(..) => true,
+        Source::Literal(_) | Source::Param(_) | Source::List(_) | Source::Record(_) => false,
+        Source::Output(_) | Source::OptionalOutput(_) | Source::Field(..) | Source::OptionalField(..) => true,
         Source::Each(inner) => reads_a_task(inner),
     }
 }

@@ -31,6 +31,7 @@ fn task(task_id: &str, map_index: i32, state: TaskState, millis: u64) -> RunEven
             message: "connection\nrefused".into(),
             place: None,
         }),
+        label: None,
         value: (state == TaskState::Success).then(|| "{\"rows\":3}".into()),
         timestamp: at(millis),
     }

@@ -126,6 +126,7 @@ fn plain(task_id: &str, map_index: i32, state: TaskState, try_number: u32) -> In
         end_date: None,
         cause: None,
         report: Report::default(),
+        label: None,
     }
 }
 
@@ -141,6 +142,7 @@ fn full(task_id: &str, map_index: i32, try_number: u32) -> InstanceRow {
             message: "Größe \"7\" \\ \u{1F4A5}\r\n\tat 'x'; DROP TABLE xcom; -- \u{7f}".into(),
             place: Some("src/ä.rs:7".into()),
         }),
+        label: Some("monat=\"März\" 🚕".into()),
         report: Report {
             lengths: vec![Length { field: None, len: u32::MAX }, Length { field: Some(3), len: 0 }],
             declined: vec![0, u32::MAX],

@@ -145,6 +145,7 @@ fn instance(run: i64, row: &InstanceRow) -> impl Serialize {
         micros(row.end_date),
         &row.cause,
         (row.report != Report::default()).then_some(&row.report),
+        &row.label,
     )
 }
 

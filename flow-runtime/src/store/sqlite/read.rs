@@ -15,7 +15,7 @@ const RUN: &str = "SELECT id, dag_id, run_id, run_type, state, logical_date, int
                    start_date, end_date, conf, dag_version, owner, epoch FROM dag_run";
 
 const INSTANCE: &str =
-    "SELECT task_id, map_index, state, try_number, max_tries, due, start_date, end_date, cause, report";
+    "SELECT task_id, map_index, state, try_number, max_tries, due, start_date, end_date, cause, report, label";
 
 pub(super) async fn dag_version(pool: &SqlitePool, hash: &str) -> Result<Dag> {
     let row = sqlx::query("SELECT json FROM dag_version WHERE hash = ?").bind(hash).fetch_optional(pool).await?;
@@ -139,6 +139,7 @@ fn instance_rows(rows: &[SqliteRow]) -> Result<Vec<InstanceRow>> {
             end_date: instant(row, 7)?,
             cause: cause.map(|text| json(text, which)).transpose()?,
             report: report.map(|text| json(text, which)).transpose()?.unwrap_or_default(),
+            label: row.try_get::<Option<&str>, _>(10)?.map(Into::into),
             task_id,
         });
     }

@@ -31,23 +31,24 @@ pub(super) const FENCE: &str = "
 /// `[run, task_id, map_index]`. CROSS JOIN keeps the order: for each key one look-up, never a scan of the instances.
 pub(super) const ARCHIVE: &str = "
     INSERT INTO task_instance_history
-        (run, task_id, map_index, state, try_number, max_tries, due, start_date, end_date, cause, report)
+        (run, task_id, map_index, state, try_number, max_tries, due, start_date, end_date, cause, report, label)
     SELECT ti.run, ti.task_id, ti.map_index, ti.state, ti.try_number, ti.max_tries, ti.due, ti.start_date, ti.end_date,
-        ti.cause, ti.report
+        ti.cause, ti.report, ti.label
     FROM json_each(?) AS j CROSS JOIN task_instance AS ti
     WHERE ti.run = j.value->>0 AND ti.task_id = j.value->>1 AND ti.map_index = j.value->>2 AND ti.try_number > 0
     ON CONFLICT DO NOTHING;";
 
-/// `[run, task_id, map_index, state, try_number, max_tries, due, start_date, end_date, cause, report]`.
+/// `[run, task_id, map_index, state, try_number, max_tries, due, start_date, end_date, cause, report, label]`.
 pub(super) const INSTANCES: &str = "
     INSERT INTO task_instance
-        (run, task_id, map_index, state, try_number, max_tries, due, start_date, end_date, cause, report)
+        (run, task_id, map_index, state, try_number, max_tries, due, start_date, end_date, cause, report, label)
     SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7, value->>8, value->>9,
-        value->>10
+        value->>10, value->>11
     FROM json_each(?) WHERE true
     ON CONFLICT (run, task_id, map_index) DO UPDATE SET
         state = excluded.state, try_number = excluded.try_number, max_tries = excluded.max_tries, due = excluded.due,
-        start_date = excluded.start_date, end_date = excluded.end_date, cause = excluded.cause, report = excluded.report;";
+        start_date = excluded.start_date, end_date = excluded.end_date, cause = excluded.cause, report = excluded.report,
+        label = excluded.label;";
 
 /// `[run, task_id, map_index, key, type_name, size, sha256, inline, timestamp]`.
 pub(super) const XCOMS: &str = "

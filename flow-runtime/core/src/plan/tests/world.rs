@@ -96,7 +96,7 @@ fn set(dag: &mut Dag, t: u32, option: &str) {
         }
         "group" => {
             if dag.groups.is_empty() {
-                dag.groups.push(GroupDef { group_id: "g".into(), parent: None, mapped: true });
+                dag.groups.push(GroupDef { group_id: "g".into(), mapped: true, ..GroupDef::default() });
             }
             dag.tasks[t as usize].group = Some(0);
             dag.tasks[t as usize].mapped = true;

@@ -31,10 +31,15 @@ fn source() -> impl Strategy<Value = Source> {
         (0..9u32).prop_map(Source::Output),
         (0..9u32).prop_map(Source::OptionalOutput),
         (0..9u32, 0..4u32).prop_map(|(t, f)| Source::Field(t, f)),
+        (0..9u32, 0..4u32).prop_map(|(t, f)| Source::OptionalField(t, f)),
         "[a-z]{1,4}".prop_map(Source::Param),
     ];
     leaf.prop_recursive(2, 8, 3, |inner| {
-        prop_oneof![vec(inner.clone(), 0..3).prop_map(Source::List), inner.prop_map(|s| Source::Each(Box::new(s))),]
+        prop_oneof![
+            vec(inner.clone(), 0..3).prop_map(Source::List),
+            prop::collection::btree_map("[a-z]{1,3}", inner.clone(), 0..3).prop_map(Source::Record),
+            inner.prop_map(|s| Source::Each(Box::new(s))),
+        ]
     })
 }
 
@@ -87,6 +92,7 @@ prop_compose! {
             task.timeout = Some(Duration::from_nanos(millis));
             task.priority = priority;
             task.weight_rule = WeightRule::Absolute;
+            task.isolation = flow_core::dag::Isolation::Process;
             task.doc.clone_from(&doc);
         }
         dag

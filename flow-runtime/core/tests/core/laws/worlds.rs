@@ -37,7 +37,7 @@ fn draft() -> impl Strategy<Value = Draft> {
 pub fn dag() -> impl Strategy<Value = Dag> {
     vec(draft(), 1..8).prop_map(|drafts| {
         let mut dag = Dag::new("world");
-        dag.groups.push(GroupDef { group_id: "g".into(), parent: None, mapped: true });
+        dag.groups.push(GroupDef { group_id: "g".into(), mapped: true, ..GroupDef::default() });
         for (t, draft) in drafts.iter().enumerate() {
             dag.tasks.push(task(t as u32, draft));
         }

@@ -84,7 +84,7 @@ fn mapped_downstream(line: &Value, field: &str, in_group: bool) -> Verdict {
     dag.tasks.push(graph::mapped(TaskDef::new("u", "u"), upstream.len()));
     dag.tasks.push(graph::mapped(downstream(line, vec![0]), upstream.len()));
     if in_group {
-        dag.groups.push(GroupDef { group_id: "g".into(), parent: None, mapped: true });
+        dag.groups.push(GroupDef { group_id: "g".into(), mapped: true, ..GroupDef::default() });
         dag.tasks.iter_mut().for_each(|t| t.group = Some(0));
     }
     let rows = (0..).map(|map_index| InstanceKey { task: 0, map_index }).zip(upstream.iter().copied());
