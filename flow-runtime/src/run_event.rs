@@ -3,7 +3,9 @@
 use crate::store::Cause;
 use chrono::{DateTime, Utc};
 use flow_core::{RunStatus, TaskState};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// Something that happened in a run; printed as one JSON line by `--json`, under Airflow's field names.
@@ -42,7 +44,8 @@ pub enum RunEvent {
         cause: Option<Cause>,
         /// Of a mapped instance, what it is about.
         label: Option<Arc<str>>,
-        /// The value it returned, if it is small: at most 1,000 bytes of JSON text.
+        /// The JSON text of the value it returned, if it is small: at most 1,000 bytes. In JSON the value itself.
+        #[serde(serialize_with = "as_json")]
         value: Option<Arc<str>>,
         /// When.
         timestamp: DateTime<Utc>,
@@ -66,10 +69,12 @@ pub enum RunEvent {
         map_index: i32,
         /// Number of the try.
         try_number: u32,
-        /// `INFO`, `WARN`, `ERROR`.
-        level: String,
+        /// `info`, `warning`, `error`.
+        level: &'static str,
         /// The text.
         message: String,
+        /// Its fields.
+        fields: Map<String, Value>,
         /// When.
         timestamp: DateTime<Utc>,
     },
@@ -86,6 +91,12 @@ pub enum RunEvent {
         /// When.
         timestamp: DateTime<Utc>,
     },
+}
+
+/// A text that is JSON, as what it says.
+fn as_json<S: Serializer>(text: &Option<Arc<str>>, serializer: S) -> Result<S::Ok, S::Error> {
+    let raw = text.as_deref().and_then(|text| serde_json::from_str::<&RawValue>(text).ok());
+    raw.serialize(serializer)
 }
 
 /// Somebody who is told. Called in order, from one task; must be quick.

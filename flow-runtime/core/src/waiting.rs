@@ -208,7 +208,7 @@ impl fmt::Display for Waiting {
 }
 
 /// `a`, `a and b`, `a, b and c`.
-fn names(ids: &[String]) -> String {
+pub(crate) fn names(ids: &[String]) -> String {
     match ids {
         [] => "something".into(),
         [one] => one.clone(),

@@ -7,7 +7,7 @@ use super::format::{clock, one_line};
 use super::run::is_interrupted;
 use super::style::Paint;
 use super::view::cause;
-use super::{lookup, session};
+use super::{lookup, plain, session};
 use crate::secret;
 use crate::store::{InstanceRow, MetadataStore, StoredRun};
 use crate::telemetry::log_path;
@@ -185,23 +185,13 @@ fn pretty(line: &str, paint: Paint) -> String {
     let (at, level, event) = (take("timestamp"), take("level"), take("event"));
     let (logger, _) = (take("logger"), take("try_number"));
     let at = at.parse::<DateTime<Utc>>().map_or(String::new(), clock);
-    let shown = match level.as_str() {
-        "error" => paint.bad("ERROR"),
-        "warning" => paint.warn("WARN "),
-        other => paint.dim(format!("{:<5}", other.to_uppercase())),
-    };
-    let fields = fields.iter().map(|(name, value)| match value {
-        Value::String(text) => format!("{name}={text}"),
-        other => format!("{name}={other}"),
-    });
-    let mut words = vec![paint.dim(at), shown, event];
-    // The end of the try is no event of the author's code.
-    words.extend(
-        (logger != "flow.task")
-            .then(|| fields.collect::<Vec<_>>().join(" "))
-            .filter(|f| !f.is_empty())
-            .map(|f| paint.dim(f)),
-    );
+    let mut words = vec![paint.dim(at), plain::level(&level, paint), event];
+    if logger == "flow.task" {
+        // The end of the try is no event of the author's code.
+        words.extend(fields.get("place").and_then(Value::as_str).map(|place| format!("({place})")));
+    } else {
+        words.extend(fields.iter().map(|field| paint.dim(plain::field(field))));
+    }
     words.join(" ").trim_end().to_string()
 }
 
@@ -213,8 +203,8 @@ mod tests {
     fn a_line_is_shown_without_what_is_known() {
         let line = r#"{"timestamp":"2026-01-31T09:30:20.5Z","level":"info","logger":"dags::taxi","event":"loaded","try_number":1,"rows":7,"table":"trips"}"#;
         assert_eq!(pretty(line, Paint(false)), "09:30:20 INFO  loaded rows=7 table=trips");
-        let end = r#"{"timestamp":"2026-01-31T09:30:20Z","level":"error","logger":"flow.task","event":"no such table","try_number":1,"cause":"error"}"#;
-        assert_eq!(pretty(end, Paint(false)), "09:30:20 ERROR no such table");
+        let end = r#"{"timestamp":"2026-01-31T09:30:20Z","level":"error","logger":"flow.task","event":"no such table","try_number":1,"cause":"panic","place":"src/a.rs:7"}"#;
+        assert_eq!(pretty(end, Paint(false)), "09:30:20 ERROR no such table (src/a.rs:7)");
         assert_eq!(pretty("{\"half", Paint(false)), "       {\"half");
     }
 

@@ -6,6 +6,7 @@ use super::style::Paint;
 use super::view::cause;
 use crate::run_event::{RunEvent, label};
 use flow_core::{Dag, TaskState};
+use serde_json::Value;
 
 /// Events as lines, in columns.
 #[derive(Debug, Clone, Copy)]
@@ -84,14 +85,28 @@ impl Plain {
 
 /// `download  INFO   so many rows`: what a task logged.
 pub fn log(event: &RunEvent, name: usize, paint: Paint) -> Option<String> {
-    let RunEvent::Log { task_id, map_index, level, message, .. } = event else { return None };
-    let shown = match level.as_str() {
-        "ERROR" => paint.bad(level),
-        "WARN" => paint.warn(level),
-        _ => paint.dim(level),
-    };
-    let pad = " ".repeat(5usize.saturating_sub(level.len()));
-    Some(format!("{:<name$}  {shown}{pad}  {}", label(task_id, *map_index), one_line(message)))
+    let RunEvent::Log { task_id, map_index, level, message, fields, .. } = event else { return None };
+    let mut words =
+        vec![format!("{:<name$}  {}  {}", label(task_id, *map_index), self::level(level, paint), one_line(message))];
+    words.extend(fields.iter().map(|field| paint.dim(self::field(field))));
+    Some(words.join(" "))
+}
+
+/// A level in five columns.
+pub fn level(level: &str, paint: Paint) -> String {
+    match level {
+        "error" => paint.bad("ERROR"),
+        "warning" => paint.warn("WARN "),
+        other => paint.dim(format!("{:<5}", other.to_uppercase())),
+    }
+}
+
+/// `rows=7`
+pub fn field((name, value): (&String, &Value)) -> String {
+    match value {
+        Value::String(text) => format!("{name}={}", one_line(text)),
+        other => format!("{name}={other}"),
+    }
 }
 
 #[cfg(test)]
@@ -100,6 +115,7 @@ mod tests {
     use crate::store::{Cause, CauseKind};
     use chrono::DateTime;
     use flow_core::{RunStatus, TaskDef};
+    use serde_json::Map;
     use std::time::Duration;
 
     #[test]
@@ -144,11 +160,12 @@ mod tests {
                     task_id: "load".into(),
                     map_index: -1,
                     try_number: 1,
-                    level: "WARN".into(),
+                    level: "warning",
                     message: "odd\nrow".into(),
+                    fields: Map::from_iter([("n".to_string(), 3.into())]),
                     timestamp,
                 },
-                "load      WARN   odd row",
+                "load      WARN   odd row n=3",
             ),
             (
                 RunEvent::RunEnded { dag_id, dag_run_id, state: RunStatus::Running, duration: 3.0, timestamp },

@@ -56,7 +56,7 @@ impl TryEnd {
 
     /// It was stopped before its end; it does not count.
     pub(super) fn returned(of: TryRef) -> TryEnd {
-        let message = "the run was stopped before the try ended; it does not count as a try";
+        let message = "the run was stopped before the try ended; it uses up no retry";
         TryEnd::without_value(of, Outcome::Returned, CauseKind::Cancelled, message)
     }
 
@@ -68,14 +68,13 @@ impl TryEnd {
 
     /// The body returned an error.
     pub(super) fn error(of: TryRef, error: &anyhow::Error, clock: &dyn Clock) -> TryEnd {
-        let text = format!("{error:#}");
-        let end = |outcome, kind| TryEnd::without_value(of, outcome, kind, &text);
+        let mut text = sentence(error);
         match TaskError::of(error) {
             Some(TaskError::Skip(why)) if error.chain().count() == 1 => {
                 TryEnd::without_value(of, Outcome::Skipped, CauseKind::Skipped, why)
             }
-            Some(TaskError::Skip(_)) => end(Outcome::Skipped, CauseKind::Skipped),
-            Some(TaskError::Fail(_)) => end(Outcome::FailedForGood, CauseKind::Error),
+            Some(TaskError::Skip(_)) => TryEnd::without_value(of, Outcome::Skipped, CauseKind::Skipped, &text),
+            Some(TaskError::Fail(_)) => TryEnd::without_value(of, Outcome::FailedForGood, CauseKind::Error, &text),
             Some(TaskError::Reschedule(after)) => {
                 let due =
                     chrono::TimeDelta::from_std(*after).ok().and_then(|after| clock.now().checked_add_signed(after));
@@ -83,12 +82,33 @@ impl TryEnd {
                 TryEnd { of, outcome, cause: None, value: None, label: None }
             }
             // The value and the type will be the same next time.
-            None if is::<InputError>(error) => end(Outcome::FailedForGood, CauseKind::Input),
-            None if is::<OutputError>(error) => end(Outcome::FailedForGood, CauseKind::Output),
-            None if error::is_permanent(error) => end(Outcome::FailedForGood, CauseKind::Error),
-            None => end(Outcome::Failed, CauseKind::Error),
+            None if is::<InputError>(error) => {
+                TryEnd::without_value(of, Outcome::FailedForGood, CauseKind::Input, &text)
+            }
+            None if is::<OutputError>(error) => {
+                TryEnd::without_value(of, Outcome::FailedForGood, CauseKind::Output, &text)
+            }
+            None if error::is_permanent(error) => {
+                text.push_str(" (no retry would mend it)");
+                TryEnd::without_value(of, Outcome::FailedForGood, CauseKind::Error, &text)
+            }
+            None => TryEnd::without_value(of, Outcome::Failed, CauseKind::Error, &text),
         }
     }
+}
+
+/// The error and what caused it, from the outside in; a cause that was told already (as many errors do of theirs) is not
+/// told twice.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn is<E: std::error::Error + Send + Sync + 'static>(error: &anyhow::Error) -> bool {

@@ -41,8 +41,9 @@ impl RunLoop {
         self.more = step.ends.keys().any(|&k| self.is_scheduled(k)) && !self.stopping;
         self.commit(&mut step).await?;
         self.let_go();
-        self.launch(starts);
+        // Told before a body can say anything.
         self.tell(&step);
+        self.launch(starts);
         Ok(())
     }
 

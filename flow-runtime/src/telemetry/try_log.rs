@@ -68,20 +68,18 @@ impl TryLog {
         }
         let now = self.clock.now();
         if level <= Level::INFO {
-            let shown = fields.iter().fold(message.to_string(), |text, (name, value)| match value {
-                Value::String(value) => format!("{text} {name}={value}"),
-                value => format!("{text} {name}={value}"),
-            });
+            let hidden = |(name, value): (&String, &Value)| (name.clone(), secret::redact_value(value));
             drop(self.stream.try_send(RunEvent::Log {
                 task_id: self.task_id.clone(),
                 map_index: self.map_index,
                 try_number: self.try_number,
-                level: level.as_str().into(),
-                message: secret::redact(&shown).into_owned(),
+                level: airflow_name(level),
+                message: secret::redact(message).into_owned(),
+                fields: fields.iter().map(hidden).collect(),
                 timestamp: now,
             }));
         }
-        self.append(&mut file, &airflow_name(level), logger, message, fields);
+        self.append(&mut file, airflow_name(level), logger, message, fields);
     }
 
     /// Ends the log, with the cause of the end as its last line if there is one. What comes later is dropped.
@@ -135,6 +133,12 @@ fn open(path: &Path) -> std::io::Result<File> {
 }
 
 /// Airflow's names: `warning` for `WARN`, all in small letters.
-fn airflow_name(level: Level) -> String {
-    if level == Level::WARN { "warning".into() } else { level.as_str().to_lowercase() }
+fn airflow_name(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "error",
+        Level::WARN => "warning",
+        Level::INFO => "info",
+        Level::DEBUG => "debug",
+        Level::TRACE => "trace",
+    }
 }

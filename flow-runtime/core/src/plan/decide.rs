@@ -104,13 +104,19 @@ fn beside(run: &RunState, tasks: &[TaskIx], map_index: i32, counts: &mut Upstrea
 
 /// Did an upstream value that the task is conditional on come out otherwise?
 fn declined(run: &RunState, key: InstanceKey) -> bool {
-    let node = &run.graph.nodes[key.task as usize];
-    node.judges.iter().any(|&judge| {
-        let track = &run.tasks[judge as usize];
+    run.graph.nodes[key.task as usize].judges.iter().any(|&judge| run.declined(judge, key))
+}
+
+impl RunState {
+    /// Did the value of this task come out otherwise than the instance wants it?
+    pub(crate) fn declined(&self, judge: TaskIx, key: InstanceKey) -> bool {
+        let (Some(track), Some(node)) = (self.tasks.get(judge as usize), self.graph.node(key.task)) else {
+            return false;
+        };
         if track.expanded && node.up_beside.contains(&judge) {
             track.reports.get(&key.map_index).is_some_and(|r| r.declined.contains(&key.task))
         } else {
             track.declines.contains_key(&key.task)
         }
-    })
+    }
 }

@@ -2,6 +2,7 @@
 
 mod ends;
 mod mapped;
+mod reasons;
 mod rules;
 mod tries;
 mod work;

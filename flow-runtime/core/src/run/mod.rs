@@ -138,6 +138,11 @@ impl RunState {
         track.into_iter().flat_map(|t| t.instances.iter()).enumerate().map(move |(n, i)| (first + n as i32, *i))
     }
 
+    /// Is this task mapped, or in a mapped group?
+    pub(crate) fn is_mapped(&self, task: TaskIx) -> bool {
+        self.graph.node(task).is_some_and(|node| node.mapped)
+    }
+
     /// What the planner knows about the value of an instance that has succeeded; nothing for any other. A store keeps
     /// it with the row, for [`RunState::restore`].
     pub fn reported(&self, key: InstanceKey) -> Report {
