@@ -65,6 +65,12 @@ fn param(arg: &PatType) -> syn::Result<Param> {
     let Pat::Ident(pat) = &*arg.pat else {
         return Err(syn::Error::new_spanned(&arg.pat, "a param needs a plain name: people set it by that name"));
     };
+    if is_context(&arg.ty) {
+        return Err(syn::Error::new_spanned(
+            &arg.ty,
+            "a DAG has no context: nothing runs while it is wired; the tasks that need it take `ctx: &Context`",
+        ));
+    }
     if let Type::Reference(_) | Type::ImplTrait(_) = &*arg.ty {
         return Err(syn::Error::new_spanned(
             &arg.ty,
@@ -77,6 +83,15 @@ fn param(arg: &PatType) -> syn::Result<Param> {
         return Err(syn::Error::new_spanned(default, "the defaults of a struct of params stand on its fields"));
     }
     Ok(Param { name: pat.ident.clone(), ty: (*arg.ty).clone(), doc: doc_of(&arg.attrs), default, is_struct })
+}
+
+/// `&Context`, or `Context`, by whatever path.
+fn is_context(ty: &Type) -> bool {
+    match ty {
+        Type::Reference(to) => is_context(&to.elem),
+        Type::Path(path) => path.path.segments.last().is_some_and(|last| last.ident == "Context"),
+        _ => false,
+    }
 }
 
 fn default_of(attrs: &[Attribute]) -> syn::Result<Option<Expr>> {

@@ -43,6 +43,7 @@ pub mod prelude {
     pub use crate::error::{Result, TaskError};
     pub use crate::secret::Secret;
     pub use ::anyhow::{self, Context as _, anyhow, bail, ensure};
+    pub use ::tokio;
     pub use ::tracing::{self, debug, error, info, warn};
     pub use flow_core::trigger_rule::TriggerRule;
     #[cfg(feature = "macros")]

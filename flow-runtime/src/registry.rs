@@ -179,7 +179,17 @@ pub fn dag_places() -> impl Iterator<Item = (&'static str, Place)> {
 #[derive(Debug, Clone, Default)]
 pub struct Registry {
     dags: BTreeMap<String, Arc<Dag>>,
+    broken: BTreeMap<String, BrokenDag>,
     bodies: Bodies,
+}
+
+/// A DAG that cannot be built. It is no reason not to run the others.
+#[derive(Debug, Clone)]
+pub struct BrokenDag {
+    /// Where its function stands.
+    pub place: Place,
+    /// Why.
+    pub error: DagError,
 }
 
 /// The functions behind the keys in [`flow_core::TaskDef::body`].
@@ -204,7 +214,7 @@ impl Bodies {
     }
 }
 
-/// Why a program's DAGs cannot be used; each problem names its places.
+/// Why none of a program's DAGs can be used; each problem names its places.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.join("\n"))]
 pub struct RegistryError(pub Vec<String>);
@@ -213,7 +223,8 @@ impl Registry {
     /// Collects and builds everything that is linked into this program.
     ///
     /// # Errors
-    /// No DAG at all, two DAGs or two bodies of one name, more than one default DAG, a DAG that cannot be built.
+    /// No DAG at all, two DAGs or two bodies of one name, more than one default DAG. (A DAG that cannot be built is among
+    /// [`Registry::broken`].)
     pub fn collect() -> Result<Registry, RegistryError> {
         let tasks: Vec<&TaskSpec> = task_specs().collect();
         let dags: Vec<DagSpec> = inventory::iter::<DagEntry>.into_iter().map(|e| e.0).collect();
@@ -252,15 +263,18 @@ impl Registry {
         }
         let bodies = Bodies(tasks.iter().map(|t| (t.body, t.run)).collect());
         let mut built = BTreeMap::new();
+        let mut broken = BTreeMap::new();
         for spec in &dags {
+            let place = Place { file: spec.file.into(), line: spec.line };
             match std::panic::catch_unwind(spec.build) {
                 Ok(Ok(dag)) => drop(built.insert(dag.dag_id.clone(), Arc::new(dag))),
-                Ok(Err(error)) => problems.push(error.to_string()),
+                Ok(Err(error)) => drop(broken.insert(spec.dag_id.to_string(), BrokenDag { place, error })),
                 // The message is on stderr already, with its place.
-                Err(_) => problems.push(format!(
-                    "DAG `{}` panicked while it was built ({}:{}): its body runs whenever the program starts",
-                    spec.dag_id, spec.file, spec.line
-                )),
+                Err(_) => {
+                    let problem = format!("its body panicked ({place}): it runs whenever the program starts");
+                    let error = DagError { dag_id: spec.dag_id.into(), problems: vec![problem] };
+                    broken.insert(spec.dag_id.to_string(), BrokenDag { place, error });
+                }
             }
         }
         let defaults: Vec<&str> = built.values().filter(|d| d.is_default).map(|d| d.dag_id.as_str()).collect();
@@ -271,12 +285,17 @@ impl Registry {
                 defaults.join(", ")
             ));
         }
-        if problems.is_empty() { Ok(Registry { dags: built, bodies }) } else { Err(RegistryError(problems)) }
+        if problems.is_empty() { Ok(Registry { dags: built, broken, bodies }) } else { Err(RegistryError(problems)) }
     }
 
     /// All DAGs, by id.
     pub fn dags(&self) -> impl Iterator<Item = &Arc<Dag>> {
         self.dags.values()
+    }
+
+    /// Those that cannot be built, by id.
+    pub fn broken(&self) -> &BTreeMap<String, BrokenDag> {
+        &self.broken
     }
 
     /// The DAG of this id.

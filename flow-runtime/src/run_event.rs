@@ -42,6 +42,8 @@ pub enum RunEvent {
         due: Option<DateTime<Utc>>,
         /// Why the try ended as it did.
         cause: Option<Cause>,
+        /// Why it was never tried, as a sentence without its subject: when it was skipped, or its upstream failed.
+        why: Option<String>,
         /// Of a mapped instance, what it is about.
         label: Option<Arc<str>>,
         /// The JSON text of the value it returned, if it is small: at most 1,000 bytes. In JSON the value itself.

@@ -58,7 +58,7 @@ fn a_password_is_printed_and_kept_nowhere() {
     assert_eq!((&ingest["state"], &ingest["try_number"]), (&"failed".into(), &3.into()), "it was tried for real");
     // A plain param that held a password must be given again; the same one is taken, another is not.
     let again = place.dags(&["run", "--resume", "c"]);
-    assert!(again.code == Some(2) && again.err.contains("the param `warehouse` holds a secret"), "{again:?}");
+    assert!(again.code == Some(2) && again.err.contains("cannot go on without `warehouse`"), "{again:?}");
     let other = place.dags(&["run", "--resume", "c", "-p", "warehouse=sqlite://w.db"]);
     assert!(other.code == Some(2) && other.err.contains("cannot be changed"), "{other:?}");
 }

@@ -24,7 +24,8 @@ CREATE TABLE dag_run (
     dag_version    TEXT NOT NULL REFERENCES dag_version (hash),
     owner          TEXT,
     epoch          INTEGER NOT NULL,
-    UNIQUE (dag_id, run_id)
+    UNIQUE (dag_id, run_id),
+    UNIQUE (dag_id, logical_date)       -- a DAG has one run about an instant; any number about none
 ) STRICT;
 
 CREATE INDEX dag_run_by_run_after ON dag_run (run_after);

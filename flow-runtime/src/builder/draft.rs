@@ -88,6 +88,14 @@ impl Draft {
         self.problems.push(format!("{sentence} ({}:{})", at.file(), at.line()));
     }
 
+    /// Notes what is wrong with a task, and where it was called.
+    fn problem_of(&mut self, task: TaskIx, sentence: String) {
+        match self.places.get(task as usize).copied() {
+            Some(at) => self.problem(at, sentence),
+            None => self.problems.push(sentence),
+        }
+    }
+
     /// The task behind a handle, unless the handle is of another DAG.
     pub(super) fn own(&mut self, stamp: u32, task: TaskIx, at: &Location<'_>) -> Option<TaskIx> {
         if stamp == self.stamp {
@@ -202,7 +210,8 @@ impl Draft {
         if let Err(cycle) = self.dag.topological() {
             let ids: Vec<&str> =
                 cycle.iter().chain(cycle.first()).map(|&t| self.dag.tasks[t as usize].task_id.as_str()).collect();
-            self.problems.push(format!("its tasks wait for each other in a circle: {}", ids.join(" >> ")));
+            let sentence = format!("its tasks wait for each other in a circle: {}", ids.join(" >> "));
+            self.problem_of(cycle.first().copied().unwrap_or_default(), sentence);
         }
     }
 
@@ -212,16 +221,18 @@ impl Draft {
         if self.dag.dagrun_timeout == zero {
             self.problems.push("its dagrun_timeout is zero: every run would fail at once".into());
         }
-        for task in &self.dag.tasks {
+        let mut found = Vec::new();
+        for (ix, task) in (0..).zip(&self.dag.tasks) {
             let id = &task.task_id;
             if task.timeout == zero {
-                self.problems.push(format!("task `{id}` has a timeout of zero: every try would fail at once"));
+                found.push((ix, format!("task `{id}` has a timeout of zero: every try would fail at once")));
             }
             if !task.retry.backoff.is_finite() || task.retry.backoff < 0.0 {
-                self.problems
-                    .push(format!("task `{id}` has a retry_backoff of {}: use a number from 0 on", task.retry.backoff));
+                let backoff = task.retry.backoff;
+                found.push((ix, format!("task `{id}` has a retry_backoff of {backoff}: use a number from 0 on")));
             }
         }
+        found.into_iter().for_each(|(ix, sentence)| self.problem_of(ix, sentence));
     }
 
     /// A DAG is stored and shown as it is: a password has no place in it.
@@ -230,17 +241,20 @@ impl Draft {
         for param in self.dag.params.iter().filter(|p| p.default.as_ref().is_some_and(secret::holds_password)) {
             self.problems.push(format!("the default of param `{}` holds a password {tell}", param.name));
         }
-        for task in &self.dag.tasks {
+        let mut found = Vec::new();
+        for (ix, task) in (0..).zip(&self.dag.tasks) {
             for input in task.inputs.iter().filter(|i| literals(&i.source).any(secret::holds_password)) {
-                let problem = format!("argument `{}` of task `{}` holds a password {tell}", input.name, task.task_id);
-                self.problems.push(problem);
+                let (name, id) = (&input.name, &task.task_id);
+                found.push((ix, format!("argument `{name}` of task `{id}` holds a password {tell}")));
             }
         }
+        found.into_iter().for_each(|(ix, sentence)| self.problem_of(ix, sentence));
     }
 
     /// A plain argument needs a value; a rule that can start the task without one would leave it empty.
     fn check_missing_values(&mut self) {
-        for task in &self.dag.tasks {
+        let mut found = Vec::new();
+        for (ix, task) in (0..).zip(&self.dag.tasks) {
             if !task.trigger_rule.may_start_without_a_value() {
                 continue;
             }
@@ -249,7 +263,7 @@ impl Draft {
                 let sure =
                     |up: TaskIx| matches!(task.kind, TaskKind::Teardown { .. }) && self.only_setup(task) == Some(up);
                 if let Some(up) = plain_output(&input.source).filter(|up| !sure(*up)) {
-                    self.problems.push(format!(
+                    let sentence = format!(
                         "task `{}` has trigger rule `{}`, which can start it although `{}` gave no value, but its argument `{}` \
                          is a plain `{}`: take an `Option<{}>`",
                         task.task_id,
@@ -258,10 +272,12 @@ impl Draft {
                         input.name,
                         input.type_name,
                         input.type_name
-                    ));
+                    );
+                    found.push((ix, sentence));
                 }
             }
         }
+        found.into_iter().for_each(|(ix, sentence)| self.problem_of(ix, sentence));
     }
 }
 

@@ -38,7 +38,7 @@ pub struct ParamBuilder<T> {
 #[diagnostic::on_unimplemented(
     message = "the default of a param of type `{T}` cannot be a `{Self}`",
     label = "this is `{Self}`, and the param is `{T}`",
-    note = "a secret param has no default: its value would stand in the code"
+    note = "write the value as its type wants it: `100.0` for an `f64`, `\"text\"` for a `String`; a secret param has no default, for its value would stand in the code"
 )]
 pub trait DefaultFor<T> {
     /// The default as JSON.

@@ -3,13 +3,14 @@
 use super::args::{Global, ParamArgs};
 use super::exit::{CliError, Result};
 use super::output::Output;
-use super::params::{self, Given, Resolved};
+use super::params::{self, Given, Origin, Resolved};
 use crate::config::{Config, Flags};
 use crate::registry::Registry;
 use crate::store::MetadataStore;
 use crate::{secret, suggest};
 use flow_core::Dag;
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -30,11 +31,20 @@ impl App {
     pub fn load(program: String, global: &Global, parallelism: Option<u32>, out: Arc<Output>) -> Result<App> {
         let registry = Registry::collect()?;
         let config = settings(global, parallelism)?;
-        let app = App { registry, config, out, program: called(program, global.home.as_deref()) };
-        match unknown_dags(&app.registry, &app.config).first() {
+        match unknown_dags(&registry, &config).first() {
             Some(problem) => Err(CliError::input(problem)),
-            None => Ok(app),
+            None => Ok(App { registry, config, out, program: called(program, global.home.as_deref()) }),
         }
+    }
+
+    /// The same for a command that looks at what has run: whatever is wrong with the DAGs of today, it can be seen.
+    pub fn load_history(program: String, global: &Global, out: Arc<Output>) -> Result<App> {
+        let registry = Registry::collect().unwrap_or_else(|error| {
+            out.note(format!("note: none of the DAGs can be run at present:\n{error}\n"));
+            Registry::default()
+        });
+        let config = settings(global, None)?;
+        Ok(App { registry, config, out, program: called(program, global.home.as_deref()) })
     }
 
     /// The params of a DAG, with what flow.toml, the environment and these arguments say.
@@ -52,7 +62,36 @@ impl App {
                 "note: a flag is seen by others and kept by the shell; give the secret `{name}` by {variable}"
             ));
         }
+        for param in resolved.iter().filter(|p| p.def.secret && p.origin != Origin::Default) {
+            if param
+                .value
+                .as_ref()
+                .and_then(Value::as_str)
+                .is_some_and(|text| (1..secret::SHORTEST).contains(&text.len()))
+            {
+                self.out.note(format!(
+                    "note: the secret `{}` has less than {} bytes, too few to be found again: a log in which a task writes it shows it",
+                    param.def.name,
+                    secret::SHORTEST
+                ));
+            }
+        }
+        self.mention_strange_variables();
         Ok(resolved)
+    }
+
+    /// A variable that sets nothing is most likely a slip.
+    fn mention_strange_variables(&self) {
+        let params =
+            self.registry.dags().flat_map(|d| d.params.iter().map(|p| &p.name)).chain(self.config.params.keys());
+        let known: BTreeSet<String> = params.map(|name| params::env_name(name)).collect();
+        for name in std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()) {
+            if name.starts_with(params::ENV_PREFIX) && !known.contains(&name) {
+                let near = suggest::nearest(&name, known.iter().map(String::as_str));
+                let near = near.map_or(String::new(), |near| format!(": did you mean {near}?"));
+                self.out.note(format!("note: {name} is set, and no DAG has such a param{near}"));
+            }
+        }
     }
 
     /// `[params]` of flow.toml under the variables that set them; secrets are left out.
@@ -110,7 +149,7 @@ fn called(program: String, home: Option<&Path>) -> String {
 }
 
 /// The word as a shell takes it.
-fn quoted(word: &str) -> String {
+pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "_-+:./=@,%".contains(c);
     if !word.is_empty() && word.chars().all(plain) { word.into() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }
@@ -119,7 +158,8 @@ fn quoted(word: &str) -> String {
 pub fn unknown_dags(registry: &Registry, config: &Config) -> Vec<String> {
     let ids = || registry.dags().map(|d| d.dag_id.as_str());
     let file = config.file.as_deref().unwrap_or(Path::new("flow.toml")).display().to_string();
-    let strangers = config.dag_params.keys().filter(|id| registry.dag(id).is_none());
+    let known = |id: &String| registry.dag(id).is_some() || registry.broken().contains_key(id);
+    let strangers = config.dag_params.keys().filter(|id| !known(id));
     strangers
         .map(|id| {
             let near = suggest::nearest(id, ids()).map_or(String::new(), |n| format!(": did you mean `dags.{n}`?"));

@@ -131,9 +131,9 @@ pub struct Test {
 pub struct Runs {
     /// Of this DAG alone
     pub dag: Option<String>,
-    /// In this state alone; may be repeated
-    #[arg(long, value_parser = run_status, value_name = "STATE")]
-    pub state: Vec<RunStatus>,
+    /// In this state alone: queued, running, success, failed or interrupted; may be repeated
+    #[arg(long, value_parser = wanted, value_name = "STATE")]
+    pub state: Vec<Wanted>,
     /// At most this many; 0 for all
     #[arg(long, default_value_t = 20, value_name = "N")]
     pub limit: u32,
@@ -203,9 +203,22 @@ pub struct New {
     pub flow: Option<PathBuf>,
 }
 
-fn run_status(text: &str) -> Result<RunStatus, String> {
-    RunStatus::from_name(text).ok_or_else(|| {
-        let names = ["queued", "running", "success", "failed"];
+/// A state of a run as a person sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// It is in this state, and if that is none it ends in, somebody works on it.
+    State(RunStatus),
+    /// It has not ended, and nobody works on it.
+    Interrupted,
+}
+
+fn wanted(text: &str) -> Result<Wanted, String> {
+    const INTERRUPTED: &str = "interrupted";
+    if text == INTERRUPTED {
+        return Ok(Wanted::Interrupted);
+    }
+    RunStatus::from_name(text).map(Wanted::State).ok_or_else(|| {
+        let names = ["queued", "running", "success", "failed", INTERRUPTED];
         let near =
             crate::suggest::nearest(text, names).map_or(String::new(), |name| format!("did you mean `{name}`? "));
         format!("{near}the states of a run are {}", names.join(", "))

@@ -15,13 +15,17 @@ use std::sync::Arc;
 /// Checks the DAGs and the settings, and tells everything that is wrong at once.
 pub fn check(program: String, global: &Global, out: Arc<Output>) -> Result {
     let mut problems = Vec::new();
-    let mut take = |error: CliError| problems.extend(error.message.lines().map(String::from));
-    let registry = Registry::collect().map_err(CliError::from).map_err(&mut take).ok();
+    let mut take = |error: CliError| problems.push(error.message);
+    let registry =
+        Registry::collect().map_err(|error| error.0.into_iter().map(CliError::input).for_each(&mut take)).ok();
     let config = app::settings(global, None).map_err(&mut take).ok();
     let mut checked = Vec::new();
     if let (Some(registry), Some(config)) = (registry, config) {
         let app = App { registry, config, out: out.clone(), program };
         problems.extend(app::unknown_dags(&app.registry, &app.config));
+        for (dag_id, broken) in app.registry.broken() {
+            problems.extend(broken.error.problems.iter().map(|problem| format!("DAG `{dag_id}`: {problem}")));
+        }
         for dag in app.registry.dags() {
             checked.push(dag.dag_id.clone());
             problems.extend(problems_of(&app, dag));
@@ -45,7 +49,15 @@ fn problems_of(app: &App, dag: &Dag) -> Vec<String> {
     let mut problems = match app.params(dag, &ParamArgs::default()) {
         Err(error) => lines(error),
         // Nobody is there to give a param when a timetable starts the run.
-        Ok(resolved) if dag.schedule.is_some() => params::complete(dag, resolved).map_or_else(lines, |_| Vec::new()),
+        Ok(resolved) if dag.schedule.is_some() => params::complete(dag, resolved).map_or_else(
+            |error| {
+                lines(error)
+                    .into_iter()
+                    .map(|p| format!("{p}; it is scheduled, and nobody is there to give one"))
+                    .collect()
+            },
+            |_| Vec::new(),
+        ),
         Ok(_) => Vec::new(),
     };
     let defaults = flow_core::params::check_defaults(&dag.params, false).err().into_iter().flatten();

@@ -4,6 +4,7 @@ use super::edges::{self, Kind};
 use super::format;
 use super::params::Resolved;
 use super::show::Scope;
+use crate::registry::BrokenDag;
 use crate::store::{InstanceRow, StoredRun, XComRow};
 use flow_core::dag::Source;
 use flow_core::{Dag, TaskDef, TaskState};
@@ -18,11 +19,24 @@ pub fn dag(dag: &Dag) -> Map<String, Value> {
         "fileloc": dag.place.as_ref().map(|p| &p.file),
         "line": dag.place.as_ref().map(|p| p.line),
         "is_default": dag.is_default,
+        "has_import_errors": false,
         "timetable_summary": dag.schedule.as_ref().map(|s| s.as_str()),
         "tags": tags,
         "max_active_runs": dag.max_active_runs,
         "max_active_tasks": dag.max_active_tasks,
         "task_count": dag.tasks.len(),
+    }))
+}
+
+/// A DAG that cannot be built, in a listing.
+pub fn broken(broken: &BrokenDag) -> Map<String, Value> {
+    let problems: Vec<_> = broken.error.problems.iter().map(|problem| crate::secret::redact(problem)).collect();
+    object(json!({
+        "dag_id": broken.error.dag_id,
+        "fileloc": broken.place.file,
+        "line": broken.place.line,
+        "has_import_errors": true,
+        "import_errors": problems,
     }))
 }
 
@@ -149,7 +163,7 @@ pub fn instance(stored: &StoredRun, row: &InstanceRow, def: Option<&TaskDef>) ->
     })
 }
 
-/// An earlier try of a task instance.
+/// One try of a task instance.
 pub fn attempt(row: &InstanceRow) -> Value {
     let took = row.start_date.zip(row.end_date).map(|(start, end)| format::seconds(start, end));
     json!({

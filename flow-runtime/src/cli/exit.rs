@@ -30,9 +30,9 @@ Exit codes:
   3  the run was interrupted (Ctrl-C) and can be resumed
   4  something outside failed: the metadata store, the file system
 
-Results go to stdout, everything else to stderr. With --json, stdout holds nothing but JSON (one array for a listing,
-one object for a single thing, one object a line for the events of a run), and an error is one line on stderr:
-{\"error\": \"..\", \"hints\": [..], \"exit_code\": 2}.";
+Results go to stdout, everything else to stderr. With --json, stdout holds nothing but JSON:
+an array for a listing, an object for a single thing, one object a line for the events of a
+run. An error is then one line on stderr: {\"error\": \"..\", \"hints\": [..], \"exit_code\": 2}.";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
@@ -93,7 +93,7 @@ impl From<RegistryError> for CliError {
 impl From<StoreError> for CliError {
     fn from(error: StoreError) -> CliError {
         match error {
-            StoreError::RunExists { .. } => CliError::input(error.to_string()),
+            StoreError::RunExists { .. } | StoreError::LogicalDateTaken { .. } => CliError::input(error.to_string()),
             _ => CliError::outside(error.to_string()),
         }
     }

@@ -69,6 +69,40 @@ pub fn short(text: &str, columns: usize) -> String {
     console::truncate_str(&one_line(&head), columns, "…").into_owned()
 }
 
+/// The text in at most this many columns, its middle left out: the ends of long names are what tells them apart.
+pub fn middle_cut(text: &str, columns: usize) -> String {
+    let wide = console::measure_text_width(text);
+    if wide <= columns || columns < 3 {
+        return console::truncate_str(text, columns, "…").into_owned();
+    }
+    let tail = (columns - 1) / 2;
+    let head = console::truncate_str(text, columns - 1 - tail, "");
+    // From the end backward, as many characters as have room.
+    let fits = |&(at, _): &(usize, char)| console::measure_text_width(&text[at..]) <= tail;
+    let from = text.char_indices().rev().take_while(fits).last().map_or(text.len(), |(at, _)| at);
+    format!("{head}…{}", &text[from..])
+}
+
+/// The text in lines of at most this many columns, broken between words; a line break stays one.
+pub fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    for paragraph in text.lines() {
+        let mut line = String::new();
+        for word in paragraph.split_whitespace() {
+            let full = console::measure_text_width(&line) + 1 + console::measure_text_width(word) > columns;
+            if !line.is_empty() && full {
+                lines.push(std::mem::take(&mut line));
+            }
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        lines.push(line);
+    }
+    lines
+}
+
 /// The first line of a doc comment.
 pub fn first_line(doc: Option<&str>) -> &str {
     doc.unwrap_or_default().trim().lines().next().unwrap_or_default().trim()

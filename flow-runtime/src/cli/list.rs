@@ -5,12 +5,15 @@ use super::describe;
 use super::exit::{Exit, Result};
 use super::format::first_line;
 use super::table::Table;
+use crate::secret;
 
 /// Prints every DAG on one line.
 pub fn list(app: &App) -> Result {
     let out = &app.out;
     if out.json {
-        out.json_pretty(&app.registry.dags().map(|dag| describe::dag(dag)).collect::<Vec<_>>());
+        let built = app.registry.dags().map(|dag| describe::dag(dag));
+        let broken = app.registry.broken().values().map(describe::broken);
+        out.json_pretty(&built.chain(broken).collect::<Vec<_>>());
         return Ok(Exit::Success);
     }
     let mut table = Table::new(&["DAG", "SCHEDULE", "TASKS", "TAGS", "WHAT IT DOES"], &[4, 3]);
@@ -26,6 +29,10 @@ pub fn list(app: &App) -> Result {
     }
     for line in table.lines(out.width, out.paint) {
         out.line(line);
+    }
+    for broken in app.registry.broken().values() {
+        let error = broken.error.to_string();
+        out.note(format!("{} {} ({})", out.paint_err.bad("✘"), secret::redact(&error), broken.place));
     }
     if app.registry.default_dag().is_some() {
         out.note(

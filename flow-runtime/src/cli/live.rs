@@ -5,6 +5,7 @@ use super::style::Paint;
 use super::view::RunView;
 use crate::run_event::RunEvent;
 use chrono::{DateTime, Utc};
+use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
@@ -24,6 +25,7 @@ struct Shared {
     state: Mutex<State>,
     woken: Condvar,
     area: ProgressBar,
+    terminal: Term,
     paint: Paint,
 }
 
@@ -41,14 +43,14 @@ impl State {
 }
 
 impl Live {
-    /// Starts drawing.
-    pub fn start(view: RunView, paint: Paint) -> Live {
-        let area = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(20));
+    /// Starts drawing on this terminal.
+    pub fn start(view: RunView, terminal: Term, paint: Paint) -> Live {
+        let area = ProgressBar::with_draw_target(None, ProgressDrawTarget::term(terminal.clone(), 20));
         if let Ok(style) = ProgressStyle::with_template("{msg}") {
             area.set_style(style);
         }
         let state = Mutex::new(State { view, origin: None, over: false });
-        let shared = Arc::new(Shared { state, woken: Condvar::new(), area, paint });
+        let shared = Arc::new(Shared { state, woken: Condvar::new(), area, terminal, paint });
         let painter = shared.clone();
         let painter = std::thread::Builder::new().name("flow-view".into()).spawn(move || painter.draw_until_over());
         // Without the thread there is no view, and the run goes on all the same.
@@ -58,7 +60,7 @@ impl Live {
     /// Takes an event in.
     pub fn observe(&self, event: &RunEvent) {
         if let Some(line) = plain::log(event, 0, self.shared.paint) {
-            let (_, columns) = console::Term::stderr().size();
+            let (_, columns) = self.shared.terminal.size();
             self.shared.area.println(console::truncate_str(&line, usize::from(columns), "…"));
             return;
         }
@@ -69,6 +71,11 @@ impl Live {
         if let Some(now) = state.now() {
             state.view.apply(event, now);
         }
+    }
+
+    /// Somebody asked the run to stop.
+    pub fn stopping(&self) {
+        self.shared.state.lock().view.stop();
     }
 
     /// A line above the view.
@@ -82,7 +89,7 @@ impl Shared {
         let mut state = self.state.lock();
         while !state.over {
             if let Some(now) = state.now() {
-                let (rows, columns) = console::Term::stderr().size();
+                let (rows, columns) = self.terminal.size();
                 // The last column stays free: some terminals wrap when it is written.
                 let lines = state.view.draw(
                     now,

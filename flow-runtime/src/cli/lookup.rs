@@ -14,16 +14,27 @@ pub const LATEST: &str = "latest";
 
 /// The DAG of this name, or the default one.
 pub fn dag<'a>(app: &'a App, given: Option<&str>) -> Result<&'a Arc<Dag>> {
-    let ids = || app.registry.dags().map(|d| d.dag_id.as_str());
+    let registry = &app.registry;
+    let ids = || registry.dags().map(|d| d.dag_id.as_str());
     match given {
-        Some(id) => app
-            .registry
-            .dag(id)
-            .ok_or_else(|| CliError::input(format!("there is no DAG `{id}`")).hints(suggest::hints(id, "DAG", ids()))),
-        None => app.registry.default_dag().ok_or_else(|| {
-            CliError::input("no DAG is marked as default, so name one")
-                .hint(format!("DAGs: {}", suggest::listed(&ids().collect::<Vec<_>>())))
-                .hint("mark one by `#[dag(default)]`")
+        Some(id) => registry.dag(id).ok_or_else(|| match registry.broken().get(id) {
+            Some(broken) => {
+                CliError::input(broken.error.to_string()).hint(format!("it is written at {}", broken.place))
+            }
+            None => CliError::input(format!("there is no DAG `{id}`")).hints(suggest::hints(id, "DAG", ids())),
+        }),
+        None => registry.default_dag().ok_or_else(|| {
+            let broken: Vec<&str> = registry.broken().keys().map(String::as_str).collect();
+            let error = CliError::input("no DAG is marked as default, so name one")
+                .hint(format!("DAGs: {}", suggest::listed(&ids().collect::<Vec<_>>())));
+            match &broken[..] {
+                [] => error.hint("mark one by `#[dag(default)]`"),
+                broken => error.hint(format!(
+                    "{} cannot be built: see `{}`",
+                    suggest::listed(broken),
+                    app.command(&["check"])
+                )),
+            }
         }),
     }
 }

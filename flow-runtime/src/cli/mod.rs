@@ -31,6 +31,7 @@ mod output;
 mod params;
 mod plain;
 mod pretty;
+mod prints;
 mod run;
 mod runs;
 mod session;
@@ -68,7 +69,7 @@ pub fn main() -> ExitCode {
         Err(error) => return refused(&error, args.iter().any(|arg| arg == "--json")).into(),
     };
     let out = Arc::new(Output::standard(cli.global.json));
-    let exit = dispatch(spoken(program), cli, &out).unwrap_or_else(|error| {
+    let exit = dispatch(spoken(program, args.first()), cli, &out).unwrap_or_else(|error| {
         out.error(&error);
         error.exit
     });
@@ -86,11 +87,15 @@ fn check_variables() -> exit::Result<()> {
     }
 }
 
-/// How a person calls this program: `cargo run --bin dags --` where that is what they did, so that every hint can be
-/// copied.
-fn spoken(program: String) -> String {
+/// How a person calls this program, so that every hint can be copied: `cargo run --bin dags --` where that is what they
+/// did, else by the path or the name they wrote.
+fn spoken(program: String, called: Option<&OsString>) -> String {
     let built = std::env::current_exe().is_ok_and(|path| path.components().any(|part| part.as_os_str() == "target"));
-    if std::env::var_os("CARGO").is_some() && built { format!("cargo run --bin {program} --") } else { program }
+    match called.and_then(|called| called.to_str()) {
+        _ if std::env::var_os("CARGO").is_some() && built => format!("cargo run --bin {program} --"),
+        Some(called) => app::quoted(called),
+        None => program,
+    }
 }
 
 fn parse(program: &str, args: &[OsString]) -> Result<Cli, clap::Error> {
@@ -108,8 +113,13 @@ fn refused(error: &clap::Error, json: bool) -> Exit {
         let text = error.render().to_string();
         let message = text.trim().trim_start_matches("error: ").split("\n\nUsage:").next().unwrap_or_default();
         Output::standard(true).error(&CliError::input(message.to_string()));
-    } else {
-        drop(error.print());
+        return Exit::BadInput;
+    }
+    drop(error.print());
+    if error.kind() == clap::error::ErrorKind::InvalidSubcommand {
+        let command = Cli::command();
+        let names: Vec<&str> = command.get_subcommands().map(|c| c.get_name()).collect();
+        Output::standard(false).note(format!("\nCommands: {}", names.join(", ")));
     }
     Exit::BadInput
 }
@@ -117,18 +127,19 @@ fn refused(error: &clap::Error, json: bool) -> Exit {
 fn dispatch(program: String, cli: Cli, out: &Arc<Output>) -> exit::Result {
     check_variables()?;
     let app = |parallelism: Option<u32>| App::load(program.clone(), &cli.global, parallelism, out.clone());
+    let history = || App::load_history(program.clone(), &cli.global, out.clone());
     match cli.command {
         None => run::default(&app(None)?),
         Some(Command::List) => list::list(&app(None)?),
         Some(Command::Show(args)) => show::show(&app(None)?, &args),
-        Some(Command::Check) => check::check(program, &cli.global, out.clone()),
+        Some(Command::Check) => check::check(program.clone(), &cli.global, out.clone()),
         Some(Command::Run(args)) => run::run(&app(args.parallelism)?, &args),
         Some(Command::Test(args)) => run::test(&app(args.parallelism)?, &args),
-        Some(Command::Runs(args)) => runs::runs(&app(None)?, &args),
-        Some(Command::Tasks(args)) => tasks::tasks(&app(None)?, &args),
-        Some(Command::Logs(args)) => logs::logs(&app(None)?, &args),
-        Some(Command::Xcom(args)) => xcom::xcom(&app(None)?, &args),
-        Some(Command::New(args)) => new::new(&args, out),
+        Some(Command::Runs(args)) => runs::runs(&history()?, &args),
+        Some(Command::Tasks(args)) => tasks::tasks(&history()?, &args),
+        Some(Command::Logs(args)) => logs::logs(&history()?, &args),
+        Some(Command::Xcom(args)) => xcom::xcom(&history()?, &args),
+        Some(Command::New(args)) => new::new(&args, &program, out),
     }
 }
 

@@ -23,17 +23,17 @@ const DAG_FILE: &str = include_str!("new/dag.rs.txt");
 const FIRST: &str = "hello";
 
 /// Writes a DAG file or a project. What is there already stays as it is.
-pub fn new(args: &New, out: &Output) -> Result {
+pub fn new(args: &New, program: &str, out: &Output) -> Result {
     let here =
         std::env::current_dir().map_err(|e| CliError::outside(format!("the current folder cannot be read: {e}")))?;
     match (&args.project, &args.name) {
         (Some(folder), _) => project(&here, folder, args.flow.as_deref(), out),
-        (None, Some(name)) => dag(&here, name, out),
+        (None, Some(name)) => dag(&here, name, program, out),
         (None, None) => Err(CliError::input("name the DAG, or give --project FOLDER")),
     }
 }
 
-fn dag(here: &Path, name: &str, out: &Output) -> Result {
+fn dag(here: &Path, name: &str, program: &str, out: &Output) -> Result {
     check_name(name, "DAG")?;
     if let Some(place) = registry::dag_places().find(|(id, _)| *id == name).map(|(_, place)| place) {
         return Err(CliError::input(format!("there is a DAG `{name}` already, at {place}")));
@@ -51,11 +51,19 @@ fn dag(here: &Path, name: &str, out: &Output) -> Result {
         out.json_pretty(&serde_json::json!({"dag_id": name, "files": [path]}));
     } else {
         out.line(format!("wrote {shown}: a DAG of three tasks, with tests"));
+        let package = package(&folder).map_or(String::new(), |package| format!("-p {package} "));
         out.note(format!(
-            "\nIt is picked up by itself at the next build. Run it by `run {name}`, test it by `cargo test {name}`."
+            "\nIt is picked up by itself at the next build:\n  run it:   {program} run {name}\n  test it:  cargo test {package}--lib {name}"
         ));
     }
     Ok(Exit::Success)
+}
+
+/// The package that a folder of sources belongs to.
+fn package(folder: &Path) -> Option<String> {
+    let manifest = std::fs::read_to_string(folder.parent()?.join("Cargo.toml")).ok()?;
+    let manifest: toml::Table = manifest.parse().ok()?;
+    Some(manifest.get("package")?.get("name")?.as_str()?.to_string())
 }
 
 /// Where this project's DAG files are: where its DAGs are, or else where a folder looks like it.
@@ -160,10 +168,10 @@ mod tests {
         assert_eq!(found, Some(folder.clone()));
         assert_eq!(dag_folder(&folder, std::iter::empty()), Some(folder.clone()));
         let output = Output::captured(false, &Captured::default(), &Captured::default());
-        assert_eq!(dag(root.path(), "sales", &output), Ok(Exit::Success));
+        assert_eq!(dag(root.path(), "sales", "dags", &output), Ok(Exit::Success));
         let text = std::fs::read_to_string(folder.join("sales.rs")).unwrap();
         assert!(text.contains("pub fn sales(") && !text.contains("{name}") && !text.contains("{default}"), "{text}");
-        assert!(dag(root.path(), "sales", &output).unwrap_err().message.contains("is there already"));
+        assert!(dag(root.path(), "sales", "dags", &output).unwrap_err().message.contains("is there already"));
     }
 
     #[test]

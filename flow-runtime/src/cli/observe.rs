@@ -27,7 +27,7 @@ impl Watch {
         } else if out.live {
             let mut view = RunView::new(dag);
             view.seed(known);
-            Watch::Live(Live::start(view, out.paint_err))
+            Watch::Live(Live::start(view, out.terminal(), out.paint_err))
         } else {
             Watch::Plain(Plain::new(dag, out.paint), out.clone())
         })
@@ -44,6 +44,13 @@ impl Watch {
             Watch::Json(out) => out.json_line(event),
             Watch::Plain(plain, out) => plain.line(event).into_iter().for_each(|line| out.line(line)),
             Watch::Live(live) => live.observe(event),
+        }
+    }
+
+    /// Somebody asked the run to stop.
+    pub fn stopping(&self) {
+        if let Watch::Live(live) = self {
+            live.stopping();
         }
     }
 

@@ -44,6 +44,30 @@ impl Stream {
     }
 }
 
+/// The stream under a descriptor of our own: where the process's lead may change while tasks run.
+#[cfg(unix)]
+fn duplicate(stream: &impl std::os::fd::AsFd) -> Option<std::fs::File> {
+    stream.as_fd().try_clone_to_owned().ok().map(Into::into)
+}
+
+#[cfg(not(unix))]
+fn duplicate<T>(_: &T) -> Option<std::fs::File> {
+    None
+}
+
+#[cfg(unix)]
+fn own(stream: impl Write + Send + std::os::fd::AsFd + 'static) -> Mutex<Stream> {
+    match duplicate(&stream) {
+        Some(file) => Stream::new(file),
+        None => Stream::new(stream),
+    }
+}
+
+#[cfg(not(unix))]
+fn own(stream: impl Write + Send + 'static) -> Mutex<Stream> {
+    Stream::new(stream)
+}
+
 impl Output {
     /// The process's own streams.
     pub fn standard(json: bool) -> Output {
@@ -51,14 +75,22 @@ impl Output {
         let terminal = io::stdout().is_terminal();
         let columns = console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
         Output {
-            out: Stream::new(io::stdout()),
-            err: Stream::new(io::stderr()),
+            out: own(io::stdout()),
+            err: own(io::stderr()),
             json,
             live: terminal && io::stderr().is_terminal() && !dumb && !json,
             // `console` knows NO_COLOR, CLICOLOR and CLICOLOR_FORCE.
             paint: Paint(console::colors_enabled() && !dumb && !json),
             paint_err: Paint(console::colors_enabled_stderr() && !dumb && !json),
             width: if terminal { columns.map(|c| c.max(40)) } else { None },
+        }
+    }
+
+    /// The terminal behind stderr, wherever tasks print.
+    pub fn terminal(&self) -> console::Term {
+        match duplicate(&io::stderr()) {
+            Some(stderr) => console::Term::read_write_pair(io::stdin(), stderr),
+            None => console::Term::stderr(),
         }
     }
 

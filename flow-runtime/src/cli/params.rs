@@ -71,15 +71,22 @@ pub struct Resolved<'d> {
 impl Resolved<'_> {
     /// The value for a person or a program to see.
     pub fn shown(&self) -> Option<Value> {
-        self.value
-            .as_ref()
-            .map(|value| if self.def.secret { Value::from(secret::MARK) } else { secret::redact_value(value) })
+        let shown = |value: &Value| match value {
+            // That no secret is set is none.
+            Value::Null => Value::Null,
+            _ if self.def.secret => Value::from(secret::MARK),
+            value => secret::redact_value(value),
+        };
+        self.value.as_ref().map(shown)
     }
 }
 
+/// How the variables begin that set params.
+pub const ENV_PREFIX: &str = "FLOW_PARAM_";
+
 /// The variable that sets this param.
 pub fn env_name(param: &str) -> String {
-    format!("FLOW_PARAM_{}", param.to_uppercase())
+    format!("{ENV_PREFIX}{}", param.to_uppercase())
 }
 
 /// The value in force of every param of a DAG. All mistakes are told at once; that one is missing is none yet.
@@ -149,9 +156,10 @@ pub fn complete(dag: &Dag, resolved: Vec<Resolved<'_>>) -> Result<Map<String, Va
     }
 }
 
-fn how_to_give(def: &ParamDef) -> String {
+/// `url: String - The file: --param url=..`
+pub fn how_to_give(def: &ParamDef) -> String {
     let doc = super::format::first_line(def.doc.as_deref());
-    let doc = if doc.is_empty() { String::new() } else { format!(" - {doc}") };
+    let doc = if doc.is_empty() { String::new() } else { format!(" - {}", doc.trim_end_matches('.')) };
     let name = &def.name;
     let how = if def.secret {
         format!("set {} (a flag would be seen by others on this machine)", env_name(name))
@@ -200,12 +208,12 @@ fn read(def: &ParamDef, value: Value, text: bool) -> std::result::Result<Value, 
     };
     found.ok_or_else(|| {
         let given = match &value {
-            _ if def.secret => "what was given (a secret, not shown) is none".to_string(),
-            Value::String(text) if text.is_empty() => "nothing was given".to_string(),
-            Value::String(text) => format!("`{}` is none", super::format::short(&secret::redact(text), 80)),
-            other => format!("`{}` is none", super::format::short(&secret::redact(&other.to_string()), 80)),
+            _ if def.secret => "and what was given is not shown".to_string(),
+            Value::String(text) if text.is_empty() => "and nothing was given".to_string(),
+            Value::String(text) => format!("not `{}`", super::format::short(&secret::redact(text), 80)),
+            other => format!("not {}", super::format::short(&secret::redact(&other.to_string()), 80)),
         };
-        format!("param `{}` takes {} ({}), and {given}", def.name, words(&types), def.type_name)
+        format!("param `{}` takes {} ({}), {given}", def.name, words(&types), def.type_name)
     })
 }
 

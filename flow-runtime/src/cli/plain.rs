@@ -41,12 +41,13 @@ impl Plain {
                 tries,
                 duration,
                 due,
-                cause: why,
+                cause: ended_by,
+                why,
                 label: about,
                 value,
                 timestamp,
             } => {
-                let why = why.as_ref().map(|why| one_line(&cause(why)));
+                let why = ended_by.as_ref().map(|by| one_line(&cause(by))).or(why.clone());
                 let mut words = Vec::new();
                 if *try_number > 0 {
                     words.push(format!("try {try_number}/{tries}"));
@@ -133,6 +134,7 @@ mod tests {
             duration: (state != TaskState::Running).then_some(1.25),
             due: (state == TaskState::UpForRetry).then_some(timestamp + Duration::from_secs(9)),
             cause,
+            why: (state == TaskState::Skipped).then(|| "choose did not give true".into()),
             label: (map_index >= 0).then(|| "month=feb".into()),
             value: value.map(Into::into),
             timestamp,
@@ -153,6 +155,10 @@ mod tests {
             (
                 task(TaskState::UpForRetry, -1, refused, None),
                 "load      up_for_retry     try 1/4  1.3s  again in 9s  a b (src/x.rs:4)",
+            ),
+            (
+                task(TaskState::Skipped, -1, None, None),
+                "load      skipped          try 1/4  1.3s  choose did not give true",
             ),
             (task(TaskState::Success, 2, None, Some("3")), "load[2]   success          try 1/4  1.3s  month=feb  3"),
             (

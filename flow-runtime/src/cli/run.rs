@@ -5,10 +5,12 @@ use super::args::{ParamArgs, Run, RunArg, Test};
 use super::exit::{CliError, Exit, Result};
 use super::observe::Watch;
 use super::params::{self, Origin};
+use super::prints::Prints;
 use super::session::Bodies;
 use super::{list, lookup, session, signals, summary};
 use crate::executor::{Engine, EngineError, EngineSettings, RunReport, RunRequest, Stop, is_held};
 use crate::run_event::Observer;
+use crate::secret::is_redacted;
 use crate::store::{InstanceRow, MemoryStore, MetadataStore, RunFilter, StoredRun, XComFilter};
 use crate::telemetry;
 use flow_core::{Dag, RunStatus, RunType};
@@ -110,14 +112,45 @@ pub fn is_interrupted(app: &App, stored: &StoredRun) -> bool {
 async fn resume(app: &App, store: Arc<dyn MetadataStore>, bodies: &Bodies, (args, word): (&Run, &str)) -> Result {
     let arg = RunArg { run: word.into(), dag: args.dag.clone() };
     let stored = lookup::run(app, Some(&*store), &arg).await?;
+    if stored.run.state == RunStatus::Success {
+        let done =
+            CliError::input(format!("run `{}` has succeeded: there is nothing to go on with", stored.run.run_id));
+        return Err(done.hints(others_to_resume(app, &*store).await?));
+    }
     let dag = lookup::dag(app, Some(&stored.run.dag_id)).map_err(|e| {
         e.hint(format!("run `{}` was made from a DAG that this program no longer has", stored.run.run_id))
     })?;
     let given = for_resume(app, dag, &args.params, &stored.run.conf)?;
+    let missing = |name: &&String| is_redacted(&stored.run.conf[*name]) && !given.contains_key(*name);
+    let missing: Vec<&String> = stored.run.conf.keys().filter(missing).collect();
+    if !missing.is_empty() {
+        let names = missing.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let hints = dag.params.iter().filter(|p| missing.contains(&&p.name)).map(params::how_to_give);
+        return Err(CliError::input(format!(
+            "run `{}` cannot go on without {names}: a secret is not stored with a run, so give it again",
+            stored.run.run_id
+        ))
+        .hints(hints));
+    }
     let known = store.instances(stored.pk).await?;
     let engine = session::engine(app, store.clone(), bodies);
     let run = |observer, stop| engine.resume(dag.clone(), stored, given, observer, stop);
     watched(app, dag, &known, &*store, Kept::InHome, run).await
+}
+
+/// The runs that a person may have meant: the newest of those that were interrupted or have failed.
+async fn others_to_resume(app: &App, store: &dyn MetadataStore) -> Result<Vec<String>> {
+    const MOST: usize = 3;
+    let states = vec![RunStatus::Queued, RunStatus::Running, RunStatus::Failed];
+    let runs = store.runs(&RunFilter { states, limit: 50, ..RunFilter::default() }).await?;
+    let runs = runs.iter().filter(|run| run.run.state.is_finished() || is_interrupted(app, run)).take(MOST);
+    Ok(runs
+        .map(|stored| {
+            let run = &stored.run;
+            let how = if run.state.is_finished() { "has failed" } else { "was interrupted" };
+            format!("a run of {} {how}: `{}`", run.dag_id, app.command(&["run", "--resume", &run.run_id]))
+        })
+        .collect())
 }
 
 /// The params that a run which goes on may be told: its secrets, which are not stored, from wherever they come; and what a
@@ -127,7 +160,7 @@ fn for_resume(app: &App, dag: &Dag, args: &ParamArgs, conf: &Map<String, Value>)
     let wanted = resolved.into_iter().filter(|p| match p.origin {
         Origin::Flag | Origin::Json => true,
         Origin::Default | Origin::Missing => false,
-        _ => conf.get(&p.def.name).is_some_and(crate::secret::is_redacted),
+        _ => conf.get(&p.def.name).is_some_and(is_redacted),
     });
     Ok(wanted.filter_map(|p| Some((p.def.name.clone(), p.value?))).collect())
 }
@@ -170,12 +203,14 @@ async fn watched<F: Future<Output = std::result::Result<RunReport, EngineError>>
     run: impl FnOnce(Observer, Stop) -> F,
 ) -> Result {
     let watch = Watch::start(dag, &app.out, known);
+    let prints = Prints::redirect(&watch);
     let stop = Stop::default();
     let signals = signals::listen(stop.clone(), watch.clone());
     let report = run(watch.observer(), stop).await;
     signals.abort();
     // It holds the view, which must be gone before the summary is written.
     drop(signals.await);
+    drop(prints);
     drop(watch);
     let report = report?;
     let unmapped = XComFilter { map_index: Some(flow_core::UNMAPPED), ..XComFilter::default() };

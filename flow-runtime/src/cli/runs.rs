@@ -1,24 +1,41 @@
 //! `runs`: what has run.
 
 use super::app::App;
-use super::args::Runs;
+use super::args::{Runs, Wanted};
 use super::exit::{Exit, Result};
 use super::format::{date, seconds, took};
 use super::run::is_interrupted;
 use super::table::Table;
 use super::{describe, lookup, session};
 use crate::store::{RunFilter, StoredRun};
+use flow_core::RunStatus;
 
 /// Lists runs, the newest first.
 pub fn runs(app: &App, args: &Runs) -> Result {
-    let filter =
-        RunFilter { dag_id: args.dag.clone(), states: args.state.clone(), limit: args.limit, ..RunFilter::default() };
-    let runs = session::block_on(async {
+    // The store does not know which runs are left behind: those that may be are looked at one by one.
+    let open = |state: &RunStatus| !state.is_finished();
+    let mut states: Vec<RunStatus> =
+        args.state.iter().filter_map(|w| if let Wanted::State(s) = w { Some(*s) } else { None }).collect();
+    let left = args.state.contains(&Wanted::Interrupted);
+    let looked_at = left || states.iter().any(open);
+    if left {
+        states.extend([RunStatus::Queued, RunStatus::Running]);
+    }
+    let limit = if looked_at { 0 } else { args.limit };
+    let filter = RunFilter { dag_id: args.dag.clone(), states, limit, ..RunFilter::default() };
+    let mut runs = session::block_on(async {
         let Some(store) = app.store_to_read().await? else { return Ok(Vec::new()) };
         let runs = store.runs(&filter).await?;
         store.close().await;
         Ok(runs)
     })?;
+    if looked_at {
+        runs.retain(|run| {
+            let state = Wanted::State(run.run.state);
+            args.state.contains(&if is_interrupted(app, run) { Wanted::Interrupted } else { state })
+        });
+        runs.truncate(if args.limit == 0 { usize::MAX } else { args.limit as usize });
+    }
     if runs.is_empty() && args.dag.is_some() {
         // A DAG that is gone may have runs; one that never was has none.
         lookup::dag(app, args.dag.as_deref())?;
@@ -29,6 +46,10 @@ pub fn runs(app: &App, args: &Runs) -> Result {
         return Ok(Exit::Success);
     }
     if runs.is_empty() {
+        if !args.state.is_empty() {
+            out.note("no run is in that state; all of them: leave out --state");
+            return Ok(Exit::Success);
+        }
         out.note(format!("no run yet in {}; start one by `{}`", app.config.home.display(), app.command(&["run"])));
         return Ok(Exit::Success);
     }

@@ -2,7 +2,7 @@
 
 use super::app::App;
 use super::args::{Format, Show};
-use super::exit::{Exit, Result};
+use super::exit::{CliError, Exit, Result};
 use super::format::{self, first_line};
 use super::params::{Origin, Resolved};
 use super::style::Paint;
@@ -13,6 +13,9 @@ use flow_core::dag::TaskKind;
 use flow_core::parse::human;
 use flow_core::trigger_rule::TriggerRule;
 use flow_core::{Dag, TaskDef};
+
+/// Columns of a doc comment.
+const DOC: usize = 100;
 
 /// Who is reached by a param.
 #[derive(Debug, Default, PartialEq)]
@@ -29,7 +32,10 @@ pub struct Scope {
 pub fn show(app: &App, args: &Show) -> Result {
     let dag = lookup::dag(app, args.dag.as_deref())?;
     let out = &app.out;
-    if args.format == Format::Mermaid && !out.json {
+    if args.format == Format::Mermaid && out.json {
+        return Err(CliError::input("--format mermaid is not JSON: leave out --json"));
+    }
+    if args.format == Format::Mermaid {
         mermaid::lines(dag).iter().for_each(|line| out.line(line));
         return Ok(Exit::Success);
     }
@@ -46,7 +52,7 @@ pub fn show(app: &App, args: &Show) -> Result {
     let unnamed = app.global_params().into_iter().filter(|(name, _)| !dag.params.iter().any(|p| &p.name == name));
     let globals: Vec<String> =
         unnamed.map(|(name, value)| format!("{name} = {}", crate::secret::redact_value(&value))).collect();
-    for line in text(dag, &params, &globals, out.paint) {
+    for line in text(dag, &params, &globals, out.width.unwrap_or(DOC), out.paint) {
         out.line(match out.width {
             Some(width) => console::truncate_str(&line, width, "…").into_owned(),
             None => line,
@@ -66,12 +72,11 @@ fn scope(dag: &Dag, name: &str, registry: &Registry, config: &Config) -> Scope {
     }
 }
 
-fn text(dag: &Dag, params: &[(Resolved<'_>, Scope)], globals: &[String], paint: Paint) -> Vec<String> {
+fn text(dag: &Dag, params: &[(Resolved<'_>, Scope)], globals: &[String], width: usize, paint: Paint) -> Vec<String> {
     let mark = if dag.is_default { " (default)" } else { "" };
     let mut lines = vec![format!("{}{mark}", paint.bold(&dag.dag_id))];
-    lines.extend(
-        dag.doc.iter().flat_map(|doc| doc.trim().lines()).map(|line| format!("  {line}").trim_end().to_string()),
-    );
+    let doc = dag.doc.iter().flat_map(|doc| format::wrapped(doc.trim(), width.min(DOC).saturating_sub(2)));
+    lines.extend(doc.map(|line| format!("  {line}").trim_end().to_string()));
     let mut fact = |name: &str, text: String| lines.push(format!("  {} {text}", paint.dim(format!("{name:<9}"))));
     if let Some(place) = &dag.place {
         fact("written", place.to_string());

@@ -12,6 +12,7 @@ pub fn listen(stop: Stop, watch: Arc<Watch>) -> JoinHandle<()> {
         let Some(mut signals) = Signals::new() else { return };
         signals.next().await;
         watch.say("stopping: running tasks are asked to end; press Ctrl-C again to stop at once");
+        watch.stopping();
         stop.graceful.cancel();
         signals.next().await;
         stop.at_once.cancel();

@@ -145,14 +145,11 @@ fn notes(app: &App, report: &RunReport, kept: Kept) -> Vec<String> {
 /// For a newcomer whose first run has gone well.
 pub fn next_steps(app: &App) -> Vec<String> {
     let Some(dag) = app.registry.default_dag() else { return Vec::new() };
-    let ends: Vec<&str> = dag
-        .downstream()
-        .iter()
-        .zip(&dag.tasks)
-        .filter(|(d, _)| d.is_empty())
-        .map(|(_, t)| t.task_id.as_str())
-        .collect();
-    let (first, last) = (dag.tasks[0].task_id.as_str(), ends.last().copied().unwrap_or(&dag.tasks[0].task_id));
+    let order = dag.topological().unwrap_or_default();
+    let mut tasks = order.iter().map(|&ix| &dag.tasks[ix as usize]);
+    let Some(first) = tasks.next().map(|t| t.task_id.as_str()) else { return Vec::new() };
+    // The last that returns something to look at.
+    let last = tasks.rfind(|t| t.output != "()").map_or(first, |t| t.task_id.as_str());
     let steps: [(&[&str], &str); 6] = [
         (&["list"], "every DAG of this project"),
         (&["show", &dag.dag_id], "its tasks, typed edges and params"),

@@ -13,7 +13,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::executor::run_state;
 use crate::run_event::label;
 use crate::store::{InstanceRow, StoredRun};
-use flow_core::{Dag, InstanceKey, TaskState, UNMAPPED, why};
+use flow_core::{Dag, InstanceKey, TaskIx, TaskState, UNMAPPED, because, why};
 use std::collections::HashMap;
 
 /// What is known about a run.
@@ -63,15 +63,12 @@ pub fn tasks(app: &App, args: &Tasks) -> Result {
     Ok(Exit::Success)
 }
 
-/// Why an instance does not run.
+/// Why an instance does not run, or was never tried.
 type Reasons = HashMap<InstanceKey, String>;
 
-/// The reason of each instance that does not run.
+/// The reason of each instance that does not run, or was never tried.
 fn reasons(facts: &Facts, interrupted: bool) -> Reasons {
     let mut found = Reasons::new();
-    if facts.stored.run.state.is_finished() {
-        return found;
-    }
     let state = run_state(&facts.dag, &facts.stored, &facts.rows);
     let now = SystemClock.now();
     for task in 0..facts.dag.tasks.len() as u32 {
@@ -83,7 +80,10 @@ fn reasons(facts: &Facts, interrupted: bool) -> Reasons {
                     "waits for the run to be resumed".into()
                 }
                 Some(reason) => reason.to_string(),
-                None => continue,
+                None => match because(&facts.dag, &state, key) {
+                    Some(reason) => reason.to_string(),
+                    None => continue,
+                },
             };
             found.insert(key, reason);
         }
@@ -98,8 +98,7 @@ fn table(facts: &Facts, interrupted: bool, paint: Paint) -> Table {
     for row in facts.tries.iter().filter(|row| row.state != TaskState::Removed) {
         of_task.entry(&row.task_id).or_default().push(row);
     }
-    let order = facts.dag.topological().unwrap_or_else(|_| (0..facts.dag.tasks.len() as u32).collect());
-    for task in order {
+    for task in order(&facts.dag) {
         let task_id = &facts.dag.tasks[task as usize].task_id;
         let tries = of_task.remove(task_id.as_str()).unwrap_or_default();
         for (n, row) in tries.iter().enumerate() {
@@ -118,6 +117,11 @@ fn table(facts: &Facts, interrupted: bool, paint: Paint) -> Table {
     table
 }
 
+/// The tasks, each after what it waits for.
+fn order(dag: &Dag) -> Vec<TaskIx> {
+    dag.topological().unwrap_or_else(|_| (0..dag.tasks.len() as u32).collect())
+}
+
 fn line(row: &InstanceRow, reason: Option<String>, paint: Paint) -> [String; 6] {
     let ended = row.start_date.zip(row.end_date).map(|(start, end)| took(seconds(start, end)));
     let tries = if row.try_number > 0 {
@@ -126,30 +130,42 @@ fn line(row: &InstanceRow, reason: Option<String>, paint: Paint) -> [String; 6] 
         String::new()
     };
     let said = row.cause.as_ref().map(|why| one_line(&cause(why)));
+    // What the try ended by comes first; of one that skipped itself it says all.
+    let why: Vec<String> = match (said, reason) {
+        (Some(said), _) if row.state.is_finished() => vec![said],
+        (said, reason) => said.into_iter().chain(reason).collect(),
+    };
     [
         label(&row.task_id, row.map_index),
         paint.task(row.state, format!("{} {}", glyph(row.state), row.state)),
         tries,
         row.start_date.map_or(String::new(), clock),
         ended.unwrap_or_default(),
-        reason.or(said).unwrap_or_default(),
+        why.join("; "),
     ]
 }
 
 fn json(facts: &Facts, interrupted: bool) -> Vec<serde_json::Value> {
     let reasons = reasons(facts, interrupted);
-    let mut earlier: HashMap<(&str, i32), Vec<&InstanceRow>> = HashMap::new();
+    let mut tried: HashMap<(&str, i32), Vec<&InstanceRow>> = HashMap::new();
     for row in &facts.tries {
-        earlier.entry((&row.task_id, row.map_index)).or_default().push(row);
+        tried.entry((&row.task_id, row.map_index)).or_default().push(row);
     }
     let describe = |row: &InstanceRow| {
         let mut found = describe::instance(&facts.stored, row, facts.dag.task(&row.task_id));
-        let tries = earlier.get(&(&*row.task_id, row.map_index)).into_iter().flatten();
-        let before: Vec<_> = tries.filter(|t| t.try_number < row.try_number).map(|t| describe::attempt(t)).collect();
+        let tries = tried.get(&(&*row.task_id, row.map_index)).into_iter().flatten();
+        let tries: Vec<_> = tries.filter(|t| t.try_number > 0).map(|t| describe::attempt(t)).collect();
         let key = facts.dag.task_ix(&row.task_id).map(|task| InstanceKey { task, map_index: row.map_index });
-        found["tries"] = before.into();
+        found["tries"] = tries.into();
         found["why"] = key.and_then(|key| reasons.get(&key)).map(String::as_str).into();
         found
     };
-    facts.rows.iter().filter(|row| row.state != TaskState::Removed).map(describe).collect()
+    let place: HashMap<&str, usize> = order(&facts.dag)
+        .into_iter()
+        .zip(0..)
+        .map(|(task, n)| (facts.dag.tasks[task as usize].task_id.as_str(), n))
+        .collect();
+    let mut rows: Vec<&InstanceRow> = facts.rows.iter().filter(|row| row.state != TaskState::Removed).collect();
+    rows.sort_by_key(|row| (place.get(&*row.task_id).copied().unwrap_or(usize::MAX), row.map_index));
+    rows.into_iter().map(describe).collect()
 }

@@ -16,6 +16,8 @@ pub struct RunView {
     dag_id: String,
     run_id: String,
     state: RunStatus,
+    /// Somebody asked it to stop.
+    stopping: bool,
     began: Option<DateTime<Utc>>,
     rows: Vec<Row>,
     /// Where the row of a task is.
@@ -87,6 +89,7 @@ impl RunView {
             dag_id: dag.dag_id.clone(),
             run_id: String::new(),
             state: RunStatus::Queued,
+            stopping: false,
             began: None,
             rows,
             index,
@@ -112,6 +115,11 @@ impl RunView {
         }
     }
 
+    /// Somebody asked the run to stop.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+    }
+
     /// Takes an event in.
     pub fn apply(&mut self, event: &RunEvent, now: DateTime<Utc>) {
         match event {
@@ -128,7 +136,8 @@ impl RunView {
                 tries,
                 duration,
                 due,
-                cause: why,
+                cause: ended_by,
+                why,
                 label: _,
                 value,
                 timestamp,
@@ -143,8 +152,8 @@ impl RunView {
                 (one.state, one.try_number, one.tries, one.due) = (*state, *try_number, *tries, *due);
                 one.took = duration.or(if *state == TaskState::Running { None } else { one.took });
                 one.value = value.clone().or(one.value.take());
-                one.cause = match why {
-                    Some(why) => Some(cause(why)),
+                one.cause = match ended_by.as_ref().map(cause).or(why.clone()) {
+                    Some(why) => Some(why),
                     // Of a mapped task the last failure stays in view.
                     None => one
                         .cause
@@ -158,7 +167,7 @@ impl RunView {
                 row.one.progress = Some(Progress { done: *done, total: *total, first, last: now });
             }
             RunEvent::Log { .. } => {}
-            RunEvent::RunEnded { state, .. } => self.state = *state,
+            RunEvent::RunEnded { state, .. } => (self.state, self.stopping) = (*state, false),
         }
     }
 }

@@ -23,14 +23,18 @@ fn find(dag: &Dag, settings: &EngineSettings, has_body: impl Fn(&TaskDef) -> boo
     for task in &dag.tasks {
         let (id, pool) = (&task.task_id, &task.pool);
         if !has_body(task) {
-            found.push(format!("task `{id}`: this program has no function `{}`", task.body));
+            found.push(format!("task `{id}`: this program has no function `{}`{}", task.body, place(task)));
         }
         match pools.get(pool) {
-            None => found.push(format!("task `{id}`: there is no pool `{pool}`")),
+            None => {
+                let known = pools.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+                found.push(format!("task `{id}`: there is no pool `{pool}` among {known}{}", place(task)));
+            }
             Some(&slots) if task.pool_slots > slots => {
                 found.push(format!(
-                    "task `{id}` takes {} slots of the pool `{pool}`, which has {slots}",
-                    task.pool_slots
+                    "task `{id}` takes {} slots of the pool `{pool}`, which has {slots}{}",
+                    task.pool_slots,
+                    place(task)
                 ));
             }
             Some(_) => {}
@@ -40,4 +44,9 @@ fn find(dag: &Dag, settings: &EngineSettings, has_body: impl Fn(&TaskDef) -> boo
         found.push("no task may run: parallelism and max_active_tasks must be at least 1".into());
     }
     found
+}
+
+/// ` (dags/src/taxi.rs:12)`
+fn place(task: &TaskDef) -> String {
+    task.place.as_ref().map_or(String::new(), |place| format!(" ({place})"))
 }

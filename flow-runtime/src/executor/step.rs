@@ -10,7 +10,7 @@ use crate::secret;
 use crate::store::{Cause, RETURN_VALUE, RunCommit, XComWrite};
 use crate::telemetry::{TryLog, TryLogParts};
 use chrono::{DateTime, Utc};
-use flow_core::{Event, InstanceKey, RunStatus, TaskIx, TaskState, TryRef, plan};
+use flow_core::{Event, InstanceKey, RunStatus, TaskIx, TaskState, TryRef, because, plan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -214,6 +214,12 @@ impl RunLoop {
                 duration: duration.filter(|_| end.is_some() || row.state.is_finished()),
                 due: row.due.filter(|_| row.state.is_waiting()),
                 cause: row.cause.clone(),
+                why: row
+                    .cause
+                    .is_none()
+                    .then(|| because(&self.scope.dag, &self.state, key))
+                    .flatten()
+                    .map(|w| w.to_string()),
                 label: row.label.clone(),
                 value: text.filter(|t| t.len() <= SHOWN).map(|t| secret::redact(t).into()),
                 timestamp: step.now,

@@ -104,6 +104,13 @@ impl MetadataStore for MemoryStore {
         if tables.by_id.contains_key(&id) {
             return Err(StoreError::RunExists { dag_id: id.0, run_id: id.1 });
         }
+        let taken = |at: DateTime<Utc>| {
+            let of_dag = tables.runs.iter().map(|r| &r.stored.run).filter(|r| r.dag_id == run.dag_id);
+            of_dag.filter_map(|r| r.logical_date).any(|other| other == cut(at))
+        };
+        if let Some(logical_date) = run.logical_date.filter(|at| taken(*at)) {
+            return Err(StoreError::LogicalDateTaken { dag_id: id.0, logical_date });
+        }
         if !tables.dags.contains_key(dag_version) {
             return Err(StoreError::NoSuchDagVersion(dag_version.to_owned()));
         }

@@ -244,6 +244,17 @@ pub enum StoreError {
         /// The run.
         run_id: String,
     },
+    /// The DAG has a run about this instant already.
+    #[error(
+        "DAG `{dag_id}` already has a run about {logical_date}, and there is one for each logical date: choose another, \
+         leave it out, or run that one again"
+    )]
+    LogicalDateTaken {
+        /// The DAG.
+        dag_id: String,
+        /// The instant.
+        logical_date: DateTime<Utc>,
+    },
     /// There is no such run.
     #[error("there is no such run in the store (number {0})")]
     NoSuchRun(i64),
@@ -290,7 +301,8 @@ pub trait MetadataStore: Send + Sync + 'static {
     /// Makes a run, owned by `owner`, at epoch 1. Numbers of runs rise and are never given twice.
     ///
     /// # Errors
-    /// [`StoreError::RunExists`] if the DAG has a run of this id; [`StoreError::NoSuchDagVersion`].
+    /// [`StoreError::RunExists`] if the DAG has a run of this id, [`StoreError::LogicalDateTaken`] if it has one about the
+    /// same instant; [`StoreError::NoSuchDagVersion`].
     async fn create_run(&self, run: &DagRun, dag_version: &str, owner: &str) -> Result<(RunPk, Epoch)>;
 
     /// Takes a run over: raises its epoch by one, so that whoever held it before can change nothing any more.

@@ -24,6 +24,11 @@ fn borrowed(text: &str) {
 }
 
 #[dag]
+fn context(ctx: &Context) {
+    work("a");
+}
+
+#[dag]
 fn odd_attribute(#[fallback("x")] text: String) {
     work(text);
 }

@@ -64,12 +64,12 @@ fn texts_are_read_as_the_type_that_the_param_wants() {
 #[test]
 fn a_wrong_type_names_param_type_and_text() {
     for (schema, type_name, text, said) in [
-        ("integer", "u32", "many", "param `p` takes a whole number (u32), and `many` is none"),
-        ("integer", "u32", "1.5", "param `p` takes a whole number (u32), and `1.5` is none"),
+        ("integer", "u32", "many", "param `p` takes a whole number (u32), not `many`"),
+        ("integer", "u32", "1.5", "param `p` takes a whole number (u32), not `1.5`"),
         ("integer", "u32", "", "param `p` takes a whole number (u32), and nothing was given"),
-        ("boolean", "bool", "yes", "param `p` takes true or false (bool), and `yes` is none"),
-        ("array", "Vec<u8>", "1,2", "param `p` takes a JSON list (Vec<u8>), and `1,2` is none"),
-        ("integer", "u32", "http://u:hunter2@h", "param `p` takes a whole number (u32), and `http://u:***@h` is none"),
+        ("boolean", "bool", "yes", "param `p` takes true or false (bool), not `yes`"),
+        ("array", "Vec<u8>", "1,2", "param `p` takes a JSON list (Vec<u8>), not `1,2`"),
+        ("integer", "u32", "http://u:hunter2@h", "param `p` takes a whole number (u32), not `http://u:***@h`"),
     ] {
         assert_eq!(
             read(&param("p", type_name, json!({"type": schema}), None), json!(text), true),
@@ -114,7 +114,7 @@ fn a_secret_is_never_shown() {
     let error = resolve_with(&["password=planted-secret"], &[], json!({}), "").unwrap_err();
     assert_eq!(
         error.message,
-        "param `password` takes a whole number (Secret<u64>), and what was given (a secret, not shown) is none (--param)"
+        "param `password` takes a whole number (Secret<u64>), and what was given is not shown (--param)"
     );
     let resolved = resolve_with(&[], &[("FLOW_PARAM_PASSWORD", "123456789")], json!({}), "").unwrap();
     assert_eq!(resolved[2], ("\"***\"".to_string(), "env FLOW_PARAM_PASSWORD".to_string()));
@@ -132,7 +132,7 @@ fn what_is_missing_is_named_with_its_doc_and_how_to_give_it() {
         error.hints,
         [
             "rows: u32: --param rows=..  or FLOW_PARAM_ROWS  or [params] in flow.toml",
-            "password: Secret<u64> - Of the warehouse.: set FLOW_PARAM_PASSWORD (a flag would be seen by others on this machine)"
+            "password: Secret<u64> - Of the warehouse: set FLOW_PARAM_PASSWORD (a flag would be seen by others on this machine)"
         ]
     );
 }

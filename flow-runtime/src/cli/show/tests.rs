@@ -50,7 +50,7 @@ fn a_dag_is_shown_with_params_and_typed_edges() {
         ),
         (Resolved { def: token, value: Some("hunter2".into()), origin: Origin::Flag }, Scope::default()),
     ];
-    let shown = text(&dag, &params, &["lake = \"x\"".into()], Paint(false)).join("\n");
+    let shown = text(&dag, &params, &["lake = \"x\"".into()], 100, Paint(false)).join("\n");
     let expected = "\
 trips
   Loads trips.

@@ -1,14 +1,14 @@
 //! Drawing a [`RunView`](super::RunView): one line a task, none wider than the terminal, no more than it is high.
 
 use super::{Progress, Row, RunView};
-use crate::cli::format::{count, plural, short, took, until};
+use crate::cli::format::{count, middle_cut, plural, short, took, until};
 use crate::cli::pretty::brief;
 use crate::cli::style::{Paint, glyph, spinner};
 use chrono::{DateTime, Utc};
 use flow_core::{RunStatus, TaskState};
 
-/// No name of a task takes more columns than this.
-const WIDEST_NAME: usize = 28;
+/// No name of a task takes more columns than this, nor more than its share of the terminal.
+const WIDEST_NAME: usize = 48;
 /// Columns of a progress bar.
 const BAR: usize = 16;
 
@@ -16,11 +16,19 @@ impl RunView {
     /// The lines at this instant; the first says how the run is.
     pub fn draw(&self, now: DateTime<Utc>, width: usize, height: usize, paint: Paint) -> Vec<String> {
         let age = self.began.map_or(String::new(), |began| took(seconds(began, now)));
+        let done = self.rows.iter().filter(|row| row.finished()).count();
+        let state = if self.stopping { paint.warn("stopping") } else { paint.run(self.state, self.state) };
         let head =
-            format!("{}  {}  {}  {age}", paint.bold(&self.dag_id), self.run_id, paint.run(self.state, self.state));
+            format!("{}  {}  {state}  {done}/{} done  {age}", paint.bold(&self.dag_id), self.run_id, self.rows.len());
         let shown = self.shown(height.saturating_sub(2));
-        let name =
-            self.rows.iter().map(|r| console::measure_text_width(&r.task_id)).max().unwrap_or(0).min(WIDEST_NAME);
+        let name = self
+            .rows
+            .iter()
+            .map(|r| console::measure_text_width(&r.task_id))
+            .max()
+            .unwrap_or(0)
+            .min(WIDEST_NAME)
+            .min(width * 2 / 5);
         let mut lines = vec![head];
         lines.extend(shown.iter().map(|&i| self.line(&self.rows[i], name, now, paint)));
         let hidden = self.rows.len() - shown.len();
@@ -54,7 +62,7 @@ impl RunView {
             TaskState::Running if self.state == RunStatus::Running => spinner((now.timestamp_millis() / 100) as u128),
             state => glyph(state),
         };
-        let id = console::pad_str(&row.task_id, name, console::Alignment::Left, Some("…")).into_owned();
+        let id = console::pad_str(&middle_cut(&row.task_id, name), name, console::Alignment::Left, None).into_owned();
         let id = if matches!(state, TaskState::None) { paint.dim(id) } else { id };
         let what = if row.instances.is_empty() { self.what(row, now, paint) } else { mapped(row, now, paint) };
         format!("  {} {id}  {what}", paint.task(state, mark)).trim_end().to_string()
@@ -89,13 +97,7 @@ impl RunView {
                 let due = one.due.map_or(String::new(), |due| format!(" in {}", until(now, due)));
                 paint.warn(format!("try {} of {}{due}: {why}", one.try_number + 1, one.tries))
             }
-            UpstreamFailed => {
-                let failed = row.upstream.iter().map(|&i| &self.rows[i]).filter(|up| up.state().is_failure());
-                paint.warn(format!(
-                    "upstream failed: {}",
-                    failed.map(|up| up.task_id.as_str()).collect::<Vec<_>>().join(", ")
-                ))
-            }
+            UpstreamFailed => paint.warn(why),
             Skipped => paint.dim(if why.is_empty() { "skipped".into() } else { why }),
             UpForReschedule => {
                 let due = one.due.map_or(String::new(), |due| format!(" in {}", until(now, due)));

@@ -26,11 +26,12 @@ fn task(task_id: &str, map_index: i32, state: TaskState, millis: u64) -> RunEven
         tries: 4,
         duration: state.is_finished().then_some(2.1),
         due: (state == TaskState::UpForRetry).then(|| at(millis + 9_000)),
-        cause: (state.is_failure() || state == TaskState::UpForRetry).then(|| Cause {
+        cause: matches!(state, TaskState::Failed | TaskState::UpForRetry).then(|| Cause {
             kind: CauseKind::Error,
             message: "connection\nrefused".into(),
             place: None,
         }),
+        why: (state == TaskState::UpstreamFailed).then(|| "download failed".into()),
         label: None,
         value: (state == TaskState::Success).then(|| "{\"rows\":3}".into()),
         timestamp: at(millis),
@@ -62,7 +63,7 @@ fn a_run_on_its_way() {
     assert_eq!(
         draw(&view, 12_000),
         [
-            "taxi  r1  running  12.0s",
+            "taxi  r1  running  1/4 done  12.0s",
             "  ✔ download       2.1s  rows=3",
             "  ⠋ parquetize     9.9s  ━━━━━━──────────  42%  12.0M/28.0M  3.0M/s",
             "  · upload      waits for parquetize",
@@ -80,7 +81,7 @@ fn retries_failures_and_what_they_stop() {
     view.apply(&task("parquetize", -1, TaskState::UpstreamFailed, 20_000), at(20_000));
     let lines = draw(&view, 21_000);
     assert_eq!(lines[1], "  ✘ download       2.1s  try 1 of 4  connection refused");
-    assert_eq!(lines[2], "  ⊘ parquetize  upstream failed: download");
+    assert_eq!(lines[2], "  ⊘ parquetize  download failed");
 }
 
 #[test]

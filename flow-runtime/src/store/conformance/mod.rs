@@ -39,6 +39,7 @@ macro_rules! store_conformance {
                 dates_of_any_century_come_back
                 what_is_finer_than_a_microsecond_is_cut
                 a_run_id_is_unique_in_its_dag
+                a_logical_date_is_unique_in_its_dag
                 a_run_needs_its_dag
                 runs_come_newest_first
                 runs_are_filtered

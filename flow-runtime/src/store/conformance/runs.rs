@@ -110,6 +110,26 @@ pub async fn a_run_id_is_unique_in_its_dag(store: Store) {
     assert_eq!(store.run("other", "one").await.unwrap().unwrap().pk, second);
 }
 
+/// A DAG has one run about an instant, and any number about none; other DAGs may have one about the same.
+pub async fn a_logical_date_is_unique_in_its_dag(store: Store) {
+    let version = store.put_dag(&dag("taxi")).await.unwrap();
+    let about = |dag_id: &str, run_id: &str, minutes: Option<i64>| {
+        let mut run = dag_run(dag_id, run_id);
+        run.logical_date = minutes.map(|m| at(0) + TimeDelta::minutes(m));
+        run
+    };
+    for run in
+        [about("taxi", "a", Some(1)), about("taxi", "b", None), about("taxi", "c", None), about("other", "a", Some(1))]
+    {
+        store.create_run(&run, &version, "me").await.unwrap();
+    }
+    let refused = store.create_run(&about("taxi", "d", Some(1)), &version, "me").await;
+    let logical_date = at(0) + TimeDelta::minutes(1);
+    assert_eq!(refused, Err(StoreError::LogicalDateTaken { dag_id: "taxi".into(), logical_date }));
+    assert_eq!(store.run("taxi", "d").await.unwrap(), None);
+    store.create_run(&about("taxi", "d", Some(2)), &version, "me").await.unwrap();
+}
+
 /// A run of a DAG version that is not there is refused.
 pub async fn a_run_needs_its_dag(store: Store) {
     let refused = store.create_run(&dag_run("taxi", "one"), "feed", "me").await;

@@ -143,11 +143,14 @@ impl Writer {
             .bind(new.owner);
         match self.transact(query).await {
             Ok(rows) => self.number(&rows).map(RunPk),
-            Err(e) => Err(match e.as_database_error() {
-                Some(d) if d.is_unique_violation() => {
+            Err(e) => Err(match (e.as_database_error(), new.run.logical_date) {
+                (Some(d), Some(logical_date)) if d.is_unique_violation() && d.message().contains("logical_date") => {
+                    StoreError::LogicalDateTaken { dag_id: new.run.dag_id, logical_date }
+                }
+                (Some(d), _) if d.is_unique_violation() => {
                     StoreError::RunExists { dag_id: new.run.dag_id, run_id: new.run.run_id }
                 }
-                Some(d) if d.is_foreign_key_violation() => StoreError::NoSuchDagVersion(new.dag_version),
+                (Some(d), _) if d.is_foreign_key_violation() => StoreError::NoSuchDagVersion(new.dag_version),
                 _ => error::explain(&self.path, &e),
             }),
         }
