@@ -3,6 +3,7 @@
 //! ```toml
 //! home = ".flow"              # FLOW_HOME, --home: the home folder; relative to this file (to the current folder without one)
 //! parallelism = 32            # FLOW_PARALLELISM, --parallelism: most tries at one time
+//! grace = "10s"               # FLOW_GRACE: how long a task that is told to end may go on
 //! durability = "process"      # FLOW_DURABILITY: "process" survives a kill -9, "power" a power cut too (slower)
 //!
 //! [pools]                     # slots that tasks share: #[task(pool = "warehouse")]
@@ -28,6 +29,7 @@ use crate::telemetry::check_directives;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Name of the settings file.
 pub const FILE_NAME: &str = "flow.toml";
@@ -39,6 +41,8 @@ pub struct Config {
     pub home: PathBuf,
     /// Most tries at one time.
     pub parallelism: usize,
+    /// How long a try that is told to end may go on.
+    pub grace: Duration,
     /// What a commit survives.
     pub durability: Durability,
     /// Slots of the pools that the project declares.
@@ -99,6 +103,7 @@ impl Config {
         Config {
             home: folder.join(".flow"),
             parallelism: 32,
+            grace: Duration::from_secs(10),
             durability: Durability::default(),
             pools: BTreeMap::new(),
             params: Map::new(),
@@ -118,6 +123,12 @@ impl Config {
             match text.trim().parse() {
                 Ok(number) if number > 0 => self.parallelism = number,
                 _ => problems.push(format!("FLOW_PARALLELISM is `{text}`, and must be a whole number from 1 on")),
+            }
+        }
+        if let Some(text) = get("FLOW_GRACE") {
+            match flow_core::parse::duration(&text) {
+                Ok(grace) => self.grace = grace,
+                Err(why) => problems.push(format!("FLOW_GRACE: {why}")),
             }
         }
         if let Some(text) = get("FLOW_DURABILITY") {

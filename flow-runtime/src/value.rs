@@ -111,6 +111,11 @@ impl Inputs {
         Inputs(values)
     }
 
+    /// The JSON texts, in order.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.0.iter().map(Erased::json)
+    }
+
     fn get(&self, index: usize, name: &str) -> anyhow::Result<&Erased> {
         self.0
             .get(index)

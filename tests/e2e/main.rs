@@ -5,11 +5,16 @@ mod commands;
 mod crash;
 mod mistakes;
 mod params;
-mod program;
 mod secrets;
+mod sqlite;
 mod taxi;
 
 #[path = "../support/cluster.rs"]
 mod cluster;
+#[path = "../support/program.rs"]
+mod program;
 #[path = "../support/server.rs"]
 mod server;
+
+/// The program under test.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_dags");

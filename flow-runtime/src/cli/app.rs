@@ -49,6 +49,7 @@ impl App {
 
     /// The params of a DAG, with what flow.toml, the environment and these arguments say.
     pub fn params<'d>(&self, dag: &'d Dag, args: &ParamArgs) -> Result<Vec<Resolved<'d>>> {
+        self.mention_strange_variables();
         let json = args.params_json.as_deref().map(read_json).transpose()?.unwrap_or_default();
         let given = Given { config: &self.config, env: &env, json, flags: &args.params };
         let resolved = params::resolve(dag, &given)?;
@@ -76,7 +77,6 @@ impl App {
                 ));
             }
         }
-        self.mention_strange_variables();
         Ok(resolved)
     }
 
@@ -137,7 +137,11 @@ pub fn settings(global: &Global, parallelism: Option<u32>) -> Result<Config> {
     let folder =
         std::env::current_dir().map_err(|e| CliError::outside(format!("the current folder cannot be read: {e}")))?;
     let flags = Flags { home: global.home.clone(), parallelism: parallelism.map(|n| n as usize) };
-    Ok(Config::load(&folder, &flags, env)?)
+    let config = Config::load(&folder, &flags, env)?;
+    if config.home.exists() && !config.home.is_dir() {
+        return Err(CliError::input(format!("the home folder `{}` is a file: choose another", config.home.display())));
+    }
+    Ok(config)
 }
 
 fn env(name: &str) -> Option<String> {

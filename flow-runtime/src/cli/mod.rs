@@ -44,6 +44,7 @@ mod tasks;
 mod view;
 mod xcom;
 
+use crate::executor;
 use app::App;
 use args::{Cli, Command};
 use clap::{CommandFactory as _, FromArgMatches as _};
@@ -58,6 +59,9 @@ pub use exit::{EXIT_CODES, Exit};
 
 /// Reads the command line of this process, does what it says, and tells how that ended.
 pub fn main() -> ExitCode {
+    if let Some(exit) = executor::serve() {
+        return exit;
+    }
     let args: Vec<OsString> = std::env::args_os().collect();
     let program = args
         .first()

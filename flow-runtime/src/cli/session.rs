@@ -5,6 +5,7 @@ use super::exit::{CliError, Result};
 use crate::config::Config;
 use crate::executor::{Engine, EngineError, EngineSettings};
 use crate::store::MetadataStore;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -67,9 +68,17 @@ pub fn settings(app: &App) -> EngineSettings {
     EngineSettings {
         parallelism: app.config.parallelism,
         pools: app.config.pools.clone(),
+        grace: app.config.grace,
         global_params: app.global_params(),
+        program: this_program(),
         ..EngineSettings::new(&app.config.home)
     }
+}
+
+/// The file that this process was started from, even if another lies in its place by now.
+fn this_program() -> Option<PathBuf> {
+    let myself = Path::new("/proc/self/exe");
+    if myself.exists() { Some(myself.into()) } else { std::env::current_exe().ok() }
 }
 
 /// The engine over this store.

@@ -6,6 +6,7 @@ use crate::suggest;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -14,6 +15,7 @@ use toml::de::{DeTable, DeValue};
 pub(super) struct File {
     home: Option<PathBuf>,
     parallelism: Option<usize>,
+    grace: Option<Duration>,
     durability: Option<Durability>,
     pools: BTreeMap<String, u32>,
     params: Map<String, Value>,
@@ -27,6 +29,7 @@ impl File {
             config.home = folder.join(home);
         }
         config.parallelism = self.parallelism.unwrap_or(config.parallelism);
+        config.grace = self.grace.unwrap_or(config.grace);
         config.durability = self.durability.unwrap_or(config.durability);
         config.log_level = self.log_level.unwrap_or(std::mem::take(&mut config.log_level));
         config.pools = self.pools;
@@ -60,7 +63,7 @@ struct Reader {
 
 type Entry<'a, 'i> = &'a Spanned<DeValue<'i>>;
 
-const ROOT: [&str; 7] = ["home", "parallelism", "durability", "pools", "params", "dags", "log"];
+const ROOT: [&str; 8] = ["home", "parallelism", "grace", "durability", "pools", "params", "dags", "log"];
 
 impl Reader {
     fn root(&mut self, table: &DeTable<'_>) -> File {
@@ -69,6 +72,13 @@ impl Reader {
             match key.get_ref().as_ref() {
                 "home" => file.home = self.text("home", value).map(PathBuf::from),
                 "parallelism" => file.parallelism = self.count("parallelism", value).map(|n| n as usize),
+                "grace" => {
+                    let text = self.text("grace", value);
+                    file.grace = text.and_then(|text| match flow_core::parse::duration(&text) {
+                        Ok(grace) => Some(grace),
+                        Err(_) => self.wrong("grace", value, &format!("`{text}`"), "a length of time like `10s`"),
+                    });
+                }
                 "durability" => {
                     file.durability = self.one_of("durability", value, "`process` or `power`", Durability::from_name);
                 }

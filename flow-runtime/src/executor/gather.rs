@@ -1,5 +1,6 @@
 //! Waiting for something to happen: a try ends, a retry is due, somebody asks to stop, the run takes too long.
 
+use super::isolated;
 use super::outcome::TryEnd;
 use super::panic::Panicked;
 use super::run_loop::{BATCH, Happened, RunLoop};
@@ -69,7 +70,8 @@ impl RunLoop {
     }
 
     /// Drops the bodies that took too long. Their tries end when they are gone; a body that blocks the thread it is on, and
-    /// so cannot be dropped, is left behind after its grace.
+    /// so cannot be dropped, is left behind after its grace. One with a process of its own is told, and killed after its
+    /// grace.
     fn time_out(&mut self, now: Instant) -> Vec<TryEnd> {
         let grace = self.scope.engine.settings.grace;
         let mut given_up = Vec::new();
@@ -85,8 +87,11 @@ impl RunLoop {
             flight.log.close(end.cause.as_ref());
             flight.ending = Some(end);
             flight.cancel.cancel();
-            flight.abort.abort();
-            flight.times_out = now.checked_add(grace);
+            if !flight.isolated {
+                flight.abort.abort();
+            }
+            let rest = if flight.isolated { grace + isolated::SLACK * 2 } else { grace };
+            flight.times_out = now.checked_add(rest);
             self.timeouts.extend(flight.times_out.map(|at| (at, of)));
         }
         given_up

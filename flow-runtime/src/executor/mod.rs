@@ -5,13 +5,15 @@
 //! its body starts, and its end shares a commit with the start of what follows.
 //!
 //! A body that blocks runs on a thread that nothing can stop: when its try times out or is stopped, its token fires, the
-//! try ends, and the thread is left to itself; whatever it returns or logs later changes nothing.
+//! try ends, and the thread is left to itself; whatever it returns or logs later changes nothing. Who needs more than that
+//! gives its tries processes of their own ([`isolated`]).
 
 mod begin;
 mod error;
 mod gather;
 mod ids;
 mod inputs;
+mod isolated;
 mod lease;
 mod lists;
 mod obstacles;
@@ -32,6 +34,7 @@ mod try_runner;
 mod values;
 
 pub use error::EngineError;
+pub use isolated::serve;
 pub use lease::is_held;
 pub use obstacles::obstacles;
 pub use resume::run_state;

@@ -66,6 +66,16 @@ impl TryEnd {
         TryEnd::without_value(of, Outcome::Lost, CauseKind::Lost, message)
     }
 
+    /// The end that a child process told of. Secrets are taken out of its words, for the child knows none.
+    #[cfg(unix)]
+    pub(super) fn reported(of: TryRef, outcome: Outcome, cause: Option<Cause>) -> TryEnd {
+        // Only the parent makes a success, of a value.
+        let outcome = if matches!(outcome, Outcome::Success(_)) { Outcome::Failed } else { outcome };
+        let clean = |text: String| redact(&text).into_owned();
+        let cause = cause.map(|c| Cause { message: clean(c.message), place: c.place.map(clean), ..c });
+        TryEnd { of, outcome, cause, value: None, label: None }
+    }
+
     /// The body returned an error.
     pub(super) fn error(of: TryRef, error: &anyhow::Error, clock: &dyn Clock) -> TryEnd {
         let mut text = sentence(error);

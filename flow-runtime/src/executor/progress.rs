@@ -1,21 +1,17 @@
-//! Progress on its way to the observer: at most ten reports in a second per try, and always the last one.
+//! Progress on its way to whoever listens: at most ten reports in a second per try, and always the last one.
 
 use crate::context::Progress;
-use crate::run_event::RunEvent;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 /// Shortest time between two reports of a try.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Lets through what the observer can bear.
+/// Lets through what a listener can bear.
 pub(super) struct Throttle {
-    task_id: Arc<str>,
-    map_index: i32,
-    hints: mpsc::Sender<RunEvent>,
+    send: Box<dyn Fn(u64, Option<u64>) + Send + Sync>,
     state: Mutex<State>,
 }
 
@@ -27,8 +23,9 @@ struct State {
 }
 
 impl Throttle {
-    pub(super) fn new(task_id: Arc<str>, map_index: i32, hints: mpsc::Sender<RunEvent>) -> Arc<Throttle> {
-        Arc::new(Throttle { task_id, map_index, hints, state: Mutex::default() })
+    /// What gets through goes to this function, which must be quick.
+    pub(super) fn new(send: impl Fn(u64, Option<u64>) + Send + Sync + 'static) -> Arc<Throttle> {
+        Arc::new(Throttle { send: Box::new(send), state: Mutex::default() })
     }
 
     /// What a body reports to.
@@ -49,7 +46,7 @@ impl Throttle {
         }
         state.sent = Some(now);
         state.held_back = None;
-        self.send(done, total);
+        (self.send)(done, total);
     }
 
     /// The try has ended: what was held back is sent, what comes later is dropped.
@@ -57,13 +54,7 @@ impl Throttle {
         let mut state = self.state.lock();
         state.closed = true;
         if let Some((done, total)) = state.held_back.take() {
-            self.send(done, total);
+            (self.send)(done, total);
         }
-    }
-
-    fn send(&self, done: u64, total: Option<u64>) {
-        let (task_id, map_index) = (self.task_id.clone(), self.map_index);
-        // No room: the next report will do.
-        drop(self.hints.try_send(RunEvent::Progress { task_id, map_index, done, total }));
     }
 }

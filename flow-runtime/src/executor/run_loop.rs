@@ -40,6 +40,8 @@ pub(super) struct Flight {
     pub(super) abort: AbortHandle,
     /// How it ends once its body is gone: it took too long.
     pub(super) ending: Option<TryEnd>,
+    /// It has a process of its own, which ends it itself when its token fires.
+    pub(super) isolated: bool,
     /// Its place in [`RunLoop::timeouts`].
     pub(super) times_out: Option<Instant>,
     pub(super) cancel: CancellationToken,

@@ -11,10 +11,12 @@ use crate::secret;
 use crate::store::RunPk;
 use crate::value::Erased;
 use chrono::{DateTime, Utc};
+use flow_core::dag::Isolation;
 use flow_core::dag_run::SECRET_MARK;
 use flow_core::{Dag, DataInterval, TaskIx};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -46,6 +48,12 @@ impl Scope {
     /// The function of a task. [`check_runnable`] has seen that it is there.
     pub(super) fn body(&self, task: TaskIx) -> Option<Body> {
         self.engine.bodies.get(&self.dag.tasks[task as usize].body)
+    }
+
+    /// The program that runs the tries of a task, if each has a process of its own.
+    pub(super) fn program(&self, task: TaskIx) -> Option<&Path> {
+        let own = self.dag.tasks[task as usize].isolation == Isolation::Process;
+        self.engine.settings.program.as_deref().filter(|_| own)
     }
 }
 

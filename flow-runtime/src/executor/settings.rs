@@ -31,6 +31,9 @@ pub struct EngineSettings {
     pub locks: bool,
     /// `[params]` of flow.toml: what every task may read besides its run's params.
     pub global_params: Map<String, Value>,
+    /// This program, for tasks with `isolation = "process"`: it is started once more for each of their tries, so its `main`
+    /// must begin with [`serve`](super::serve). `None`, the default, runs them in this process like all others.
+    pub program: Option<PathBuf>,
     /// Where bodies run; by default where the engine itself does. A runtime of their own keeps commits, timeouts and
     /// signals alive while an async body blocks its threads.
     pub bodies: Option<tokio::runtime::Handle>,
@@ -49,6 +52,7 @@ impl EngineSettings {
             spill: true,
             locks: true,
             global_params: Map::new(),
+            program: None,
             bodies: None,
         }
     }

@@ -191,7 +191,8 @@ impl RunLoop {
             let timeout = self.scope.dag.tasks[of.key.task as usize].timeout;
             let times_out = timeout.and_then(|t| Instant::now().checked_add(t));
             self.timeouts.extend(times_out.map(|at| (at, of)));
-            self.flights.insert(of, Flight { abort, ending: None, times_out, cancel, log });
+            let isolated = self.scope.program(of.key.task).is_some();
+            self.flights.insert(of, Flight { abort, ending: None, isolated, times_out, cancel, log });
         }
     }
 

@@ -4,14 +4,16 @@ use super::outcome::{Kept, TryEnd};
 use super::panic::{self, Panicked};
 use super::progress::Throttle;
 use super::scope::Scope;
-use super::{inputs, values};
-use crate::context::{Context, ContextParts};
+use super::{inputs, isolated, values};
+use crate::context::{Context, ContextParts, Progress};
 use crate::registry::Body;
+use crate::run_event::RunEvent;
 use crate::secret;
 use crate::store::{CauseKind, XComValue};
-use crate::telemetry::{self, TryLog};
+use crate::telemetry::{self, EventSink, TryLog};
 use crate::value::{Erased, Inputs};
 use flow_core::{Outcome, TryRef};
+use futures::future::BoxFuture;
 use serde_json::Value;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -31,8 +33,10 @@ pub(super) struct Job {
 /// Texts up to this many bytes are hashed where async code runs.
 const QUICK: usize = 64 * 1024;
 
-/// How a body ended.
-type Returned = Result<anyhow::Result<Erased>, Panicked>;
+/// What a body returned, or how its try ended without that.
+pub(super) type Returned = Result<Erased, TryEnd>;
+/// What a function of this process returned, or its panic.
+type Called = Result<anyhow::Result<Erased>, Panicked>;
 
 /// Runs a try to its end. When the future is dropped an async body is dropped with it, and a blocking one is told.
 pub(super) async fn run(scope: Arc<Scope>, job: Job) -> TryEnd {
@@ -40,17 +44,18 @@ pub(super) async fn run(scope: Arc<Scope>, job: Job) -> TryEnd {
     let _told = job.cancel.clone().drop_guard();
     let (of, map_index) = (job.of, job.of.key.map_index);
     let id = scope.ids.task(of.key.task);
-    let throttle = Throttle::new(id.clone(), map_index, scope.hints.clone());
+    let (hints, teller) = (scope.hints.clone(), id.clone());
+    // Without room for it, the next report will do.
+    let throttle = Throttle::new(move |done, total| {
+        drop(hints.try_send(RunEvent::Progress { task_id: teller.clone(), map_index, done, total }));
+    });
     let mut label = None;
     let mut end = match inputs::resolve(&scope, of.key, &job.lengths).await {
         Ok((inputs, found)) => {
             label = found;
-            let span = telemetry::try_span(&job.log, &id, map_index, of.try_number);
-            let context = context(&scope, &job, &throttle);
-            match body(&scope, of, inputs, context, span).await {
-                Err(panicked) => TryEnd::panicked(of, panicked),
-                Ok(Err(error)) => TryEnd::error(of, &error, &*scope.engine.clock),
-                Ok(Ok(value)) => keep(&scope, of, value).await,
+            match body(&scope, &job, inputs, throttle.progress()).await {
+                Ok(value) => keep(&scope, of, value).await,
+                Err(end) => end,
             }
         }
         Err(unmade) => {
@@ -64,7 +69,7 @@ pub(super) async fn run(scope: Arc<Scope>, job: Job) -> TryEnd {
     end
 }
 
-fn context(scope: &Scope, job: &Job, throttle: &Arc<Throttle>) -> Context {
+fn context(scope: &Scope, job: &Job, progress: Progress) -> Context {
     Context::new(ContextParts {
         dag_id: scope.dag.dag_id.clone(),
         run_id: scope.run_id.clone(),
@@ -79,24 +84,40 @@ fn context(scope: &Scope, job: &Job, throttle: &Arc<Throttle>) -> Context {
         run_start: scope.run_start,
         clock: scope.engine.clock.clone(),
         cancel: job.cancel.clone(),
-        progress: throttle.progress(),
+        progress,
     })
 }
 
-/// The body, on the threads where it belongs.
-async fn body(scope: &Scope, of: TryRef, inputs: Inputs, context: Context, span: Span) -> Returned {
-    let task = &scope.dag.tasks[of.key.task as usize];
-    if let Some(replacement) = scope.engine.replacements.get(&task.task_id).cloned() {
-        return blocking(span, move || replacement(inputs, context)).await;
+/// The body, in the process and on the threads where it belongs.
+async fn body(scope: &Scope, job: &Job, inputs: Inputs, progress: Progress) -> Returned {
+    let task = &scope.dag.tasks[job.of.key.task as usize];
+    let replacement = scope.engine.replacements.get(&task.task_id).cloned();
+    if let (None, Some(program)) = (&replacement, scope.program(job.of.key.task)) {
+        return isolated::run(scope, job, inputs, program, progress).await;
     }
-    match scope.body(of.key.task) {
-        Some(Body::Async(body)) => panic::watch(async move { body(inputs, context).await }).instrument(span).await,
-        Some(Body::Blocking(body)) => blocking(span, move || body(inputs, context)).await,
-        None => Ok(Err(anyhow::anyhow!("this program has no function `{}`", task.body))),
+    let sink: Arc<dyn EventSink> = job.log.clone();
+    let span = telemetry::try_span(&sink, &task.task_id, job.of.key.map_index, job.of.try_number);
+    let context = context(scope, job, progress);
+    let called = match (replacement, scope.body(job.of.key.task)) {
+        (Some(replacement), _) => blocking(span, move || replacement(inputs, context)).await,
+        (None, Some(Body::Async(body))) => polled(span, body(inputs, context)).await,
+        (None, Some(Body::Blocking(body))) => blocking(span, move || body(inputs, context)).await,
+        (None, None) => Ok(Err(anyhow::anyhow!("this program has no function `{}`", task.body))),
+    };
+    match called {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(TryEnd::error(job.of, &error, &*scope.engine.clock)),
+        Err(panicked) => Err(TryEnd::panicked(job.of, panicked)),
     }
 }
 
-async fn blocking(span: Span, body: impl FnOnce() -> anyhow::Result<Erased> + Send + 'static) -> Returned {
+/// An async body, polled here.
+pub(super) async fn polled(span: Span, body: BoxFuture<'static, anyhow::Result<Erased>>) -> Called {
+    panic::watch(body).instrument(span).await
+}
+
+/// A body that may block, on a thread where it may.
+pub(super) async fn blocking(span: Span, body: impl FnOnce() -> anyhow::Result<Erased> + Send + 'static) -> Called {
     let thread = tokio::task::spawn_blocking(move || span.in_scope(|| panic::watch_blocking(body)));
     match thread.await {
         Ok(returned) => returned,

@@ -157,7 +157,9 @@ pub enum CauseKind {
     Panic,
     /// The try took longer than its timeout.
     Timeout,
-    /// Its process died, or was not heard of any more.
+    /// The process that it had for itself ended before it did: an exit, a signal.
+    Process,
+    /// The process of its run died, or was not heard of any more.
     Lost,
     /// It was stopped by a person or by the end of its run.
     Cancelled,

@@ -1,6 +1,5 @@
 //! The `tracing` layer: every event inside a try's span goes to the log of that try.
 
-use super::try_log::TryLog;
 use serde_json::{Map, Value};
 use std::cell::RefCell;
 use std::fmt;
@@ -16,11 +15,17 @@ pub(super) const TARGET: &str = "flow::try";
 
 thread_local! {
     /// The log of the span that is being made on this thread: a span itself carries only texts and numbers.
-    static HANDED_OVER: RefCell<Option<Arc<TryLog>>> = const { RefCell::new(None) };
+    static HANDED_OVER: RefCell<Option<Arc<dyn EventSink>>> = const { RefCell::new(None) };
+}
+
+/// Where the events of a try go.
+pub(crate) trait EventSink: Send + Sync {
+    /// Takes one event.
+    fn record(&self, level: Level, logger: &str, message: &str, fields: Map<String, Value>);
 }
 
 /// The span that a body runs in.
-pub(crate) fn try_span(log: &Arc<TryLog>, task_id: &str, map_index: i32, try_number: u32) -> Span {
+pub(crate) fn try_span(log: &Arc<dyn EventSink>, task_id: &str, map_index: i32, try_number: u32) -> Span {
     HANDED_OVER.set(Some(log.clone()));
     // At error level, so that no filter by level drops it.
     let span = tracing::span!(target: TARGET, parent: None, Level::ERROR, "try", task_id, map_index, try_number);
@@ -46,7 +51,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for TaskLayer {
         let Some(scope) = context.event_scope(event) else {
             return;
         };
-        let log = scope.into_iter().find_map(|span| span.extensions().get::<Arc<TryLog>>().cloned());
+        let log = scope.into_iter().find_map(|span| span.extensions().get::<Arc<dyn EventSink>>().cloned());
         if let Some(log) = log {
             let mut words = Words::default();
             event.record(&mut words);

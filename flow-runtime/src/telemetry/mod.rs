@@ -5,10 +5,11 @@ mod path;
 mod try_log;
 
 pub use layer::TaskLayer;
-pub(crate) use layer::try_span;
+pub(crate) use layer::{EventSink, try_span};
 pub use path::{log_path, read_log};
 pub(crate) use try_log::{TryLog, TryLogParts};
 
+use std::sync::OnceLock;
 use tracing::Subscriber;
 use tracing_subscriber::filter::{DynFilterFn, EnvFilter, FilterExt};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
@@ -25,6 +26,7 @@ pub fn init() {
 /// The second call does nothing, nor does the first if the process has a subscriber of its own: then add
 /// [`TaskLayer`] to that one. Tests call it too; their events are told apart by their tries.
 pub fn init_with(directives: &str) {
+    drop(DIRECTIVES.set(directives.to_string()));
     let others = std::env::var("RUST_LOG").ok().filter(|given| !given.is_empty());
     let console = tracing_subscriber::fmt::layer()
         .with_writer(|| Redacted)
@@ -32,6 +34,15 @@ pub fn init_with(directives: &str) {
     let subscriber =
         tracing_subscriber::registry().with(TaskLayer.with_filter(filter(directives, "info"))).with(console);
     drop(tracing::subscriber::set_global_default(subscriber));
+}
+
+/// What [`init_with`] was given first.
+static DIRECTIVES: OnceLock<String> = OnceLock::new();
+
+/// What tasks' events are let through, for a process that this one starts.
+#[cfg(unix)]
+pub(crate) fn directives() -> String {
+    DIRECTIVES.get().cloned().unwrap_or_else(|| "info".into())
 }
 
 /// Are these directives that a filter takes?

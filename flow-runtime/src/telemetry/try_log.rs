@@ -1,5 +1,6 @@
 //! The log of one try: a file of JSON lines, made when the first line comes, and a stream to whoever looks on.
 
+use super::layer::EventSink;
 use super::path::log_path;
 use crate::clock::Clock;
 use crate::run_event::RunEvent;
@@ -60,28 +61,6 @@ impl TryLog {
         }
     }
 
-    /// Files one event, and streams it from info upwards.
-    pub(crate) fn record(&self, level: Level, logger: &str, message: &str, fields: Map<String, Value>) {
-        let mut file = self.file.lock();
-        if matches!(*file, LogFile::Closed) {
-            return;
-        }
-        let now = self.clock.now();
-        if level <= Level::INFO {
-            let hidden = |(name, value): (&String, &Value)| (name.clone(), secret::redact_value(value));
-            drop(self.stream.try_send(RunEvent::Log {
-                task_id: self.task_id.clone(),
-                map_index: self.map_index,
-                try_number: self.try_number,
-                level: airflow_name(level),
-                message: secret::redact(message).into_owned(),
-                fields: fields.iter().map(hidden).collect(),
-                timestamp: now,
-            }));
-        }
-        self.append(&mut file, airflow_name(level), logger, message, fields);
-    }
-
     /// Ends the log, with the cause of the end as its last line if there is one. What comes later is dropped.
     pub(crate) fn close(&self, cause: Option<&Cause>) {
         let mut file = self.file.lock();
@@ -122,6 +101,30 @@ impl TryLog {
         let mut text = secret::redact_value(&Value::Object(line)).to_string();
         text.push('\n');
         drop(file.write_all(text.as_bytes()));
+    }
+}
+
+impl EventSink for TryLog {
+    /// Files one event, and streams it from info upwards.
+    fn record(&self, level: Level, logger: &str, message: &str, fields: Map<String, Value>) {
+        let mut file = self.file.lock();
+        if matches!(*file, LogFile::Closed) {
+            return;
+        }
+        let now = self.clock.now();
+        if level <= Level::INFO {
+            let hidden = |(name, value): (&String, &Value)| (name.clone(), secret::redact_value(value));
+            drop(self.stream.try_send(RunEvent::Log {
+                task_id: self.task_id.clone(),
+                map_index: self.map_index,
+                try_number: self.try_number,
+                level: airflow_name(level),
+                message: secret::redact(message).into_owned(),
+                fields: fields.iter().map(hidden).collect(),
+                timestamp: now,
+            }));
+        }
+        self.append(&mut file, airflow_name(level), logger, message, fields);
     }
 }
 

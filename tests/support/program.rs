@@ -1,8 +1,8 @@
-//! The binary in a folder of its own, and what it answered.
+//! A binary in a folder of its own, and what it answered. The suite says which, by `PROGRAM`.
 
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use tempfile::TempDir;
 
@@ -39,7 +39,7 @@ impl Place {
     }
 
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dags"));
+        let mut command = Command::new(crate::PROGRAM);
         command.args(args).current_dir(self.folder.path()).stdin(Stdio::null());
         // What cargo, or the person who tests, has set is not for this program.
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FLOW_") || name.starts_with("CARGO")) {
@@ -77,24 +77,6 @@ impl Place {
         let lines = BufReader::new(child.stdout.take().expect("a pipe"));
         Running { child, lines, seen: Vec::new() }
     }
-
-    /// What the program writes into a SQLite file, asked of SQLite itself.
-    pub fn sql(&self, file: &str, sql: &'static str) -> Vec<Vec<String>> {
-        sqlite(&self.home().join(file), sql)
-    }
-}
-
-/// The rows that a query gives, as texts.
-pub fn sqlite(path: &Path, sql: &'static str) -> Vec<Vec<String>> {
-    use sqlx::{Column as _, Connection as _, Row as _};
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
-        let mut connection = sqlx::SqliteConnection::connect_with(&options).await.expect("the file opens");
-        let rows = sqlx::query(sql).fetch_all(&mut connection).await.expect("the query runs");
-        let text = |row: &sqlx::sqlite::SqliteRow, n: usize| row.try_get_unchecked::<String, _>(n).unwrap_or_default();
-        rows.iter().map(|row| row.columns().iter().map(|c| text(row, c.ordinal())).collect()).collect()
-    })
 }
 
 /// A run under way.

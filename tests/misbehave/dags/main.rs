@@ -1,0 +1,9 @@
+//! DAGs whose tasks do what no task should.
+
+mod broken;
+mod isolated;
+mod prints;
+
+fn main() -> std::process::ExitCode {
+    flow_runtime::cli::main()
+}

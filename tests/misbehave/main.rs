@@ -1,0 +1,12 @@
+//! What becomes of a run whose tasks print, crash, hang, and leave children behind.
+
+mod broken;
+mod isolated;
+mod prints;
+
+#[allow(dead_code, reason = "the suites share it, and each needs a part")]
+#[path = "../support/program.rs"]
+mod program;
+
+/// The program under test.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_misbehave");
