@@ -3,6 +3,7 @@
 
 mod commands;
 mod crash;
+mod edit;
 mod mistakes;
 mod params;
 mod secrets;

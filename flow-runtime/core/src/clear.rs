@@ -103,7 +103,7 @@ fn drawn_in(
 }
 
 /// The setups in whose scope a task lies, with their teardowns.
-fn around(relatives: &Relatives<'_>, task: TaskIx) -> BTreeSet<TaskIx> {
+pub(crate) fn around(relatives: &Relatives<'_>, task: TaskIx) -> BTreeSet<TaskIx> {
     let below = relatives.descendants(task);
     let mut all = BTreeSet::new();
     for setup in relatives.ancestors(task).into_iter().filter(|&t| relatives.setup(t)) {

@@ -57,6 +57,9 @@ pub struct Dag {
     /// Where it was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
+    /// Only [`part`](crate::part()) of the tasks, for a run of those.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
 }
 
 /// A file and a line of the author's code.
@@ -324,6 +327,7 @@ impl Dag {
             groups: Vec::new(),
             is_default: false,
             place: None,
+            partial: false,
         }
     }
 

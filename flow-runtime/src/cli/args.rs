@@ -2,7 +2,7 @@
 
 use super::exit::EXIT_CODES;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use flow_core::RunStatus;
+use flow_core::{RunStatus, TaskState};
 use std::path::PathBuf;
 
 /// Runs, records and shows the DAGs of this project. Without a command it runs the default DAG once.
@@ -41,6 +41,10 @@ pub enum Command {
     Run(Run),
     /// Run a DAG in memory: nothing is recorded, and its home folder is thrown away
     Test(Test),
+    /// Let tasks of a run that has ended or was interrupted run again
+    Clear(Clear),
+    /// Set the state of tasks of a run that has ended or was interrupted, or of the run itself
+    Mark(Mark),
     /// List runs, the newest first
     Runs(Runs),
     /// Show the tasks of a run
@@ -105,6 +109,9 @@ pub struct Run {
     /// Go on with an interrupted or failed run: its id, a part of it, or `latest`
     #[arg(long, value_name = "RUN", conflicts_with_all = ["run_id", "logical_date"])]
     pub resume: Option<String>,
+    /// Run these tasks alone (or groups), with their setups and teardowns; with --resume: let them run again
+    #[arg(long, value_name = "TASK", num_args = 1..)]
+    pub only: Vec<String>,
     /// Most tries at one time [env: FLOW_PARALLELISM] [default: 32]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub parallelism: Option<u32>,
@@ -147,6 +154,60 @@ pub struct RunArg {
     /// The DAG, where several have a run of this name
     #[arg(long, value_name = "DAG")]
     pub dag: Option<String>,
+}
+
+/// Which tasks of a run are meant.
+#[derive(Debug, Default, Args)]
+pub struct TaskArgs {
+    /// The tasks, or groups of them
+    pub tasks: Vec<String>,
+    /// Of a mapped task this instance alone, from 0
+    #[arg(long, value_name = "I", value_parser = clap::value_parser!(i32).range(0..))]
+    pub map_index: Option<i32>,
+    /// Also everything they wait for
+    #[arg(long, short)]
+    pub upstream: bool,
+    /// Also everything that waits for them
+    #[arg(long, short)]
+    pub downstream: bool,
+}
+
+/// `clear`
+#[derive(Debug, Args)]
+pub struct Clear {
+    /// Which run is meant.
+    #[command(flatten)]
+    pub run: RunArg,
+    /// Which of its tasks; none for all.
+    #[command(flatten)]
+    pub tasks: TaskArgs,
+    /// Of all these only what failed, or could not run since something failed
+    #[arg(long)]
+    pub only_failed: bool,
+    /// Tell what would be cleared, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `mark`
+#[derive(Debug, Args)]
+pub struct Mark {
+    /// Which run is meant.
+    #[command(flatten)]
+    pub run: RunArg,
+    /// The state: success, failed or skipped
+    #[arg(value_parser = marks)]
+    pub state: TaskState,
+    /// Which of its tasks; none for the run itself.
+    #[command(flatten)]
+    pub tasks: TaskArgs,
+}
+
+fn marks(text: &str) -> Result<TaskState, String> {
+    match TaskState::from_name(text) {
+        Some(state @ (TaskState::Success | TaskState::Failed | TaskState::Skipped)) => Ok(state),
+        _ => Err("a task is marked as success, failed or skipped".into()),
+    }
 }
 
 /// `tasks`

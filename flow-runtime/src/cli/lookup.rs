@@ -6,7 +6,8 @@ use super::exit::{CliError, Result};
 use super::format;
 use crate::store::{InstanceRow, MetadataStore, RunFilter, StoredRun};
 use crate::suggest;
-use flow_core::Dag;
+use flow_core::{Dag, TaskIx};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The word for the newest run.
@@ -110,6 +111,29 @@ pub fn task<'r>(rows: &'r [InstanceRow], task_id: &str, known: Option<&Dag>) -> 
     let mut ids: Vec<&str> = rows.iter().map(|row| &*row.task_id).collect();
     ids.dedup();
     Err(CliError::input(format!("the run has no task `{task_id}`")).hints(suggest::hints(task_id, "task", ids)))
+}
+
+/// The tasks of these names; the name of a group means all that lies in it.
+pub fn tasks(dag: &Dag, names: &[String]) -> Result<BTreeSet<TaskIx>> {
+    let mut found = BTreeSet::new();
+    for name in names {
+        let group = dag.groups.iter().position(|g| &g.group_id == name).map(|g| g as u32);
+        let inside = |innermost: Option<u32>| {
+            std::iter::successors(innermost, |g| dag.groups[*g as usize].parent).any(|g| Some(g) == group)
+        };
+        let meant = |t: &TaskIx| {
+            let task = &dag.tasks[*t as usize];
+            &task.task_id == name || (group.is_some() && inside(task.group))
+        };
+        let before = found.len();
+        found.extend((0..dag.tasks.len() as TaskIx).filter(meant));
+        if found.len() == before && dag.task(name).is_none() && group.is_none() {
+            let ids = dag.tasks.iter().map(|t| t.task_id.as_str());
+            return Err(CliError::input(format!("DAG `{}` has no task `{name}`", dag.dag_id))
+                .hints(suggest::hints(name, "task", ids)));
+        }
+    }
+    Ok(found)
 }
 
 /// The one instance that is meant, of several that were mapped.

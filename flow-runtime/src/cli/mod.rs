@@ -18,6 +18,7 @@ mod args;
 mod check;
 mod describe;
 mod edges;
+mod edit;
 mod exit;
 mod format;
 mod list;
@@ -139,6 +140,8 @@ fn dispatch(program: String, cli: Cli, out: &Arc<Output>) -> exit::Result {
         Some(Command::Check) => check::check(program.clone(), &cli.global, out.clone()),
         Some(Command::Run(args)) => run::run(&app(args.parallelism)?, &args),
         Some(Command::Test(args)) => run::test(&app(args.parallelism)?, &args),
+        Some(Command::Clear(args)) => edit::clear(&history()?, &args),
+        Some(Command::Mark(args)) => edit::mark(&history()?, &args),
         Some(Command::Runs(args)) => runs::runs(&history()?, &args),
         Some(Command::Tasks(args)) => tasks::tasks(&history()?, &args),
         Some(Command::Logs(args)) => logs::logs(&history()?, &args),

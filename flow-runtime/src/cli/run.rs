@@ -13,7 +13,7 @@ use crate::run_event::Observer;
 use crate::secret::is_redacted;
 use crate::store::{InstanceRow, MemoryStore, MetadataStore, RunFilter, StoredRun, XComFilter};
 use crate::telemetry;
-use flow_core::{Dag, RunStatus, RunType};
+use flow_core::{Dag, Event, RunStatus, RunType, Selection, select};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -60,9 +60,10 @@ pub fn run(app: &App, args: &Run) -> Result {
 }
 
 /// The DAG and what is asked of it, before anything is touched.
-fn request<'a>(app: &'a App, args: &Run) -> Result<(&'a Arc<Dag>, RunRequest)> {
+fn request(app: &App, args: &Run) -> Result<(Arc<Dag>, RunRequest)> {
     let dag = lookup::dag(app, args.dag.as_deref())?;
     let params = params::complete(dag, app.params(dag, &args.params)?)?;
+    let dag = if args.only.is_empty() { dag.clone() } else { only(app, dag, &args.only)? };
     let request = RunRequest {
         run_id: args.run_id.as_deref().map(run_id).transpose()?,
         run_type: RunType::Manual,
@@ -72,17 +73,29 @@ fn request<'a>(app: &'a App, args: &Run) -> Result<(&'a Arc<Dag>, RunRequest)> {
     Ok((dag, request))
 }
 
+/// The part of a DAG that somebody asks for.
+fn only(app: &App, dag: &Dag, tasks: &[String]) -> Result<Arc<Dag>> {
+    flow_core::part(dag, &lookup::tasks(dag, tasks)?).map(Arc::new).map_err(|needs| {
+        let needs: Vec<String> = needs.iter().map(ToString::to_string).collect();
+        let mut again = vec!["run", "--resume", "RUN", "--only"];
+        again.extend(tasks.iter().map(String::as_str));
+        CliError::input(format!("these tasks cannot run alone:\n{}", needs.join("\n")))
+            .hint("name those tasks too, for a new run")
+            .hint(format!("or run them again in a run that has the values: `{}`", app.command(&again)))
+    })
+}
+
 async fn start(
     app: &App,
     store: Arc<dyn MetadataStore>,
     bodies: &Bodies,
-    (dag, request): (&Arc<Dag>, RunRequest),
+    (dag, request): (Arc<Dag>, RunRequest),
 ) -> Result {
-    mention_interrupted(app, &*store, dag).await?;
+    mention_interrupted(app, &*store, &dag).await?;
     let looked_at = store.clone();
     let engine = session::engine(app, store, bodies);
     let run = |observer, stop| engine.run(dag.clone(), request, observer, stop);
-    watched(app, dag, &[], &*looked_at, Kept::InHome, run).await
+    watched(app, &dag, &[], &*looked_at, Kept::InHome, run).await
 }
 
 /// A run that its process left behind is not forgotten: how to go on with it is said before a new one starts.
@@ -112,7 +125,7 @@ pub fn is_interrupted(app: &App, stored: &StoredRun) -> bool {
 async fn resume(app: &App, store: Arc<dyn MetadataStore>, bodies: &Bodies, (args, word): (&Run, &str)) -> Result {
     let arg = RunArg { run: word.into(), dag: args.dag.clone() };
     let stored = lookup::run(app, Some(&*store), &arg).await?;
-    if stored.run.state == RunStatus::Success {
+    if stored.run.state == RunStatus::Success && args.only.is_empty() {
         let done =
             CliError::input(format!("run `{}` has succeeded: there is nothing to go on with", stored.run.run_id));
         return Err(done.hints(others_to_resume(app, &*store).await?));
@@ -132,10 +145,17 @@ async fn resume(app: &App, store: Arc<dyn MetadataStore>, bodies: &Bodies, (args
         ))
         .hints(hints));
     }
-    let known = store.instances(stored.pk).await?;
     let engine = session::engine(app, store.clone(), bodies);
+    // What it was made from is what it shows.
+    let made_from = store.dag_version(&stored.dag_version).await?;
+    if !args.only.is_empty() {
+        let tasks = lookup::tasks(&made_from, &args.only)?.into_iter().map(|task| (task, None)).collect();
+        let wanted = Selection { tasks, ..Selection::default() };
+        engine.edit(&stored, |dag, state| vec![Event::Cleared(select(dag, state, &wanted))]).await?;
+    }
+    let known = store.instances(stored.pk).await?;
     let run = |observer, stop| engine.resume(dag.clone(), stored, given, observer, stop);
-    watched(app, dag, &known, &*store, Kept::InHome, run).await
+    watched(app, &made_from, &known, &*store, Kept::InHome, run).await
 }
 
 /// The runs that a person may have meant: the newest of those that were interrupted or have failed.

@@ -26,12 +26,9 @@ pub fn xcom(app: &App, args: &Xcom) -> Result {
         return Ok(Exit::Success);
     }
     let instance = lookup::instance(&rows, args.map_index)?;
-    let Some(value) = values.iter().find(|v| v.map_index == instance.map_index) else {
-        let why = if instance.state == flow_core::TaskState::Success {
-            "it returned nothing"
-        } else {
-            "it has not succeeded"
-        };
+    let succeeded = instance.state == flow_core::TaskState::Success;
+    let Some(value) = values.iter().find(|v| succeeded && v.map_index == instance.map_index) else {
+        let why = if succeeded { "it returned nothing" } else { "it has not succeeded" };
         return Err(CliError::input(format!("task `{}` has no value: {why}", instance.task_id)).hint(format!(
             "its state is {}; see `{}`",
             instance.state,

@@ -9,6 +9,7 @@
 //! gives its tries processes of their own ([`isolated`]).
 
 mod begin;
+mod edit;
 mod error;
 mod gather;
 mod ids;
@@ -33,6 +34,7 @@ mod step;
 mod try_runner;
 mod values;
 
+pub use edit::Edited;
 pub use error::EngineError;
 pub use isolated::serve;
 pub use lease::is_held;

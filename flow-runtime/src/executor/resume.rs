@@ -30,7 +30,7 @@ pub(super) async fn resume(
         return Err(EngineError::NotResumable(format!("run `{run_id}` has succeeded: there is nothing to go on with")));
     }
     let made_from = Arc::new(engine.store.dag_version(&stored.dag_version).await?);
-    if let Some(difference) = difference(&made_from, &dag) {
+    if let Some(difference) = difference(&made_from, &of_the_same_tasks(&made_from, &dag)) {
         return Err(EngineError::DagChanged(format!(
             "run `{run_id}` cannot go on, for DAG `{}` has changed since it was made: {difference}; start a new run",
             dag.dag_id
@@ -117,6 +117,16 @@ fn complete(
         }
     }
     Err(EngineError::Params(problems))
+}
+
+/// The present DAG; of a run of some of its tasks, that part of it.
+fn of_the_same_tasks(made_from: &Dag, present: &Arc<Dag>) -> Arc<Dag> {
+    if !made_from.partial {
+        return present.clone();
+    }
+    let tasks = made_from.tasks.iter().filter_map(|task| present.task_ix(&task.task_id));
+    // A part that cannot be made is other than it was.
+    flow_core::part(present, &tasks.collect()).map_or_else(|_| present.clone(), Arc::new)
 }
 
 /// The first difference between two versions of a DAG that matters to a run under way.

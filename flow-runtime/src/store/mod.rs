@@ -163,6 +163,8 @@ pub enum CauseKind {
     Lost,
     /// It was stopped by a person or by the end of its run.
     Cancelled,
+    /// A person gave it its state.
+    Marked,
     /// The body asked to be skipped.
     Skipped,
     /// Its arguments could not be made (a value could not be read or decoded).

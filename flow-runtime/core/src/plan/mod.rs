@@ -8,7 +8,7 @@ mod decide;
 mod end;
 mod settle;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use decide::decide;
 use decide::decide_task;

@@ -6,4 +6,4 @@ mod reasons;
 mod rules;
 mod tries;
 mod work;
-mod world;
+pub(crate) mod world;

@@ -1,0 +1,126 @@
+//! `clear` and `mark`: a person changes what is on record of a run that nobody works on.
+
+use super::app::App;
+use super::args::{Clear, Mark, RunArg, TaskArgs};
+use super::exit::{CliError, Exit, Result};
+use super::format::plural;
+use super::style::glyph;
+use super::table::Table;
+use super::{describe, lookup, session};
+use crate::executor::{Edited, Engine, run_state};
+use crate::run_event::label;
+use crate::store::{InstanceRow, MetadataStore, StoredRun};
+use flow_core::{Dag, Event, InstanceKey, RunStatus, Selection, TaskState, select};
+use std::sync::Arc;
+
+/// Lets tasks run again.
+pub fn clear(app: &App, args: &Clear) -> Result {
+    session::block_on(async {
+        let (store, stored, dag) = found(app, &args.run).await?;
+        let mut wanted = selection(&dag, &args.tasks)?;
+        wanted.only_failed = args.only_failed;
+        let rows = store.instances(stored.pk).await?;
+        let keys = select(&dag, &run_state(&dag, &stored, &rows), &wanted);
+        if args.dry_run || keys.is_empty() {
+            tell(app, &stored, &dag, &of(&dag, rows, &keys));
+            app.out.note(format!("{} would be cleared", plural(keys.len(), "task instance")));
+            store.close().await;
+            return Ok(Exit::Success);
+        }
+        let clear = |dag: &Dag, state: &_| vec![Event::Cleared(select(dag, state, &wanted))];
+        let edited = engine(app, &store).edit(&stored, clear).await?;
+        tell(app, &stored, &dag, &edited.changed);
+        app.out.note(format!("\n{} cleared", plural(edited.changed.len(), "task instance")));
+        go_on(app, &stored, &edited);
+        store.close().await;
+        Ok(Exit::Success)
+    })
+}
+
+/// Sets the state of tasks, or of the run.
+pub fn mark(app: &App, args: &Mark) -> Result {
+    session::block_on(async {
+        let (store, stored, dag) = found(app, &args.run).await?;
+        let engine = engine(app, &store);
+        let edited = if args.tasks.tasks.is_empty() {
+            let Some(status) = RunStatus::from_name(args.state.name()) else {
+                return Err(CliError::input("a run is marked as success or failed; a task also as skipped"));
+            };
+            engine.edit(&stored, |_, _| vec![Event::RunMarked(status)]).await?
+        } else {
+            let wanted = selection(&dag, &args.tasks)?;
+            let mark = |dag: &Dag, state: &_| vec![Event::Marked(select(dag, state, &wanted), args.state)];
+            engine.edit(&stored, mark).await?
+        };
+        tell(app, &stored, &dag, &edited.changed);
+        app.out.note(format!(
+            "\n{} changed; the run is {}",
+            plural(edited.changed.len(), "task instance"),
+            edited.status
+        ));
+        go_on(app, &stored, &edited);
+        store.close().await;
+        Ok(Exit::Success)
+    })
+}
+
+/// The run that is meant, and the version of its DAG that it was made from.
+async fn found(app: &App, run: &RunArg) -> Result<(Arc<dyn MetadataStore>, StoredRun, Dag)> {
+    let store = app.store_to_read().await?;
+    let stored = lookup::run(app, store.as_deref(), run).await?;
+    let Some(store) = store else { return Err(lookup::no_runs(app, None)) };
+    let dag = store.dag_version(&stored.dag_version).await?;
+    Ok((store, stored, dag))
+}
+
+fn engine(app: &App, store: &Arc<dyn MetadataStore>) -> Engine {
+    Engine::new(store.clone(), app.registry.bodies().clone(), session::settings(app))
+}
+
+fn selection(dag: &Dag, args: &TaskArgs) -> Result<Selection> {
+    let tasks: Vec<u32> = if args.tasks.is_empty() {
+        (0..dag.tasks.len() as u32).collect()
+    } else {
+        lookup::tasks(dag, &args.tasks)?.into_iter().collect()
+    };
+    if args.map_index.is_some() && tasks.len() != 1 {
+        return Err(CliError::input("--map-index goes with one task"));
+    }
+    Ok(Selection {
+        tasks: tasks.into_iter().map(|task| (task, args.map_index)).collect(),
+        upstream: args.upstream,
+        downstream: args.downstream,
+        ..Selection::default()
+    })
+}
+
+/// The rows of these instances.
+fn of(dag: &Dag, rows: Vec<InstanceRow>, keys: &[InstanceKey]) -> Vec<InstanceRow> {
+    let task = |row: &InstanceRow| dag.task_ix(&row.task_id);
+    let meant = |row: &InstanceRow| {
+        task(row).is_some_and(|task| keys.contains(&InstanceKey { task, map_index: row.map_index }))
+    };
+    rows.into_iter().filter(meant).collect()
+}
+
+fn tell(app: &App, stored: &StoredRun, dag: &Dag, rows: &[InstanceRow]) {
+    let out = &app.out;
+    let rows = rows.iter().filter(|row| row.state != TaskState::Removed);
+    if out.json {
+        let described = rows.map(|row| describe::instance(stored, row, dag.task(&row.task_id)));
+        return out.json_pretty(&described.collect::<Vec<_>>());
+    }
+    let mut table = Table::new(&["TASK", "STATE", "ABOUT"], &[0, 2]);
+    for row in rows {
+        let state = out.paint.task(row.state, format!("{} {}", glyph(row.state), row.state));
+        let about = row.label.as_deref().unwrap_or_default().to_string();
+        table.row([label(&row.task_id, row.map_index), state, about]);
+    }
+    table.lines(out.width, out.paint).iter().for_each(|line| out.line(line));
+}
+
+fn go_on(app: &App, stored: &StoredRun, edited: &Edited) {
+    if !edited.status.is_finished() {
+        app.out.note(format!("go on with the run by `{}`", app.command(&["run", "--resume", &stored.run.run_id])));
+    }
+}

@@ -1,0 +1,102 @@
+//! A person runs a part of a DAG, lets tasks run again, and says how they count.
+
+use crate::program::{Place, begun};
+use crate::server::Server;
+use serde_json::Value;
+
+fn states(place: &Place, run: &str) -> Vec<(String, String, u64)> {
+    let tasks = place.json(&["tasks", run]);
+    let text = |v: &Value| v.as_str().unwrap_or("none").to_string();
+    let row = |t: &Value| (text(&t["task_id"]), text(&t["state"]), t["try_number"].as_u64().unwrap());
+    tasks.as_array().unwrap().iter().map(row).collect()
+}
+
+fn row(task: &str, state: &str, tries: u64) -> (String, String, u64) {
+    (task.into(), state.into(), tries)
+}
+
+#[test]
+fn some_tasks_alone_and_what_they_lack() {
+    let place = Place::new();
+    let (events, code) = place.start(&["run", "taxi", "--run-id", "part", "--only", "download", "parquetize"]).end();
+    assert_eq!((code, begun(&events)), (Some(0), vec!["download".to_string(), "parquetize".to_string()]));
+    assert_eq!(states(&place, "part"), [row("download", "success", 1), row("parquetize", "success", 1)]);
+
+    let lacking = place.dags(&["run", "taxi", "--only", "load"]);
+    assert_eq!(lacking.code, Some(2), "{lacking:?}");
+    assert!(lacking.err.contains("task `load` needs the output of `upload` for its argument `object`"), "{lacking:?}");
+    let strange = place.dags(&["run", "taxi", "--only", "laod"]);
+    assert!(strange.code == Some(2) && strange.err.contains("did you mean `load`?"), "{strange:?}");
+    assert_eq!(place.json(&["runs"]).as_array().unwrap().len(), 1, "no other run was made");
+}
+
+#[test]
+fn a_part_that_failed_goes_on_as_a_part() {
+    let place = Place::new();
+    let bad = ["run", "taxi", "--run-id", "part", "-p", "url=file:///nothing.csv", "--only", "download"];
+    assert_eq!(place.dags(&bad).code, Some(1));
+    let again = place.dags(&["run", "--resume", "part"]);
+    assert_eq!(again.code, Some(1), "{again:?}");
+    assert_eq!(states(&place, "part"), [row("download", "failed", 2)]);
+}
+
+#[test]
+fn what_is_cleared_runs_again_with_what_is_below_it() {
+    let place = Place::new();
+    place.ok(&["run", "taxi", "--run-id", "one"]);
+    let all: Vec<_> =
+        ["download", "parquetize", "upload", "load", "summary"].map(|task| row(task, "success", 1)).into();
+    let dry = place.dags(&["clear", "one", "upload", "--downstream", "--dry-run"]);
+    assert!(dry.out.contains("upload") && dry.out.contains("summary") && !dry.out.contains("download"), "{dry:?}");
+    assert!(dry.err.contains("3 task instances would be cleared"), "{dry:?}");
+    assert_eq!(states(&place, "one"), all, "nothing has changed");
+
+    let cleared = place.dags(&["clear", "one", "upload", "--downstream"]);
+    assert_eq!(cleared.code, Some(0), "{cleared:?}");
+    assert!(cleared.err.contains("3 task instances cleared") && cleared.err.contains("run --resume one"));
+    assert_eq!(place.json(&["runs"])[0]["state"], "queued");
+    assert_eq!(place.dags(&["xcom", "one", "upload"]).code, Some(2), "what is to run again has no value");
+    let (events, code) = place.start(&["run", "--resume", "one"]).end();
+    assert_eq!((code, begun(&events)), (Some(0), ["upload", "load", "summary"].map(String::from).into()));
+    let tries: Vec<u64> = states(&place, "one").into_iter().map(|(_, _, tries)| tries).collect();
+    assert_eq!(tries, [1, 1, 2, 2, 2]);
+    // The first tries are on record.
+    let upload = place.json(&["tasks", "one"])[2].clone();
+    assert_eq!(upload["tries"].as_array().unwrap().len(), 2, "{upload:#}");
+
+    let (events, code) = place.start(&["run", "--resume", "one", "--only", "load"]).end();
+    assert_eq!((code, begun(&events)), (Some(0), vec!["load".to_string()]));
+}
+
+#[test]
+fn what_is_marked_counts_as_said() {
+    let place = Place::new();
+    let bad = ["run", "taxi", "--run-id", "one", "-p", "url=file:///nothing.csv"];
+    assert_eq!(place.dags(&bad).code, Some(1));
+    let marked = place.dags(&["mark", "one", "skipped", "parquetize"]);
+    assert_eq!(marked.code, Some(0), "{marked:?}");
+    let tasks = place.ok(&["tasks", "one"]);
+    assert!(tasks.contains("somebody marked it as skipped"), "{tasks}");
+    place.ok(&["mark", "one", "success"]);
+    assert_eq!(place.json(&["runs"])[0]["state"], "success");
+    let strange = place.dags(&["mark", "one", "running"]);
+    assert!(strange.code == Some(2) && strange.err.contains("success, failed or skipped"), "{strange:?}");
+}
+
+#[test]
+fn a_run_that_somebody_works_on_is_left_alone() {
+    // It never answers.
+    let server = Server::start(|_| {
+        loop {
+            std::thread::park();
+        }
+    });
+    let place = Place::new();
+    let mut run = place.start(&["run", "taxi", "--run-id", "one", "-p", &format!("url={}", server.at("/trips.csv"))]);
+    run.until("download", "running");
+    let cleared = place.dags(&["clear", "one"]);
+    assert_eq!(cleared.code, Some(2), "{cleared:?}");
+    run.kill();
+    let cleared = place.dags(&["clear", "one", "download"]);
+    assert_eq!(cleared.code, Some(0), "{cleared:?}");
+}
