@@ -15,6 +15,8 @@ pub mod config;
 pub mod context;
 pub mod error;
 pub mod executor;
+#[cfg(feature = "cli")]
+pub mod graph;
 pub mod registry;
 pub mod run_event;
 pub mod secret;

@@ -88,6 +88,8 @@ pub enum Format {
     Text,
     /// A Mermaid flowchart, for a README
     Mermaid,
+    /// A picture: `show DAG --format svg > dag.svg`
+    Svg,
     /// For programs
     Json,
 }

@@ -1,9 +1,9 @@
 //! DAGs, runs and task instances as JSON, under the field names of Airflow's API.
 
-use super::edges::{self, Kind};
 use super::format;
 use super::params::Resolved;
 use super::show::Scope;
+use crate::graph::edges::{self, Kind};
 use crate::registry::BrokenDag;
 use crate::store::{InstanceRow, StoredRun, XComRow};
 use flow_core::dag::Source;

@@ -6,8 +6,9 @@ use super::exit::{CliError, Exit, Result};
 use super::format::{self, first_line};
 use super::params::{Origin, Resolved};
 use super::style::Paint;
-use super::{describe, edges, lookup, mermaid};
+use super::{describe, lookup};
 use crate::config::Config;
+use crate::graph::{self, edges, mermaid};
 use crate::registry::Registry;
 use flow_core::dag::TaskKind;
 use flow_core::parse::human;
@@ -32,8 +33,12 @@ pub struct Scope {
 pub fn show(app: &App, args: &Show) -> Result {
     let dag = lookup::dag(app, args.dag.as_deref())?;
     let out = &app.out;
-    if args.format == Format::Mermaid && out.json {
-        return Err(CliError::input("--format mermaid is not JSON: leave out --json"));
+    if out.json && matches!(args.format, Format::Mermaid | Format::Svg) {
+        return Err(CliError::input("--format mermaid and --format svg are not JSON: leave out --json"));
+    }
+    if args.format == Format::Svg {
+        out.line(graph::svg(dag, &graph::layout(dag)).trim_end());
+        return Ok(Exit::Success);
     }
     if args.format == Format::Mermaid {
         mermaid::lines(dag).iter().for_each(|line| out.line(line));

@@ -1,6 +1,5 @@
 //! The edges of a DAG with their types, for every way of showing it.
 
-use super::format::short;
 use crate::secret;
 use flow_core::dag::Source;
 use flow_core::{Dag, TaskDef, TaskIx};
@@ -66,6 +65,14 @@ pub fn edges(dag: &Dag) -> Vec<Edge<'_>> {
         }
     }
     edges
+}
+
+/// The text in at most so many letters.
+pub(super) fn short(text: &str, letters: usize) -> String {
+    if text.chars().count() <= letters {
+        return text.to_string();
+    }
+    text.chars().take(letters - 1).chain(['…']).collect()
 }
 
 /// Upstream tasks of which nothing is read.

@@ -1,7 +1,6 @@
 //! A DAG as a Mermaid flowchart: GitHub draws it in a README.
 
-use super::edges::{self, Kind};
-use super::format::short;
+use super::edges::{self, Kind, short};
 use flow_core::Dag;
 
 /// The lines of the flowchart.
