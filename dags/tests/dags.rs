@@ -2,6 +2,8 @@
 
 use dags::source::{Columns, SAMPLE};
 use dags::taxi::{download, load, parquetize, summary, taxi, upload};
+use dags::month::Month;
+use dags::taxi_months::{locate, months, taxi_months};
 use dags::taxi_postgres::{ingest, taxi_postgres, verify};
 use flow_runtime::Context;
 use flow_runtime::data::{Download, Loaded, Summary};
@@ -99,4 +101,26 @@ fn a_file_with_other_columns_is_refused_before_it_is_loaded() {
     let run = run.param("url", url).run_blocking().failed();
     assert!(run.cause("ingest").contains("VendorID"), "{}", run.cause("ingest"));
     assert_eq!(run.tries("ingest"), 1, "no retry adds a column");
+}
+
+#[test]
+fn a_month_has_a_place_of_its_own() {
+    let (ctx, _home) = context();
+    let march = Month::new(2021, 3);
+    let url = locate(&ctx, march, Some("https://example.com/{month}.csv".into()), 0).unwrap();
+    assert_eq!(url, "https://example.com/2021-03.csv");
+    let error = locate(&ctx, march, Some("https://example.com/x.csv".into()), 0).unwrap_err().to_string();
+    assert!(error.contains("names no {month}"), "{error}");
+    let made = [(); 2].map(|()| locate(&ctx, march, None, 10).unwrap());
+    assert_eq!(made[0], made[1]);
+    let text = std::fs::read_to_string(made[0].trim_start_matches("file://")).unwrap();
+    assert_eq!((text.lines().count(), text.contains(",2021-03-0")), (11, true));
+    assert!(months(march, Month::new(2021, 2)).is_err());
+}
+
+#[test]
+fn taxi_months_runs_whole_in_memory() {
+    let run = taxi_months::test().param("to", "2021-03").param("trips", 20).run_blocking().succeeded();
+    assert_eq!(run.value::<Value>("total"), serde_json::json!({"months": 3, "rows": 60, "most": 20}));
+    assert_eq!(run.values::<Loaded>("month.load").len(), 3);
 }

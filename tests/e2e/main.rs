@@ -5,6 +5,7 @@ mod commands;
 mod crash;
 mod edit;
 mod mistakes;
+mod months;
 mod params;
 mod secrets;
 mod sqlite;

@@ -20,7 +20,7 @@ fn the_three_kinds_show_and_change_the_result() {
         let shown = place.ok(&["show", dag, "-p", &format!("url={url}")]);
         assert!(shown.contains("(--param; default") && shown.contains("small.csv"), "{shown}");
     }
-    assert!(place.ok(&["show", "taxi"]).contains("of task upload alone"));
+    assert!(place.ok(&["show", "taxi_months"]).contains("of task month.locate alone"));
 
     let url = format!("url={url}");
     place.ok(&["run", "taxi", "-p", &url, "-p", "lake=pond", "-p", "table=people"]);

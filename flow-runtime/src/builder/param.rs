@@ -70,7 +70,8 @@ impl<T: Argument + JsonSchema> ParamBuilder<T> {
         let schema = schemars::schema_for!(T).to_value();
         // `Secret<T>` and `Option<Secret<T>>` write this into their schema; an alias or a newtype keeps it.
         let secret = holds_secret(&schema);
-        let default = (secret && type_name.starts_with("Option<")).then_some(Value::Null);
+        // What may be nothing is nothing unless it is given.
+        let default = type_name.starts_with("Option<").then_some(Value::Null);
         let def = ParamDef { name: name.into(), doc: None, type_name, schema, default, secret };
         ParamBuilder { def, problem: None, of: PhantomData }
     }

@@ -6,7 +6,7 @@ use super::show::Scope;
 use crate::graph::edges::{self, Kind};
 use crate::registry::BrokenDag;
 use crate::store::{InstanceRow, StoredRun, XComRow};
-use flow_core::dag::Source;
+use flow_core::dag::{GroupDef, Source, TaskKind};
 use flow_core::{Dag, TaskDef, TaskState};
 use serde_json::{Map, Value, json};
 
@@ -64,6 +64,7 @@ pub fn dag_details(dag: &Dag, params: &[(Resolved<'_>, Scope)]) -> Value {
         "dag_run_timeout": dag.dagrun_timeout.map(|d| d.as_secs_f64()),
         "params": params.iter().map(|(p, scope)| (p.def.name.clone(), param(p, scope))).collect::<Map<_, _>>(),
         "tasks": tasks,
+        "groups": dag.groups.iter().map(|g| group(dag, g)).collect::<Vec<_>>(),
         "edges": edges,
     })));
     Value::Object(all)
@@ -86,6 +87,17 @@ fn param(param: &Resolved<'_>, scope: &Scope) -> Value {
     })
 }
 
+fn group(dag: &Dag, group: &GroupDef) -> Value {
+    let lists: Vec<&str> = group.lists.iter().map(|list| list.name.as_str()).collect();
+    json!({
+        "group_id": group.group_id,
+        "parent_group_id": group.parent.map(|g| &dag.groups[g as usize].group_id),
+        "doc_md": group.doc,
+        "is_mapped": group.mapped,
+        "mapped_over": lists,
+    })
+}
+
 fn task(dag: &Dag, task: &TaskDef, up: &[&str], down: &[&str]) -> Value {
     let seconds = |d: Option<std::time::Duration>| d.map(|d| d.as_secs_f64());
     let input = |source: &Source| crate::secret::redact(&edges::source(dag, source)).into_owned();
@@ -100,6 +112,9 @@ fn task(dag: &Dag, task: &TaskDef, up: &[&str], down: &[&str]) -> Value {
         "inputs": inputs.collect::<Vec<_>>(),
         "upstream_task_ids": up,
         "downstream_task_ids": down,
+        "group_id": task.group.map(|g| &dag.groups[g as usize].group_id),
+        "is_setup": task.kind == TaskKind::Setup,
+        "is_teardown": matches!(task.kind, TaskKind::Teardown { .. }),
         "is_mapped": task.mapped,
         "trigger_rule": task.trigger_rule,
         "retries": task.retry.retries,
@@ -112,6 +127,7 @@ fn task(dag: &Dag, task: &TaskDef, up: &[&str], down: &[&str]) -> Value {
         "priority_weight": task.priority,
         "weight_rule": task.weight_rule,
         "queue": task.queue,
+        "isolation": task.isolation,
     })
 }
 

@@ -10,7 +10,7 @@ use super::{describe, lookup};
 use crate::config::Config;
 use crate::graph::{self, edges, mermaid};
 use crate::registry::Registry;
-use flow_core::dag::TaskKind;
+use flow_core::dag::{GroupDef, TaskKind};
 use flow_core::parse::human;
 use flow_core::trigger_rule::TriggerRule;
 use flow_core::{Dag, TaskDef};
@@ -107,6 +107,11 @@ fn text(dag: &Dag, params: &[(Resolved<'_>, Scope)], globals: &[String], width: 
         ));
         lines.extend(globals.iter().map(|global| format!("  {global}")));
     }
+    if !dag.groups.is_empty() {
+        lines.push(String::new());
+        lines.push(paint.bold("Groups"));
+        lines.extend(dag.groups.iter().map(|group| group_line(group, paint)));
+    }
     lines.push(String::new());
     lines.push(paint.bold("Tasks"));
     let order = dag.topological().unwrap_or_else(|_| (0..dag.tasks.len() as u32).collect());
@@ -164,9 +169,21 @@ fn reach(scope: &Scope) -> String {
     words.join(" · ")
 }
 
+fn group_line(group: &GroupDef, paint: Paint) -> String {
+    let lists: Vec<&str> = group.lists.iter().map(|list| list.name.as_str()).collect();
+    let each = match (group.mapped, &lists[..]) {
+        (false, _) => String::new(),
+        (true, []) => "  mapped".into(),
+        (true, lists) => format!("  for each {}", lists.join(" and ")),
+    };
+    let doc = first_line(group.doc.as_deref());
+    let doc = if doc.is_empty() { String::new() } else { format!("  {doc}") };
+    format!("  {}{}{doc}", paint.busy(&group.group_id), paint.dim(each))
+}
+
 fn task_lines(dag: &Dag, task: &TaskDef, paint: Paint) -> Vec<String> {
     let output = if task.output == "()" { String::new() } else { format!(" {} {}", paint.dim("->"), task.output) };
-    let each = if task.mapped { paint.dim(" one instance per element") } else { String::new() };
+    let each = if task.mapped { paint.dim("  ×n") } else { String::new() };
     let settings = settings(task);
     let settings = if settings.is_empty() { String::new() } else { paint.dim(format!("  {}", settings.join(", "))) };
     let mut lines = vec![format!("  {}{output}{each}{settings}", paint.busy(&task.task_id))];
@@ -209,6 +226,9 @@ fn settings(task: &TaskDef) -> Vec<String> {
     }
     if task.priority != 1 {
         words.push(format!("priority {}", task.priority));
+    }
+    if !task.isolation.is_none() {
+        words.push("own process".into());
     }
     if task.queue != "default" {
         words.push(format!("queue {}", task.queue));

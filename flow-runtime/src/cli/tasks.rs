@@ -92,7 +92,7 @@ fn reasons(facts: &Facts, interrupted: bool) -> Reasons {
 }
 
 fn table(facts: &Facts, interrupted: bool, paint: Paint) -> Table {
-    let mut table = Table::new(&["TASK", "STATE", "TRY", "STARTED", "TOOK", "WHY"], &[5, 0]);
+    let mut table = Table::new(&["TASK", "ABOUT", "STATE", "TRY", "STARTED", "TOOK", "WHY"], &[6, 1, 0]);
     let reasons = reasons(facts, interrupted);
     let mut of_task: HashMap<&str, Vec<&InstanceRow>> = HashMap::new();
     for row in facts.tries.iter().filter(|row| row.state != TaskState::Removed) {
@@ -111,7 +111,15 @@ fn table(facts: &Facts, interrupted: bool, paint: Paint) -> Table {
         let key = InstanceKey { task, map_index: UNMAPPED };
         if let (true, Some(reason)) = (tries.is_empty(), reasons.get(&key)) {
             let state = paint.task(TaskState::None, format!("{} {}", glyph(TaskState::None), TaskState::None));
-            table.row([task_id.clone(), state, String::new(), String::new(), String::new(), reason.clone()]);
+            table.row([
+                task_id.clone(),
+                String::new(),
+                state,
+                String::new(),
+                String::new(),
+                String::new(),
+                reason.clone(),
+            ]);
         }
     }
     table
@@ -122,7 +130,7 @@ fn order(dag: &Dag) -> Vec<TaskIx> {
     dag.topological().unwrap_or_else(|_| (0..dag.tasks.len() as u32).collect())
 }
 
-fn line(row: &InstanceRow, reason: Option<String>, paint: Paint) -> [String; 6] {
+fn line(row: &InstanceRow, reason: Option<String>, paint: Paint) -> [String; 7] {
     let ended = row.start_date.zip(row.end_date).map(|(start, end)| took(seconds(start, end)));
     let tries = if row.try_number > 0 {
         format!("{}/{}", row.try_number, row.max_tries.saturating_add(1).max(row.try_number))
@@ -137,6 +145,7 @@ fn line(row: &InstanceRow, reason: Option<String>, paint: Paint) -> [String; 6] 
     };
     [
         label(&row.task_id, row.map_index),
+        row.label.as_deref().unwrap_or_default().to_string(),
         paint.task(row.state, format!("{} {}", glyph(row.state), row.state)),
         tries,
         row.start_date.map_or(String::new(), clock),

@@ -45,6 +45,8 @@ pub struct NodeBox {
     pub task: TaskIx,
     /// Where it lies.
     pub frame: Frame,
+    /// Its name, as far as the groups around it do not say it, and that it has instances.
+    pub title: String,
     /// What stands under its name: its output's type, and what is special about it.
     pub words: String,
 }
@@ -106,7 +108,7 @@ pub fn layout(dag: &Dag) -> Layout {
     let words: Vec<String> = dag.tasks.iter().map(words).collect();
     for (t, task) in dag.tasks.iter().enumerate() {
         let name = task_name(t as TaskIx);
-        let width = (columns(&title(task)) * LETTER).max(columns(&words[t]) * SMALL).max(60.0) + 2.0 * PADDING;
+        let width = (columns(&title(dag, task)) * LETTER).max(columns(&words[t]) * SMALL).max(60.0) + 2.0 * PADDING;
         graph.set_node(name.as_str(), Some(NodeLabel { width, height: HEIGHT, ..NodeLabel::default() }));
         if let Some(group) = task.group {
             graph.set_parent(&name, Some(&group_name(group)));
@@ -133,16 +135,51 @@ pub fn layout(dag: &Dag) -> Layout {
         let (x, y) = node.map_or((0.0, 0.0), |n| (n.x.unwrap_or_default(), n.y.unwrap_or_default()));
         Frame { x: x - width / 2.0, y: y - height / 2.0, width, height }
     };
-    let nodes = (0..).zip(words).map(|(task, words)| NodeBox { task, frame: frame(&task_name(task)), words });
-    let nodes: Vec<NodeBox> = nodes.collect();
+    let node = |(task, words): (TaskIx, String)| {
+        let title = title(dag, &dag.tasks[task as usize]);
+        NodeBox { task, frame: frame(&task_name(task)), title, words }
+    };
+    let nodes: Vec<NodeBox> = (0..).zip(words).map(node).collect();
     for line in &mut lines {
         let Some(label) = graph.edge(&task_name(line.from), &task_name(line.to), None) else { continue };
-        line.points = label.points.iter().map(|p| (p.x, p.y)).collect();
-        let middle = line.points.get(line.points.len() / 2).copied().unwrap_or_default();
-        line.at = (label.x.unwrap_or(middle.0), label.y.unwrap_or(middle.1));
+        let inner = label.points.iter().map(|p| (p.x, p.y));
+        line.points = level(inner.collect(), nodes[line.from as usize].frame, nodes[line.to as usize].frame);
+        line.at = label.x.map_or_else(|| middle(&line.points), |x| (x, height_at(&line.points, x)));
     }
     let groups = frames(dag, &nodes);
     placed(nodes, lines, groups)
+}
+
+/// The line leaves a task on its right side and comes in on the left one of the other, as level as it can.
+fn level(points: Vec<(f64, f64)>, from: Frame, to: Frame) -> Vec<(f64, f64)> {
+    const CORNER: f64 = 8.0;
+    let (left, right) = (from.x + from.width, to.x);
+    let side = |frame: Frame, y: f64| y.clamp(frame.y + CORNER, frame.y + frame.height - CORNER);
+    let inner: Vec<(f64, f64)> = points.into_iter().filter(|p| p.0 > left + 1.0 && p.0 < right - 1.0).collect();
+    let (first, last) = match (inner.first(), inner.last()) {
+        (Some(first), Some(last)) => (first.1, last.1),
+        _ => (to.y + to.height / 2.0, from.y + from.height / 2.0),
+    };
+    let (first, last) = ((left, side(from, first)), (right, side(to, last)));
+    std::iter::once(first).chain(inner).chain([last]).collect()
+}
+
+fn middle(points: &[(f64, f64)]) -> (f64, f64) {
+    let (first, last) = (points.first().copied().unwrap_or_default(), points.last().copied().unwrap_or_default());
+    let x = (first.0 + last.0) / 2.0;
+    (x, height_at(points, x))
+}
+
+/// How high the line is at this place.
+fn height_at(points: &[(f64, f64)], x: f64) -> f64 {
+    let part = points.windows(2).find(|pair| pair[0].0 <= x && x <= pair[1].0);
+    part.map_or_else(
+        || points.first().map_or(0.0, |p| p.1),
+        |pair| {
+            let ((x0, y0), (x1, y1)) = (pair[0], pair[1]);
+            if x1 > x0 { y0 + (y1 - y0) * (x - x0) / (x1 - x0) } else { y0 }
+        },
+    )
 }
 
 /// Moves everything so that it begins at the margin, and measures the whole.
@@ -227,9 +264,14 @@ fn lines(dag: &Dag) -> Vec<Line> {
     found.into_values().collect()
 }
 
-/// Its name, and that it has instances.
-pub(super) fn title(task: &TaskDef) -> String {
-    format!("{}{}", task.task_id, if task.mapped { " ×n" } else { "" })
+/// Its name without that of its group, and that it has instances if its group does not say so.
+fn title(dag: &Dag, task: &TaskDef) -> String {
+    let group = task.group.map(|g| &dag.groups[g as usize]).filter(|g| g.prefix);
+    let short = group.and_then(|g| task.task_id.strip_prefix(g.group_id.as_str())?.strip_prefix('.'));
+    let told =
+        std::iter::successors(task.group, |g| dag.groups[*g as usize].parent).any(|g| dag.groups[g as usize].mapped);
+    let name = short.unwrap_or(&task.task_id);
+    if task.mapped && !told { format!("{name} ×n") } else { name.to_string() }
 }
 
 fn words(task: &TaskDef) -> String {

@@ -7,10 +7,7 @@ use flow_core::Dag;
 pub fn lines(dag: &Dag) -> Vec<String> {
     let mut lines = vec!["flowchart LR".to_string()];
     let node = |id: &str| format!("t{}", dag.task_ix(id).unwrap_or_default());
-    for (ix, task) in dag.tasks.iter().enumerate() {
-        let mapped = if task.mapped { " ×n" } else { "" };
-        lines.push(format!("    t{ix}[\"{}{mapped}\"]", escaped(&task.task_id)));
-    }
+    nodes(dag, None, &mut lines);
     for (ix, param) in dag.params.iter().enumerate() {
         let readers = dag.param_readers().remove(param.name.as_str()).unwrap_or_default();
         if readers.is_empty() {
@@ -30,6 +27,20 @@ pub fn lines(dag: &Dag) -> Vec<String> {
         lines.push(format!("    {}{label}{}", node(edge.from), node(edge.to)));
     }
     lines
+}
+
+/// The tasks that lie in a group, and the groups in it with theirs.
+fn nodes(dag: &Dag, inside: Option<u32>, lines: &mut Vec<String>) {
+    for (ix, task) in dag.tasks.iter().enumerate().filter(|(_, task)| task.group == inside) {
+        let mapped = if task.mapped { " ×n" } else { "" };
+        lines.push(format!("    t{ix}[\"{}{mapped}\"]", escaped(&task.task_id)));
+    }
+    for (g, group) in (0..).zip(&dag.groups).filter(|(_, group)| group.parent == inside) {
+        let mapped = if group.mapped { " ×n" } else { "" };
+        lines.push(format!("    subgraph g{g}[\"{}{mapped}\"]", escaped(&group.group_id)));
+        nodes(dag, Some(g), lines);
+        lines.push("    end".into());
+    }
 }
 
 /// Mermaid's own marks as entities.

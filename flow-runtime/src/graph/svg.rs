@@ -1,6 +1,6 @@
 //! A [`Layout`] as SVG: one file that stands by itself, light or dark as its reader's system is.
 
-use super::layout::{Frame, Layout, Line, Stroke, title};
+use super::layout::{Frame, Layout, Line, Stroke};
 use flow_core::Dag;
 use flow_core::dag::TaskKind;
 use std::fmt::Write as _;
@@ -73,7 +73,7 @@ pub fn svg(dag: &Dag, layout: &Layout) -> String {
             text = number(f.x + 14.0),
             name = number(name),
             words = number(words),
-            title = escaped(&title(task)),
+            title = escaped(&node.title),
             about = escaped(&node.words),
         );
     }
@@ -94,7 +94,7 @@ fn arrow(line: &Line) -> String {
     let label = if line.label.is_empty() {
         String::new()
     } else {
-        let (x, y) = (number(line.at.0), number(line.at.1 + 4.0));
+        let (x, y) = (number(line.at.0), number(line.at.1 - 5.0));
         format!("<text class=\"label\" x=\"{x}\" y=\"{y}\">{}</text>", escaped(&line.label))
     };
     let path = path(&line.points);

@@ -137,7 +137,10 @@ fn params_know_their_type_doc_and_default() {
     let [day, limit, key] = &dag.params[..] else { panic!("{:?}", dag.params) };
     assert_eq!((day.doc.as_deref(), &day.schema["type"]), (Some("The day.\nIn full."), &"string".into()));
     assert_eq!(day.default, Some("monday".into()));
-    assert_eq!((limit.type_name.as_str(), &limit.default, limit.secret), ("Option<u32>", &None, false));
+    assert_eq!(
+        (limit.type_name.as_str(), &limit.default, limit.secret),
+        ("Option<u32>", &Some(serde_json::Value::Null), false)
+    );
     assert_eq!((key.type_name.as_str(), key.secret), ("Secret<String>", true));
     assert_eq!(dag.param_readers()["key"], ["takes"]);
 }
