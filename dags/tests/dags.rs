@@ -1,8 +1,8 @@
 //! Each task as a plain function, each DAG as a whole in memory. No network, no server.
 
+use dags::month::Month;
 use dags::source::{Columns, SAMPLE};
 use dags::taxi::{download, load, parquetize, summary, taxi, upload};
-use dags::month::Month;
 use dags::taxi_months::{locate, months, taxi_months};
 use dags::taxi_postgres::{ingest, taxi_postgres, verify};
 use flow_runtime::Context;

@@ -1,5 +1,6 @@
 //! The command line, as clap reads it.
 
+use super::bench::Store;
 use super::exit::EXIT_CODES;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use flow_core::{RunStatus, TaskState};
@@ -55,6 +56,8 @@ pub enum Command {
     Xcom(Xcom),
     /// Write a first DAG file, or a whole project
     New(New),
+    /// Measure what the engine costs, in tasks that do nothing
+    Bench(Bench),
 }
 
 /// Values for params.
@@ -264,6 +267,29 @@ pub struct New {
     /// Where a checkout of flow lies, for the project to depend on by path [default: the one this program was built in, else this version]
     #[arg(long, value_name = "FOLDER", requires = "project")]
     pub flow: Option<PathBuf>,
+}
+
+/// `bench`
+#[derive(Debug, Default, Args)]
+pub struct Bench {
+    /// What to run: chain:N one after the other, wide:N at once, fan:N instances of one mapped task
+    #[arg(value_name = "SHAPE")]
+    pub rows: Vec<String>,
+    /// Where runs are kept [default: each of them]
+    #[arg(long, value_enum)]
+    pub store: Vec<Store>,
+    /// Also 100,000 instances
+    #[arg(long)]
+    pub large: bool,
+    /// How often to run each [default: 30 for small ones, 3 for large ones]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub repeat: Option<u32>,
+    /// On which disk: a folder there [default: the current folder]
+    #[arg(long, value_name = "FOLDER")]
+    pub folder: Option<PathBuf>,
+    /// One row, in this process.
+    #[arg(long, hide = true)]
+    pub row: Option<String>,
 }
 
 /// A state of a run as a person sees it.

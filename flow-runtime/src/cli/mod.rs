@@ -15,6 +15,7 @@
 
 mod app;
 mod args;
+mod bench;
 mod check;
 mod describe;
 mod edit;
@@ -144,6 +145,7 @@ fn dispatch(program: String, cli: Cli, out: &Arc<Output>) -> exit::Result {
         Some(Command::Tasks(args)) => tasks::tasks(&history()?, &args),
         Some(Command::Logs(args)) => logs::logs(&history()?, &args),
         Some(Command::Xcom(args)) => xcom::xcom(&history()?, &args),
+        Some(Command::Bench(args)) => bench::bench(&args, out),
         Some(Command::New(args)) => new::new(&args, &program, out),
     }
 }

@@ -5,6 +5,7 @@
 
 mod encode;
 mod error;
+mod floor;
 mod open;
 mod read;
 mod statements;
@@ -15,10 +16,12 @@ use super::{
     XComFilter, XComRow, fingerprint,
 };
 use error::Failure;
+pub use floor::bare_commits;
 use flow_core::{Dag, DagRun};
 use sqlx::SqlitePool;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use writer::Job;
@@ -41,6 +44,7 @@ pub struct SqliteStore {
     path: Arc<PathBuf>,
     jobs: mpsc::Sender<Job>,
     readers: SqlitePool,
+    written: Arc<AtomicU64>,
 }
 
 impl SqliteStore {
@@ -60,13 +64,19 @@ impl SqliteStore {
     async fn open_patiently(path: &Path, durability: Durability, busy_timeout: Duration) -> Result<SqliteStore> {
         let opened = open::open(path, durability, busy_timeout).await?;
         let (jobs, queue) = mpsc::channel(WAITING_WRITES);
+        let written = opened.writer.written();
         tokio::spawn(opened.writer.serve(queue));
-        Ok(SqliteStore { path: opened.path, jobs, readers: opened.readers })
+        Ok(SqliteStore { path: opened.path, jobs, readers: opened.readers, written })
     }
 
     /// The file, as an absolute path.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Number of transactions so far: what a durable run costs is told in these.
+    pub fn transactions(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
     }
 
     /// Hands a job to the writer and waits for its answer.

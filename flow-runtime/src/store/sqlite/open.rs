@@ -4,7 +4,7 @@ use super::error::{self, Failure};
 use super::writer::Writer;
 use super::{Durability, READERS, statements};
 use crate::store::{Result, StoreError};
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection, SqlitePool};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,20 +32,8 @@ pub(super) async fn open(path: &Path, durability: Durability, busy_timeout: Dura
     if let Some(folder) = path.parent() {
         tokio::fs::create_dir_all(folder).await.map_err(|e| no_folder(&path, &e))?;
     }
-    let basic = SqliteConnectOptions::new()
-        .filename(&path)
-        .busy_timeout(busy_timeout)
-        .foreign_keys(true)
-        // Statements are SQL without values, but thousands a second of them; and what nobody logs cannot leak.
-        .disable_statement_logging();
-    let writing = (basic.clone().create_if_missing(true))
-        .synchronous(match durability {
-            Durability::Process => SqliteSynchronous::Normal,
-            Durability::Power => SqliteSynchronous::Full,
-        })
-        .pragma("cache_size", "-16000") // KiB; the default of 2 MB spills large commits early
-        .pragma("temp_store", "MEMORY")
-        .pragma("journal_size_limit", "67108864"); // bytes; a log grown by a large commit is cut again
+    let basic = basic(&path, busy_timeout);
+    let writing = writing(&basic, durability);
     let mut connection = SqliteConnection::connect_with(&writing).await.map_err(|e| error::explain(&path, &e))?;
     prepare(&mut connection, &path, busy_timeout).await.map_err(|e| e.explain(&path))?;
     arm(&mut connection).await.map_err(|e| error::explain(&path, &e))?;
@@ -59,6 +47,33 @@ pub(super) async fn open(path: &Path, durability: Durability, busy_timeout: Dura
     let path = Arc::new(path);
     let writer = Writer::new(path.clone(), writing, connection);
     Ok(Opened { path, writer, readers })
+}
+
+fn basic(path: &Path, busy_timeout: Duration) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(busy_timeout)
+        .foreign_keys(true)
+        // Statements are SQL without values, but thousands a second of them; and what nobody logs cannot leak.
+        .disable_statement_logging()
+}
+
+fn writing(basic: &SqliteConnectOptions, durability: Durability) -> SqliteConnectOptions {
+    (basic.clone().create_if_missing(true))
+        .synchronous(match durability {
+            Durability::Process => SqliteSynchronous::Normal,
+            Durability::Power => SqliteSynchronous::Full,
+        })
+        .pragma("cache_size", "-16000") // KiB; the default of 2 MB spills large commits early
+        .pragma("temp_store", "MEMORY")
+        .pragma("journal_size_limit", "67108864") // bytes; a log grown by a large commit is cut again
+}
+
+/// A connection with all settings of the one that writes, and nothing else.
+pub(super) async fn bare(path: &Path, durability: Durability) -> Result<SqliteConnection> {
+    let options = writing(&basic(path, super::BUSY_TIMEOUT), durability);
+    let connected = SqliteConnection::connect_with(&options.journal_mode(SqliteJournalMode::Wal)).await;
+    connected.map_err(|e| error::explain(path, &e))
 }
 
 /// A connection that can run [`statements`].

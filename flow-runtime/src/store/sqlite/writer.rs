@@ -13,6 +13,7 @@ use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{mpsc, oneshot};
 
 /// Most callers in one transaction.
@@ -71,11 +72,17 @@ pub(super) struct Writer {
     options: SqliteConnectOptions,
     /// None after an error that left it in doubt; opened again for the next job.
     connection: Option<SqliteConnection>,
+    /// Number of transactions so far.
+    written: Arc<AtomicU64>,
 }
 
 impl Writer {
     pub(super) fn new(path: Arc<PathBuf>, options: SqliteConnectOptions, connection: SqliteConnection) -> Writer {
-        Writer { path, options, connection: Some(connection) }
+        Writer { path, options, connection: Some(connection), written: Arc::default() }
+    }
+
+    pub(super) fn written(&self) -> Arc<AtomicU64> {
+        self.written.clone()
     }
 
     /// Works until nobody can ask for anything any more.
@@ -233,6 +240,7 @@ impl Writer {
             Some(connection) => connection,
             none => none.insert(open::connect(&self.options).await?),
         };
+        self.written.fetch_add(1, Ordering::Relaxed);
         // Not fetch_one: it would stop at the first row, before the COMMIT.
         let result = query.fetch_all(&mut *connection).await;
         if result.is_err() {
