@@ -26,8 +26,8 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Value for T {}
     label = "this type cannot be read from JSON",
     note = "put `#[value]` on its definition (or derive serde's Deserialize)"
 )]
-pub trait Argument: DeserializeOwned + Send + Sync + 'static {}
-impl<T: DeserializeOwned + Send + Sync + 'static> Argument for T {}
+pub trait TaskArgument: DeserializeOwned + Send + Sync + 'static {}
+impl<T: DeserializeOwned + Send + Sync + 'static> TaskArgument for T {}
 
 /// A value of unknown type: its JSON text and, once it was made or read in this process, the value itself. Clones share
 /// both.
@@ -83,7 +83,7 @@ impl Erased {
     }
 
     /// The value, shared without a copy if it is here as this type; else decoded, and shared from then on.
-    fn share<T: Argument>(&self) -> Result<Arc<T>, serde_json::Error> {
+    fn share<T: TaskArgument>(&self) -> Result<Arc<T>, serde_json::Error> {
         let cell = &*self.0;
         let here = |any: &Shared| any.clone().downcast::<T>().ok();
         if let Some(value) = cell.value.get().and_then(here) {
@@ -126,11 +126,11 @@ impl Inputs {
     ///
     /// # Errors
     /// [`InputError`] if it is missing or its text is not a `T`.
-    pub fn shared<T: Argument>(&self, index: usize, name: &str) -> anyhow::Result<Arc<T>> {
+    pub fn shared<T: TaskArgument>(&self, index: usize, name: &str) -> anyhow::Result<Arc<T>> {
         self.get(index, name)?.share().map_err(|e| undecodable::<T>(name, &e))
     }
 
-    fn decoded<T: Argument>(&self, index: usize, name: &str) -> anyhow::Result<T> {
+    fn decoded<T: TaskArgument>(&self, index: usize, name: &str) -> anyhow::Result<T> {
         serde_json::from_str(self.get(index, name)?.json()).map_err(|e| undecodable::<T>(name, &e))
     }
 }
@@ -175,9 +175,9 @@ pub struct Owned<T> {
     decode: fn(&Inputs, usize, &str) -> anyhow::Result<T>,
 }
 
-/// A chooser for this type. A function of its own, so that the only bound a type can miss is `Argument`, with its
+/// A chooser for this type. A function of its own, so that the only bound a type can miss is `TaskArgument`, with its
 /// message.
-pub fn owned<T: Argument>() -> Owned<T> {
+pub fn owned<T: TaskArgument>() -> Owned<T> {
     Owned { share: Inputs::shared::<T>, decode: Inputs::decoded::<T> }
 }
 

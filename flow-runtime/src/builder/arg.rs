@@ -2,7 +2,7 @@
 
 use super::draft::Draft;
 use super::{Node, Param};
-use crate::value::Argument;
+use crate::value::TaskArgument;
 use flow_core::dag::Source;
 use serde::Serialize;
 use std::panic::Location;
@@ -102,14 +102,14 @@ impl<Task, Name, How> Arg<String, Task, Name, How> for &str {
 }
 
 #[diagnostic::do_not_recommend]
-impl<T: Argument, Task, Name, How> Arg<Option<T>, Task, Name, How> for Node<T> {
+impl<T: TaskArgument, Task, Name, How> Arg<Option<T>, Task, Name, How> for Node<T> {
     fn input(self, at: &'static Location<'static>) -> Input {
         Input::node(self, true, at)
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<T: Argument, Task, Name, How> Arg<Option<T>, Task, Name, How> for Param<T> {
+impl<T: TaskArgument, Task, Name, How> Arg<Option<T>, Task, Name, How> for Param<T> {
     fn input(self, at: &'static Location<'static>) -> Input {
         Input::param(self, at)
     }

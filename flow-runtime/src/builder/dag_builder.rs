@@ -3,7 +3,7 @@
 use super::draft::Draft;
 use super::{DagError, IntoDuration, ParamBuilder};
 use crate::registry::TaskOptions;
-use crate::value::Argument;
+use crate::value::TaskArgument;
 use flow_core::Dag;
 use flow_core::dag::Place;
 use flow_core::schedule::Schedule;
@@ -24,7 +24,7 @@ pub struct DagScope(());
 
 impl DagScope {
     /// Declares a param: `dag.param::<String>("url").default("..").add()`.
-    pub fn param<T: Argument + JsonSchema>(&self, name: &str) -> ParamBuilder<T> {
+    pub fn param<T: TaskArgument + JsonSchema>(&self, name: &str) -> ParamBuilder<T> {
         ParamBuilder::new(name)
     }
 }

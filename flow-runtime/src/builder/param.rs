@@ -1,7 +1,7 @@
 //! Params of a DAG: what a person may set when a run starts.
 
 use super::draft::Draft;
-use crate::value::Argument;
+use crate::value::TaskArgument;
 use flow_core::dag::{ParamDef, Source};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -64,7 +64,7 @@ impl<T: Serialize> DefaultFor<Option<T>> for T {
     }
 }
 
-impl<T: Argument + JsonSchema> ParamBuilder<T> {
+impl<T: TaskArgument + JsonSchema> ParamBuilder<T> {
     pub(super) fn new(name: &str) -> ParamBuilder<T> {
         let type_name = crate::value::short_type_name::<T>();
         let schema = schemars::schema_for!(T).to_value();

@@ -12,9 +12,10 @@ use tokio::runtime::{Builder, Handle, Runtime};
 /// Threads for bodies that block, besides one for each that may run: those of tries that were given up go on for a while.
 const SPARE_THREADS: usize = 480;
 
-/// Runs this to its end on a tokio runtime of its own.
+/// Runs this to its end on a tokio runtime of its own: of this thread alone, for engine and store hand each other work
+/// thousands of times a second, and to wake another thread for it would cost more than the work.
 pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(no_threads)?;
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(no_threads)?;
     let done = runtime.block_on(work);
     runtime.shutdown_background();
     done

@@ -44,7 +44,7 @@ use crate::registry::{self, Bodies};
 use crate::run_event::Observer;
 use crate::store::{MemoryStore, MetadataStore, XComFilter};
 use crate::telemetry;
-use crate::value::{Argument, Erased, Inputs, Value};
+use crate::value::{Erased, Inputs, TaskArgument, Value};
 use chrono::{DateTime, Utc};
 use flow_core::Dag;
 use parking_lot::Mutex;
@@ -81,7 +81,7 @@ impl Call {
     /// # Panics
     /// If there is none of that name, or it is not a `T`.
     #[track_caller]
-    pub fn arg<T: Argument + Clone>(&self, name: &str) -> T {
+    pub fn arg<T: TaskArgument + Clone>(&self, name: &str) -> T {
         let Some(index) = self.names.iter().position(|n| n == name) else {
             panic!("the task has no argument `{name}`; there are: {}", self.names.join(", "));
         };

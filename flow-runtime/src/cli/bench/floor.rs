@@ -5,23 +5,24 @@ use std::fs::File;
 use std::io::{Result, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 
-/// As many tokio tasks that do nothing, joined in the same shape.
-pub async fn spawns(shape: Shape) -> Duration {
+/// As many tokio tasks that do nothing, joined in the same shape, on the threads where the bodies of tasks run.
+pub async fn spawns(shape: Shape, threads: &Handle) -> Duration {
     let began = Instant::now();
     match shape {
         Shape::Chain(n) => {
             for _ in 0..n {
-                drop(tokio::spawn(async {}).await);
+                drop(threads.spawn(async {}).await);
             }
         }
         Shape::Wide(n) | Shape::Fan(n) => {
-            drop(tokio::spawn(async {}).await);
-            let all: Vec<_> = (0..n).map(|_| tokio::spawn(async {})).collect();
+            drop(threads.spawn(async {}).await);
+            let all: Vec<_> = (0..n).map(|_| threads.spawn(async {})).collect();
             for task in all {
                 drop(task.await);
             }
-            drop(tokio::spawn(async {}).await);
+            drop(threads.spawn(async {}).await);
         }
     }
     began.elapsed()

@@ -79,9 +79,7 @@ async fn run(shape: Shape, kind: Store, runs: u32, args: &Bench) -> Result<Measu
     let (mut floors, mut syncs) = (Vec::new(), Vec::new());
     for number in 0..runs.clamp(3, 10) {
         match kind {
-            Store::Memory => {
-                floors.push(threads.handle().spawn(floor::spawns(shape)).await.map_or(0.0, |d| d.as_secs_f64()))
-            }
+            Store::Memory => floors.push(floor::spawns(shape, threads.handle()).await.as_secs_f64()),
             _ => floors.push(bare(kind, folder.path(), commits).await?),
         }
         if kind == Store::Power {

@@ -33,10 +33,6 @@ impl Elements {
         self.len += len;
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// The array.
     pub(super) fn array(&self) -> String {
         let mut array = String::with_capacity(self.text.len() + 2);
@@ -47,20 +43,21 @@ impl Elements {
     }
 }
 
-/// Changes of several runs that the statements can apply at one go: no run twice.
+/// Changes of several runs that one row can apply: no run twice.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Round {
-    pub(super) fence: Elements,
-    /// Rows of the three tables, in the order of [`PARTS`](super::statements::PARTS).
-    pub(super) parts: [Elements; 3],
+    /// The arrays, in the order of the columns of [`COMMIT`](super::statements::COMMIT).
+    pub(super) columns: [Elements; 5],
 }
 
 impl Round {
     fn push(&mut self, commit: &RunCommit) -> Result<()> {
         let run = commit.run.0;
-        let (state, at) = commit.status.map(|(state, at)| (state.name(), to_micros(at))).unzip();
-        self.fence.push(&(run, commit.epoch.0, state, at))?;
-        let [archive, instances, xcoms] = &mut self.parts;
+        let [claims, states, archive, instances, xcoms] = &mut self.columns;
+        claims.push(&(run, commit.epoch.0))?;
+        if let Some((state, at)) = commit.status {
+            states.push(&(run, state.name(), to_micros(at)))?;
+        }
         for write in &commit.instances {
             if write.archive {
                 archive.push(&(run, &write.row.task_id, write.row.map_index))?;
@@ -74,19 +71,13 @@ impl Round {
     }
 
     fn join(&mut self, other: &Round) {
-        self.fence.append(&other.fence.text, other.fence.len);
-        for (mine, theirs) in self.parts.iter_mut().zip(&other.parts) {
+        for (mine, theirs) in self.columns.iter_mut().zip(&other.columns) {
             mine.append(&theirs.text, theirs.len);
         }
     }
 
-    /// Which parts are there: bit `i` for part `i`.
-    pub(super) fn mask(&self) -> usize {
-        self.parts.iter().enumerate().filter(|(_, part)| !part.is_empty()).map(|(bit, _)| 1 << bit).sum()
-    }
-
     fn bytes(&self) -> usize {
-        self.fence.text.len() + self.parts.iter().map(|part| part.text.len()).sum::<usize>()
+        self.columns.iter().map(|column| column.text.len()).sum()
     }
 }
 

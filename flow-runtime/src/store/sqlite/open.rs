@@ -83,9 +83,9 @@ pub(super) async fn connect(options: &SqliteConnectOptions) -> sqlx::Result<Sqli
     Ok(connection)
 }
 
-/// Makes the temporary view and trigger through which commits are guarded.
+/// Makes the temporary view and trigger that commits go through.
 async fn arm(connection: &mut SqliteConnection) -> sqlx::Result<()> {
-    sqlx::raw_sql(statements::GUARD).execute(connection).await.map(drop)
+    sqlx::raw_sql(statements::COMMIT_VIEW).execute(connection).await.map(drop)
 }
 
 async fn prepare(

@@ -257,21 +257,13 @@ impl Writer {
 
 /// The whole transaction of a batch.
 fn commit_query(batch: &Batch) -> Query {
-    let mut query = match &batch.rounds[..] {
-        [round] => sqlx::query(statements::ROUNDS[round.mask()].as_str()),
-        rounds => {
-            let mut sql = statements::BEGIN.to_owned();
-            rounds.iter().for_each(|round| statements::push_round(&mut sql, round.mask()));
-            sql.push_str(statements::COMMIT);
-            // Rare, and never the same text twice: not worth a place in the cache. The text holds no values.
-            sqlx::query(AssertSqlSafe(sql)).persistent(false)
-        }
+    let mut query = match batch.rounds.len() {
+        1 => sqlx::query(statements::COMMIT),
+        // Rare, and never the same text twice: not worth a place in the cache. The text holds no values.
+        rounds => sqlx::query(AssertSqlSafe(statements::commit_of(rounds))).persistent(false),
     };
-    for round in &batch.rounds {
-        query = query.bind(round.fence.array());
-        for part in round.parts.iter().filter(|part| !part.is_empty()) {
-            query = query.bind(part.array());
-        }
+    for column in batch.rounds.iter().flat_map(|round| &round.columns) {
+        query = query.bind(column.array());
     }
     query
 }
