@@ -47,6 +47,7 @@ pub mod prelude {
     pub use ::anyhow::{self, Context as _, anyhow, bail, ensure};
     pub use ::tokio;
     pub use ::tracing::{self, debug, error, info, warn};
+    pub use flow_core::dag::Isolation;
     pub use flow_core::trigger_rule::TriggerRule;
     #[cfg(feature = "macros")]
     pub use flow_macros::{dag, params, task, task_group, value};

@@ -1,6 +1,7 @@
 //! What becomes of a run whose tasks print, crash, hang, and leave children behind.
 
 mod broken;
+mod crowded;
 mod isolated;
 mod prints;
 

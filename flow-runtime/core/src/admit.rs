@@ -203,7 +203,7 @@ mod tests {
         };
         assert_eq!(why(&wide, &in_flight), "needs 3 slots of the pool p, which has 2 in all");
         assert_eq!(why(&lost, &in_flight), "its pool gone does not exist");
-        assert_eq!(why(&candidate(1, 3, 1), &in_flight), "needs 1 of the 2 slots of the pool p, and 0 are free");
+        assert_eq!(why(&candidate(1, 3, 1), &in_flight), "needs 1 of the 2 slots of the pool p, 0 of them free");
         in_flight.remove("dag2", "p", 1);
         assert_eq!(
             why(&candidate(1, 3, 1), &in_flight),

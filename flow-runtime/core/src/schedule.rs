@@ -96,6 +96,9 @@ fn kind(text: &str) -> Result<ScheduleKind, String> {
                 .into()),
         };
     }
+    if let Some(preset) = preset_meant(text) {
+        return Err(format!("write `{preset}`"));
+    }
     if let Some(rest) = text.strip_prefix("every ") {
         let step = parse::duration(rest)?;
         return if step < Duration::from_secs(1) {
@@ -105,6 +108,13 @@ fn kind(text: &str) -> Result<ScheduleKind, String> {
         };
     }
     cron(text).map(ScheduleKind::Cron)
+}
+
+/// The preset that somebody means by `daily` or `every day`.
+fn preset_meant(text: &str) -> Option<&'static str> {
+    let word = text.strip_prefix("every ").map_or(text, str::trim);
+    let word = if word == "day" { "daily".into() } else { word.trim_end_matches("ly").to_owned() + "ly" };
+    PRESETS.map(|(name, _)| name).into_iter().find(|name| name[1..] == word)
 }
 
 /// Checks a cron expression, and returns it with single blanks between its fields.
@@ -121,18 +131,35 @@ fn cron(text: &str) -> Result<String, String> {
             ));
         }
     };
-    let checked = croner::parser::CronParser::builder()
+    match checked(&for_croner) {
+        Ok(()) => Ok(fields.join(" ")),
+        Err(reason) => Err(match wrong_field(&fields) {
+            Some((field, name, reason)) => format!("`{field}` is no {name} ({reason})"),
+            None => format!("the cron expression is wrong: {reason}"),
+        }),
+    }
+}
+
+fn checked(for_croner: &str) -> Result<(), String> {
+    let parser = croner::parser::CronParser::builder()
         .seconds(croner::parser::Seconds::Optional)
         .year(croner::parser::Year::Disallowed)
-        .build()
-        .parse(&for_croner);
-    match checked {
-        Ok(_) => Ok(fields.join(" ")),
-        Err(error) => {
-            let reason = error.to_string();
-            Err(format!("the cron expression is wrong: {}", reason.trim_end_matches('.')))
-        }
-    }
+        .build();
+    parser.parse(for_croner).map(drop).map_err(|error| {
+        let text = error.to_string();
+        text.trim_start_matches("Component error: ").trim_end_matches('.').to_lowercase()
+    })
+}
+
+/// The first field that is wrong even where all others say `*`, what it should be, and why it is not.
+fn wrong_field<'f>(fields: &[&'f str]) -> Option<(&'f str, &'static str, String)> {
+    const NAMES: [&str; 6] = ["minute", "hour", "day of month", "month", "day of week", "second"];
+    fields.iter().zip(NAMES).enumerate().find_map(|(place, (field, name))| {
+        // Seconds are asked for as minutes: they take the same.
+        let mut alone = ["*"; 5];
+        alone[place % 5] = field;
+        checked(&alone.join(" ")).err().map(|reason| (*field, name, reason))
+    })
 }
 
 impl fmt::Display for Schedule {
@@ -196,10 +223,17 @@ mod tests {
             ("", "it is empty"),
             ("@none", "leave the schedule out"),
             ("@fortnightly", "the presets are @once"),
-            ("daily", "has 5 fields"),
+            ("daily", "write `@daily`"),
+            ("always", "has 5 fields"),
             ("* * * *", "and this has 4"),
-            ("60 * * * *", "the cron expression is wrong"),
-            ("a * * * *", "the cron expression is wrong"),
+            ("60 * * * *", "`60` is no minute (number out of bounds"),
+            ("a * * * *", "`a` is no minute ("),
+            ("0 25 * * *", "`25` is no hour ("),
+            ("0 0 * * foo", "`foo` is no day of week ("),
+            ("0 0 * * * 60", "`60` is no second ("),
+            ("every day", "write `@daily`"),
+            ("hourly", "write `@hourly`"),
+            ("every month", "write `@monthly`"),
             ("every", "has 5 fields"),
             ("every 10", "has no unit"),
             ("every 0s", "at least one second"),

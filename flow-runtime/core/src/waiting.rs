@@ -190,7 +190,7 @@ impl fmt::Display for Waiting {
                 write!(f, "needs {needs} slots of the pool {pool}, which has {slots} in all")
             }
             Waiting::Pool { pool, slots, open, needs } => {
-                write!(f, "needs {needs} of the {slots} slots of the pool {pool}, and {open} are free")
+                write!(f, "needs {needs} of the {slots} slots of the pool {pool}, {open} of them free")
             }
             Waiting::NoPool { pool } => write!(f, "its pool {pool} does not exist"),
             Waiting::ActiveTasks { dag_id, limit } => {

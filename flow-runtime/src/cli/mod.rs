@@ -32,6 +32,7 @@ mod params;
 mod plain;
 mod pretty;
 mod prints;
+mod reasons;
 mod run;
 mod runs;
 mod session;

@@ -4,25 +4,24 @@ use super::app::App;
 use super::args::Tasks;
 use super::exit::{Exit, Result};
 use super::format::{clock, one_line, seconds, took};
+use super::reasons::{Reasons, reasons};
 use super::run::is_interrupted;
 use super::style::{Paint, glyph};
 use super::table::Table;
 use super::view::cause;
 use super::{describe, lookup, session};
-use crate::clock::{Clock, SystemClock};
-use crate::executor::run_state;
 use crate::run_event::label;
 use crate::store::{InstanceRow, StoredRun};
-use flow_core::{Dag, InstanceKey, TaskIx, TaskState, UNMAPPED, because, why};
+use flow_core::{Dag, InstanceKey, TaskIx, TaskState, UNMAPPED};
 use std::collections::HashMap;
 
 /// What is known about a run.
-struct Facts {
-    stored: StoredRun,
+pub(super) struct Facts {
+    pub(super) stored: StoredRun,
     /// The version of the DAG that the run was made from.
-    dag: Dag,
+    pub(super) dag: Dag,
     /// The latest try of each instance.
-    rows: Vec<InstanceRow>,
+    pub(super) rows: Vec<InstanceRow>,
     /// Every try of each.
     tries: Vec<InstanceRow>,
 }
@@ -43,15 +42,16 @@ pub fn tasks(app: &App, args: &Tasks) -> Result {
         Ok(facts)
     })?;
     let interrupted = is_interrupted(app, &facts.stored);
+    let reasons = reasons(&facts, &session::settings(app), interrupted);
     let out = &app.out;
     if out.json {
-        out.json_pretty(&json(&facts, interrupted));
+        out.json_pretty(&json(&facts, &reasons));
         return Ok(Exit::Success);
     }
     let run = &facts.stored.run;
     let state = if interrupted { out.paint.warn("interrupted") } else { out.paint.run(run.state, run.state) };
     out.line(format!("{} {}  {state}\n", out.paint.bold(&run.dag_id), run.run_id));
-    for line in table(&facts, interrupted, out.paint).lines(out.width, out.paint) {
+    for line in table(&facts, &reasons, out.paint).lines(out.width, out.paint) {
         out.line(line);
     }
     if interrupted {
@@ -63,37 +63,8 @@ pub fn tasks(app: &App, args: &Tasks) -> Result {
     Ok(Exit::Success)
 }
 
-/// Why an instance does not run, or was never tried.
-type Reasons = HashMap<InstanceKey, String>;
-
-/// The reason of each instance that does not run, or was never tried.
-fn reasons(facts: &Facts, interrupted: bool) -> Reasons {
-    let mut found = Reasons::new();
-    let state = run_state(&facts.dag, &facts.stored, &facts.rows);
-    let now = SystemClock.now();
-    for task in 0..facts.dag.tasks.len() as u32 {
-        for (map_index, instance) in state.instances(task) {
-            let key = InstanceKey { task, map_index };
-            let reason = match why(&facts.dag, &state, key, now) {
-                _ if interrupted && instance.state.is_in_flight() => "its process ended while it ran".to_string(),
-                Some(_) if interrupted && instance.state == TaskState::Scheduled => {
-                    "waits for the run to be resumed".into()
-                }
-                Some(reason) => reason.to_string(),
-                None => match because(&facts.dag, &state, key) {
-                    Some(reason) => reason.to_string(),
-                    None => continue,
-                },
-            };
-            found.insert(key, reason);
-        }
-    }
-    found
-}
-
-fn table(facts: &Facts, interrupted: bool, paint: Paint) -> Table {
+fn table(facts: &Facts, reasons: &Reasons, paint: Paint) -> Table {
     let mut table = Table::new(&["TASK", "ABOUT", "STATE", "TRY", "STARTED", "TOOK", "WHY"], &[6, 1, 0]);
-    let reasons = reasons(facts, interrupted);
     let mut of_task: HashMap<&str, Vec<&InstanceRow>> = HashMap::new();
     for row in facts.tries.iter().filter(|row| row.state != TaskState::Removed) {
         of_task.entry(&row.task_id).or_default().push(row);
@@ -154,8 +125,7 @@ fn line(row: &InstanceRow, reason: Option<String>, paint: Paint) -> [String; 7] 
     ]
 }
 
-fn json(facts: &Facts, interrupted: bool) -> Vec<serde_json::Value> {
-    let reasons = reasons(facts, interrupted);
+fn json(facts: &Facts, reasons: &Reasons) -> Vec<serde_json::Value> {
     let mut tried: HashMap<(&str, i32), Vec<&InstanceRow>> = HashMap::new();
     for row in &facts.tries {
         tried.entry((&row.task_id, row.map_index)).or_default().push(row);

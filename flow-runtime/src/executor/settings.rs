@@ -63,7 +63,7 @@ impl EngineSettings {
     }
 
     /// All pools, the default one among them.
-    pub(super) fn all_pools(&self) -> BTreeMap<String, u32> {
+    pub(crate) fn all_pools(&self) -> BTreeMap<String, u32> {
         let mut pools = self.pools.clone();
         pools.entry(DEFAULT_POOL.into()).or_insert(DEFAULT_SLOTS);
         pools

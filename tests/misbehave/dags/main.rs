@@ -1,6 +1,7 @@
 //! DAGs whose tasks do what no task should.
 
 mod broken;
+mod crowded;
 mod isolated;
 mod prints;
 
