@@ -73,7 +73,7 @@ fn start(folder: &Path) -> Cluster {
 }
 
 /// Who runs the server when we are root: `postgres`, else `nobody`.
-fn other_user() -> Option<(u32, u32)> {
+pub fn other_user() -> Option<(u32, u32)> {
     use std::os::unix::fs::MetadataExt;
     if std::fs::metadata("/proc/self").ok()?.uid() != 0 {
         return None;

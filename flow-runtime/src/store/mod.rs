@@ -1,7 +1,7 @@
 //! The metadata store: the truth about runs, tries and values.
 //!
-//! [`MetadataStore`] is the seam. [`memory`] keeps everything in this process, `sqlite` in one file; both pass the
-//! suite in [`conformance`], and a further store joins by one line there.
+//! [`MetadataStore`] is the seam. [`memory`] keeps everything in this process, `sqlite` in one file, `postgres` in a database of
+//! many machines; all pass the suite in [`conformance`], and a further store joins by one line there.
 //!
 //! Whoever works on a run holds its **epoch**: [`MetadataStore::acquire_run`] raises it, and a commit under any other
 //! epoch is refused as a whole ([`StoreError::Fenced`]). So a process that was taken for dead and wakes up can change
@@ -11,10 +11,16 @@
 
 pub mod conformance;
 pub mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod sql;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
 pub use memory::MemoryStore;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 

@@ -1,8 +1,12 @@
 //! The engine and its stores, from outside: one binary.
 
 mod builder;
+#[path = "../../../tests/support/cluster.rs"]
+mod cluster;
 mod engine;
 mod hygiene;
+#[path = "../../../tests/support/pooler.rs"]
+mod pooler;
 mod registry;
 mod secrets;
 mod shape;

@@ -1,7 +1,8 @@
 //! What every [`MetadataStore`] must do, as tests that any store can run:
 //!
 //! ```ignore
-//! async fn fresh() -> (MyStore, impl Sized) { .. } // an empty store, and what must outlive it (a folder, a server)
+//! // An empty store, and what must outlive it (a folder, a server); `None` where it cannot be had.
+//! async fn fresh() -> Option<(MyStore, impl Sized)> { .. }
 //! flow_runtime::store_conformance!(my_store, fresh());
 //! ```
 //!
@@ -25,8 +26,8 @@ use flow_core::{Dag, DagRun, Report, RunStatus, RunType, TaskDef, TaskState};
 use std::sync::Arc;
 
 /// Makes a module `$name` with one test for each behaviour. `$make` is evaluated anew for each: a future of an empty
-/// store and of a value that is dropped after the test. The calling crate needs `tokio` with `macros` and
-/// `rt-multi-thread`.
+/// store and of a value that is dropped after the test, as `Some((store, value))`; or of `None`, and the test is skipped, where
+/// it cannot be had. The calling crate needs `tokio` with `macros` and `rt-multi-thread`.
 #[macro_export]
 macro_rules! store_conformance {
     ($name:ident, $make:expr) => {
@@ -71,7 +72,7 @@ macro_rules! store_conformance {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $behaviour() {
-                let (store, _guard) = $make.await;
+                let Some((store, _guard)) = $make.await else { return };
                 $crate::store::conformance::$behaviour(::std::sync::Arc::new(store)).await;
             }
         )*

@@ -18,37 +18,6 @@ const NOTADB: i32 = 26;
 /// Extended code of an error that a trigger raised.
 const CONSTRAINT_TRIGGER: i32 = 1811;
 
-/// An error inside the SQLite store, before it is told to anybody.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// The database's.
-    Sqlx(Error),
-    /// The store's own.
-    Store(StoreError),
-}
-
-impl From<Error> for Failure {
-    fn from(e: Error) -> Failure {
-        Failure::Sqlx(e)
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(e: StoreError) -> Failure {
-        Failure::Store(e)
-    }
-}
-
-impl Failure {
-    /// As it is told to the caller.
-    pub(super) fn explain(self, path: &Path) -> StoreError {
-        match self {
-            Failure::Store(e) => e,
-            Failure::Sqlx(e) => explain(path, &e),
-        }
-    }
-}
-
 /// SQLite's extended result code.
 pub(super) fn code(e: &Error) -> Option<i32> {
     e.as_database_error()?.code()?.parse().ok()

@@ -1,39 +1,36 @@
 //! A store in one SQLite file.
 //!
-//! One connection writes, owned by one background task ([`writer`]); a few others read. The file is in WAL mode: nobody
+//! One connection writes, owned by one background task; a few others read. The file is in WAL mode: nobody
 //! who reads waits for the writer, and several processes may use the file at the same time.
 
-mod encode;
 mod error;
 mod floor;
 mod open;
-mod read;
 mod statements;
 mod writer;
 
+use super::sql::encode::{Batch, NewRun};
+use super::sql::questions::{self, Question};
+use super::sql::writer::Writes;
+use super::sql::{Failure, rows};
 use super::{
     Durability, Epoch, InstanceRow, MetadataStore, Result, RunCommit, RunFilter, RunPk, StoreError, StoredRun,
     XComFilter, XComRow, fingerprint,
 };
-use error::Failure;
 pub use floor::bare_commits;
 use flow_core::{Dag, DagRun};
 use sqlx::SqlitePool;
+use sqlx::sqlite::SqliteRow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
-use writer::Job;
 
 /// How long to wait for another process that holds the file before an error is returned.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Connections that read. More would help only where more than this many processors do nothing but list runs.
 const READERS: u32 = 4;
-
-/// Writes that may wait for the writer; further callers wait for a place.
-const WAITING_WRITES: usize = 256;
 
 /// A [`MetadataStore`] in one SQLite file.
 ///
@@ -42,7 +39,7 @@ const WAITING_WRITES: usize = 256;
 #[derive(Debug)]
 pub struct SqliteStore {
     path: Arc<PathBuf>,
-    jobs: mpsc::Sender<Job>,
+    writes: Writes,
     readers: SqlitePool,
     written: Arc<AtomicU64>,
 }
@@ -63,10 +60,9 @@ impl SqliteStore {
     /// [`SqliteStore::open`] with another patience for locks.
     async fn open_patiently(path: &Path, durability: Durability, busy_timeout: Duration) -> Result<SqliteStore> {
         let opened = open::open(path, durability, busy_timeout).await?;
-        let (jobs, queue) = mpsc::channel(WAITING_WRITES);
         let written = opened.writer.written();
-        tokio::spawn(opened.writer.serve(queue));
-        Ok(SqliteStore { path: opened.path, jobs, readers: opened.readers, written })
+        let writes = Writes::to(opened.writer, opened.path.display().to_string());
+        Ok(SqliteStore { path: opened.path, writes, readers: opened.readers, written })
     }
 
     /// The file, as an absolute path.
@@ -79,16 +75,13 @@ impl SqliteStore {
         self.written.load(Ordering::Relaxed)
     }
 
-    /// Hands a job to the writer and waits for its answer.
-    async fn write<T>(&self, job: impl FnOnce(oneshot::Sender<Result<T>>) -> Job) -> Result<T> {
-        let gone = || StoreError::Backend(format!("the metadata database {} was closed", self.path.display()));
-        let (reply, answer) = oneshot::channel();
-        self.jobs.send(job(reply)).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+    async fn ask(&self, question: Question) -> Result<Vec<SqliteRow>> {
+        let rows = questions::bound!(question).fetch_all(&self.readers).await;
+        rows.map_err(|e| error::explain(&self.path, &e))
     }
 
-    fn explain(&self, failure: Failure) -> StoreError {
-        failure.explain(&self.path)
+    fn told<T>(&self, read: std::result::Result<T, Failure>) -> Result<T> {
+        read.map_err(|failure| failure.told(|e| error::explain(&self.path, e)))
     }
 }
 
@@ -96,25 +89,23 @@ impl SqliteStore {
 impl MetadataStore for SqliteStore {
     async fn put_dag(&self, dag: &Dag) -> Result<String> {
         let (hash, json) = fingerprint(dag)?;
-        let dag_id = dag.dag_id.clone();
-        let kept = hash.clone();
-        self.write(|reply| Job::PutDag { hash, dag_id, json, reply }).await?;
-        Ok(kept)
+        self.writes.put_dag(hash.clone(), dag.dag_id.clone(), json).await?;
+        Ok(hash)
     }
 
     async fn dag_version(&self, hash: &str) -> Result<Dag> {
-        read::dag_version(&self.readers, hash).await.map_err(|e| self.explain(e))
+        let found = self.ask(questions::dag_version(hash)).await?;
+        let row = found.first().ok_or_else(|| StoreError::NoSuchDagVersion(hash.to_owned()))?;
+        self.told(rows::dag(row, hash))
     }
 
     async fn create_run(&self, run: &DagRun, dag_version: &str, owner: &str) -> Result<(RunPk, Epoch)> {
-        let new = encode::NewRun::of(run, dag_version, owner)?;
-        let pk = self.write(|reply| Job::CreateRun { new: Box::new(new), reply }).await?;
+        let pk = self.writes.create_run(NewRun::of(run, dag_version, owner)?).await?;
         Ok((pk, Epoch(1)))
     }
 
     async fn acquire_run(&self, run: RunPk, owner: &str) -> Result<Epoch> {
-        let owner = owner.to_owned();
-        self.write(|reply| Job::AcquireRun { run, owner, reply }).await
+        self.writes.acquire_run(run, owner).await
     }
 
     async fn commit(&self, commits: &[RunCommit]) -> Result<()> {
@@ -122,33 +113,36 @@ impl MetadataStore for SqliteStore {
             return Ok(());
         }
         // Encoded here, on the caller's thread: the one writer only joins texts.
-        let batch = encode::Batch::of(commits)?;
-        self.write(|reply| Job::Commit { batch, reply }).await
+        self.writes.commit(Batch::of(commits)?).await
     }
 
     async fn run(&self, dag_id: &str, run_id: &str) -> Result<Option<StoredRun>> {
-        read::run(&self.readers, dag_id, run_id).await.map_err(|e| self.explain(e))
+        let found = self.ask(questions::run(dag_id, run_id)).await?;
+        self.told(found.first().map(rows::stored_run).transpose())
     }
 
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<StoredRun>> {
-        read::runs(&self.readers, filter).await.map_err(|e| self.explain(e))
+        let found = self.ask(questions::runs(filter)).await?;
+        self.told(found.iter().map(rows::stored_run).collect())
     }
 
     async fn instances(&self, run: RunPk) -> Result<Vec<InstanceRow>> {
-        read::instances(&self.readers, run).await.map_err(|e| self.explain(e))
+        let found = self.ask(questions::instances(run)).await?;
+        self.told(rows::instances(&found))
     }
 
     async fn tries(&self, run: RunPk, task_id: Option<&str>) -> Result<Vec<InstanceRow>> {
-        read::tries(&self.readers, run, task_id).await.map_err(|e| self.explain(e))
+        let found = self.ask(questions::tries(run, task_id)).await?;
+        self.told(rows::instances(&found))
     }
 
     async fn xcoms(&self, run: RunPk, filter: XComFilter<'_>) -> Result<Vec<XComRow>> {
-        read::xcoms(&self.readers, run, filter).await.map_err(|e| self.explain(e))
+        let found = self.ask(questions::xcoms(run, filter)).await?;
+        self.told(found.iter().map(rows::xcom).collect())
     }
 
     async fn close(&self) {
         self.readers.close().await;
-        // An error says that it is closed already.
-        drop(self.write(|reply| Job::Close { reply }).await);
+        self.writes.close().await;
     }
 }

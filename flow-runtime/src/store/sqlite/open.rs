@@ -1,8 +1,9 @@
 //! Opening the file: checks, WAL mode, schema.
 
-use super::error::{self, Failure};
+use super::error;
 use super::writer::Writer;
 use super::{Durability, READERS, statements};
+use crate::store::sql::Failure;
 use crate::store::{Result, StoreError};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection, SqlitePool};
@@ -35,7 +36,7 @@ pub(super) async fn open(path: &Path, durability: Durability, busy_timeout: Dura
     let basic = basic(&path, busy_timeout);
     let writing = writing(&basic, durability);
     let mut connection = SqliteConnection::connect_with(&writing).await.map_err(|e| error::explain(&path, &e))?;
-    prepare(&mut connection, &path, busy_timeout).await.map_err(|e| e.explain(&path))?;
+    prepare(&mut connection, &path, busy_timeout).await.map_err(|e| e.told(|e| error::explain(&path, e)))?;
     arm(&mut connection).await.map_err(|e| error::explain(&path, &e))?;
 
     let readers = SqlitePoolOptions::new()

@@ -4,12 +4,9 @@
 /// A commit is one row that is inserted into this view: JSON arrays of arrays, which the trigger takes apart. A statement by
 /// itself is a transaction, so all of it is done or nothing.
 ///
-/// * `claims`: `[run, epoch]`; all is refused when one is not the present one (SQLite has no other way to raise an error
-///   from SQL than a trigger).
-/// * `states`: `[run, state, at]`; the `CASE`s are `apply_status` of the contract.
-/// * `archive`: `[run, task_id, map_index]`; CROSS JOIN keeps the order: for each key one look-up, never a scan.
-/// * `instances`: `[run, task_id, map_index, state, try_number, max_tries, due, start_date, end_date, cause, report, label]`.
-/// * `xcoms`: `[run, task_id, map_index, key, type_name, size, sha256, inline, timestamp]`.
+/// What the arrays hold is said at [`Round`](crate::store::sql::encode::Round). SQLite has no other way to raise an error from
+/// SQL than a trigger. The `CASE`s are `apply_status` of the contract; CROSS JOIN keeps the order: for each key of `archive` one
+/// look-up, never a scan.
 pub(super) const COMMIT_VIEW: &str = "
     CREATE TEMP VIEW run_commit AS
         SELECT '' AS claims, '' AS states, '' AS archive, '' AS instances, '' AS xcoms;

@@ -1,14 +1,17 @@
-//! Changes as the texts that the [statements](super::statements) take: each table's rows as one JSON array of arrays.
+//! Changes as the texts that a database takes: each table's rows as one JSON array of arrays.
 
 use crate::store::{Epoch, InstanceRow, Result, RunCommit, RunPk, StoreError, XComWrite, to_micros};
 use chrono::{DateTime, Utc};
 use flow_core::{DagRun, Report};
 use serde::Serialize;
 use std::collections::HashSet;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The elements of a JSON array, without its brackets, so that the arrays of several callers join by a comma.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Elements {
+pub(in crate::store) struct Elements {
     text: String,
     len: usize,
 }
@@ -34,7 +37,7 @@ impl Elements {
     }
 
     /// The array.
-    pub(super) fn array(&self) -> String {
+    pub(in crate::store) fn array(&self) -> String {
         let mut array = String::with_capacity(self.text.len() + 2);
         array.push('[');
         array.push_str(&self.text);
@@ -45,16 +48,20 @@ impl Elements {
 
 /// Changes of several runs that one row can apply: no run twice.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Round {
-    /// The arrays, in the order of the columns of [`COMMIT`](super::statements::COMMIT).
-    pub(super) columns: [Elements; 5],
+pub(in crate::store) struct Round {
+    /// * claims: `[run, epoch, name of the commit]`; all is refused when an epoch is not the present one.
+    /// * states: `[run, state, at]`.
+    /// * archive: `[run, task_id, map_index]`.
+    /// * instances: `[run, task_id, map_index, state, try_number, max_tries, due, start_date, end_date, cause, report, label]`.
+    /// * xcoms: `[run, task_id, map_index, key, type_name, size, sha256, inline, timestamp]`.
+    pub(in crate::store) columns: [Elements; 5],
 }
 
 impl Round {
-    fn push(&mut self, commit: &RunCommit) -> Result<()> {
+    fn push(&mut self, commit: &RunCommit, name: i64) -> Result<()> {
         let run = commit.run.0;
         let [claims, states, archive, instances, xcoms] = &mut self.columns;
-        claims.push(&(run, commit.epoch.0))?;
+        claims.push(&(run, commit.epoch.0, name))?;
         if let Some((state, at)) = commit.status {
             states.push(&(run, state.name(), to_micros(at)))?;
         }
@@ -83,17 +90,18 @@ impl Round {
 
 /// One caller's changes.
 #[derive(Debug, Clone)]
-pub(super) struct Batch {
+pub(in crate::store) struct Batch {
     /// What it claims, in its order.
-    pub(super) claims: Vec<(RunPk, Epoch)>,
+    pub(in crate::store) claims: Vec<(RunPk, Epoch)>,
     /// Nearly always one; more where the caller changes one run several times.
-    pub(super) rounds: Vec<Round>,
+    pub(in crate::store) rounds: Vec<Round>,
 }
 
 impl Batch {
-    pub(super) fn of(commits: &[RunCommit]) -> Result<Batch> {
+    pub(in crate::store) fn of(commits: &[RunCommit]) -> Result<Batch> {
         let mut batch = Batch { claims: Vec::with_capacity(commits.len()), rounds: vec![Round::default()] };
         let mut seen = HashSet::with_capacity(commits.len());
+        let name = fresh_name();
         for commit in commits {
             if !seen.insert(commit.run) {
                 batch.rounds.push(Round::default());
@@ -102,19 +110,29 @@ impl Batch {
             }
             batch.claims.push((commit.run, commit.epoch));
             if let Some(round) = batch.rounds.last_mut() {
-                round.push(commit)?;
+                round.push(commit, name)?;
             }
         }
         Ok(batch)
     }
 
+    /// All rounds, each as an array of its arrays.
+    #[cfg(feature = "postgres")]
+    pub(in crate::store) fn array(&self) -> String {
+        let rounds = self.rounds.iter().map(|round| {
+            let columns: Vec<String> = round.columns.iter().map(Elements::array).collect();
+            format!("[{}]", columns.join(","))
+        });
+        format!("[{}]", rounds.collect::<Vec<_>>().join(","))
+    }
+
     /// Size of its texts in bytes.
-    pub(super) fn bytes(&self) -> usize {
+    pub(in crate::store) fn bytes(&self) -> usize {
         self.rounds.iter().map(Round::bytes).sum()
     }
 
     /// Takes the other's changes in; both must be of one round, with no run in common.
-    pub(super) fn join(&mut self, other: &Batch) {
+    pub(in crate::store) fn join(&mut self, other: &Batch) {
         self.claims.extend_from_slice(&other.claims);
         if let (Some(mine), Some(theirs)) = (self.rounds.first_mut(), other.rounds.first()) {
             mine.join(theirs);
@@ -156,18 +174,44 @@ fn xcom(run: i64, x: &XComWrite) -> impl Serialize {
 
 /// A run to be made, as owned values.
 #[derive(Debug)]
-pub(super) struct NewRun {
-    pub(super) run: DagRun,
-    pub(super) conf: String,
-    pub(super) dag_version: String,
-    pub(super) owner: String,
+pub(in crate::store) struct NewRun {
+    pub(in crate::store) run: DagRun,
+    pub(in crate::store) conf: String,
+    pub(in crate::store) dag_version: String,
+    pub(in crate::store) owner: String,
+    /// By which a store recognises what it has done already.
+    #[cfg(feature = "postgres")]
+    pub(in crate::store) name: i64,
 }
 
 impl NewRun {
-    pub(super) fn of(run: &DagRun, dag_version: &str, owner: &str) -> Result<NewRun> {
+    pub(in crate::store) fn of(run: &DagRun, dag_version: &str, owner: &str) -> Result<NewRun> {
         let conf = serde_json::to_string(&run.conf).map_err(|e| {
             StoreError::Backend(format!("the params of run `{}` cannot be written as JSON: {e}", run.run_id))
         })?;
-        Ok(NewRun { run: run.clone(), conf, dag_version: dag_version.to_owned(), owner: owner.to_owned() })
+        Ok(NewRun {
+            run: run.clone(),
+            conf,
+            dag_version: dag_version.to_owned(),
+            owner: owner.to_owned(),
+            #[cfg(feature = "postgres")]
+            name: fresh_name(),
+        })
     }
+
+    /// The error that its DAG has a run of its id, or about its logical date.
+    pub(in crate::store) fn taken(&self, by_date: bool) -> StoreError {
+        let dag_id = self.run.dag_id.clone();
+        match self.run.logical_date {
+            Some(logical_date) if by_date => StoreError::LogicalDateTaken { dag_id, logical_date },
+            _ => StoreError::RunExists { dag_id, run_id: self.run.run_id.clone() },
+        }
+    }
+}
+
+/// A number that no other commit has, of this process or another.
+fn fresh_name() -> i64 {
+    static FIRST: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    FIRST.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)).cast_signed()
 }

@@ -1,0 +1,126 @@
+//! Opening a database: the address, checks, the schema.
+
+use super::error;
+use super::retry::Patience;
+use super::writer::Writer;
+use crate::store::{Result, StoreError};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, Row};
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The schema, step by step; the table `flow_schema` says how many of them a database has seen. Never edit one that was
+/// released: add one.
+const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/postgres/0001_first.sql")];
+
+/// The advisory lock under which the schema is changed: "flow" in ASCII.
+const SCHEMA_LOCK: i64 = 0x666c_6f77;
+
+/// How long to wait for a connection of the pool.
+const ACQUIRE: Duration = Duration::from_secs(10);
+
+pub(super) struct Opened {
+    pub(super) place: Arc<str>,
+    pub(super) writer: Writer,
+    pub(super) readers: PgPool,
+}
+
+pub(super) async fn open(url: &str, patience: Patience) -> Result<Opened> {
+    let options = address(url)?;
+    let place: Arc<str> = place(&options).into();
+    let mut attempts = patience.attempts();
+    let prepared = loop {
+        match prepare(&options).await {
+            Err(e) if !is_refused(&e) && attempts.again(&e).await => {}
+            answer => break answer,
+        }
+    };
+    let connection = prepared.map_err(|e| error::explain(&place, &e))?.map_err(|what| wrong(&place, &what))?;
+    let readers = PgPoolOptions::new()
+        .max_connections(super::READERS)
+        .acquire_timeout(ACQUIRE)
+        .connect_lazy_with(options.clone());
+    let writer = Writer::new(place.clone(), options, connection, patience);
+    Ok(Opened { place, writer, readers })
+}
+
+/// Nobody listens there: at the start that is rather a wrong address than a server that restarts.
+fn is_refused(e: &sqlx::Error) -> bool {
+    matches!(e, sqlx::Error::Io(e) if e.kind() == ErrorKind::ConnectionRefused)
+}
+
+fn wrong(place: &str, what: &str) -> StoreError {
+    StoreError::Backend(format!("the metadata database {place} {what}"))
+}
+
+fn address(url: &str) -> Result<PgConnectOptions> {
+    let wrong = |why: &str| {
+        let example = "postgres://user:password@host:5432/database";
+        StoreError::Backend(format!("the address of the metadata database {why}: write it like {example}"))
+    };
+    let scheme = url.split_once("://").map(|(scheme, _)| scheme);
+    if !matches!(scheme, Some("postgres" | "postgresql")) {
+        return Err(wrong("does not begin with postgres://"));
+    }
+    // What the parser says may hold a part of the password.
+    let options: PgConnectOptions = url.parse().map_err(|_| wrong("cannot be read"))?;
+    // Values are in the statements: what nobody logs cannot leak. A pooler refuses what it does not know of at the start of a
+    // connection (floats are none of our types), and gives a prepared statement to the next client's transaction.
+    Ok(options
+        .application_name("flow")
+        .extra_float_digits(None)
+        .statement_cache_capacity(0)
+        .disable_statement_logging())
+}
+
+/// Where it is, for people; without a password.
+fn place(options: &PgConnectOptions) -> String {
+    let database = options.get_database().unwrap_or(options.get_username());
+    match options.get_socket() {
+        Some(socket) => format!("{database} at {}", socket.display()),
+        None => format!("{database} at {}:{}", options.get_host(), options.get_port()),
+    }
+}
+
+/// A connection to a database of the present schema; or why it cannot be one.
+async fn prepare(options: &PgConnectOptions) -> sqlx::Result<std::result::Result<PgConnection, String>> {
+    let mut connection = PgConnection::connect_with(options).await?;
+    let mut transaction = connection.begin().await?;
+    // Several processes may start at the same time.
+    let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").persistent(false);
+    lock.bind(SCHEMA_LOCK).execute(&mut *transaction).await?;
+    let about = "SELECT current_setting('server_encoding'), to_regclass('flow_schema') IS NOT NULL";
+    let row = sqlx::query(about).persistent(false).fetch_one(&mut *transaction).await?;
+    let (encoding, is_there): (String, bool) = (row.try_get(0)?, row.try_get(1)?);
+    if encoding != "UTF8" {
+        return Ok(Err(format!("is in the encoding {encoding}: make one in UTF8")));
+    }
+    let seen = if is_there { seen(&mut transaction).await? } else { 0 };
+    let Some(missing) = MIGRATIONS.get(seen..) else {
+        let known = MIGRATIONS.len();
+        return Ok(Err(format!(
+            "was written by a newer flow (its schema is {seen}, this flow knows {known}): update flow"
+        )));
+    };
+    if !is_there {
+        sqlx::raw_sql("CREATE TABLE flow_schema (version BIGINT NOT NULL)").execute(&mut *transaction).await?;
+        sqlx::raw_sql("INSERT INTO flow_schema VALUES (0)").execute(&mut *transaction).await?;
+    }
+    for step in missing {
+        sqlx::raw_sql(*step).execute(&mut *transaction).await?;
+    }
+    if !missing.is_empty() {
+        let stamp = sqlx::query("UPDATE flow_schema SET version = $1").persistent(false);
+        stamp.bind(MIGRATIONS.len() as i64).execute(&mut *transaction).await?;
+    }
+    transaction.commit().await?;
+    Ok(Ok(connection))
+}
+
+/// How many migrations the database has seen.
+async fn seen(connection: &mut PgConnection) -> sqlx::Result<usize> {
+    let row = sqlx::query("SELECT version FROM flow_schema").persistent(false).fetch_one(connection).await?;
+    let version: i64 = row.try_get(0)?;
+    Ok(usize::try_from(version).unwrap_or(usize::MAX))
+}

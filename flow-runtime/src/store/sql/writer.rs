@@ -1,0 +1,229 @@
+//! The one who writes: a task that owns the writing connection.
+//!
+//! Callers hand it jobs and wait for the answer; a caller that goes away half-way changes nothing for the others, because
+//! the transaction is not the caller's. Commits that wait at the same time become one transaction (group commit); a
+//! commit that comes alone is not made to wait for company.
+
+use super::encode::{Batch, NewRun};
+use crate::store::{Epoch, Result, RunPk, StoreError};
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
+use tokio::sync::{mpsc, oneshot};
+
+/// Writes that may wait for the writer; further callers wait for a place.
+const WAITING_WRITES: usize = 256;
+
+/// Most callers in one transaction.
+const GROUP_CALLERS: usize = 256;
+
+/// A transaction takes no further caller once its texts have this many bytes.
+const GROUP_BYTES: usize = 4 << 20;
+
+type Reply<T> = oneshot::Sender<Result<T>>;
+
+/// A database that is written to, each method in one transaction.
+pub(in crate::store) trait Backend: Send + 'static {
+    /// What it answers when it refuses a commit.
+    type Error: Send;
+
+    fn put_dag(&mut self, hash: &str, dag_id: &str, json: &str) -> impl Future<Output = Result<()>> + Send;
+
+    fn create_run(&mut self, new: &NewRun) -> impl Future<Output = Result<RunPk>> + Send;
+
+    fn acquire_run(&mut self, run: RunPk, owner: &str) -> impl Future<Output = Result<Epoch>> + Send;
+
+    fn commit(&mut self, batch: &Batch) -> impl Future<Output = std::result::Result<(), Self::Error>> + Send;
+
+    /// A smaller transaction, or one without the culprit, may still succeed.
+    fn is_about_content(error: &Self::Error) -> bool;
+
+    /// An epoch is not the present one, or there is no such run.
+    fn is_fenced(error: &Self::Error) -> bool;
+
+    /// The error in a sentence.
+    fn explain(&self, error: &Self::Error) -> StoreError;
+
+    /// Present epochs of these runs, of those that there are.
+    fn epochs(&mut self, runs: &[i64]) -> impl Future<Output = Result<HashMap<i64, i64>>> + Send;
+
+    fn close(self) -> impl Future<Output = ()> + Send;
+}
+
+/// What the writer can be asked for.
+#[derive(Debug)]
+enum Job {
+    PutDag { hash: String, dag_id: String, json: String, reply: Reply<()> },
+    CreateRun { new: Box<NewRun>, reply: Reply<RunPk> },
+    AcquireRun { run: RunPk, owner: String, reply: Reply<Epoch> },
+    Commit { batch: Batch, reply: Reply<()> },
+    Close { reply: Reply<()> },
+}
+
+/// How callers reach the writer. When the last one is dropped, the writer finishes what it was handed.
+#[derive(Debug, Clone)]
+pub(in crate::store) struct Writes {
+    jobs: mpsc::Sender<Job>,
+    /// What is written to, for the error of one who comes too late.
+    database: String,
+}
+
+impl Writes {
+    /// Lets a task of this runtime write.
+    pub(in crate::store) fn to(backend: impl Backend, database: String) -> Writes {
+        let (jobs, queue) = mpsc::channel(WAITING_WRITES);
+        tokio::spawn(serve(backend, queue));
+        Writes { jobs, database }
+    }
+
+    pub(in crate::store) async fn put_dag(&self, hash: String, dag_id: String, json: String) -> Result<()> {
+        self.ask(|reply| Job::PutDag { hash, dag_id, json, reply }).await
+    }
+
+    pub(in crate::store) async fn create_run(&self, new: NewRun) -> Result<RunPk> {
+        self.ask(|reply| Job::CreateRun { new: Box::new(new), reply }).await
+    }
+
+    pub(in crate::store) async fn acquire_run(&self, run: RunPk, owner: &str) -> Result<Epoch> {
+        let owner = owner.to_owned();
+        self.ask(|reply| Job::AcquireRun { run, owner, reply }).await
+    }
+
+    pub(in crate::store) async fn commit(&self, batch: Batch) -> Result<()> {
+        self.ask(|reply| Job::Commit { batch, reply }).await
+    }
+
+    /// Waits until everything is written.
+    pub(in crate::store) async fn close(&self) {
+        // An error says that it is closed already.
+        drop(self.ask(|reply| Job::Close { reply }).await);
+    }
+
+    async fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> Result<T> {
+        let gone = || StoreError::Backend(format!("the metadata database {} was closed", self.database));
+        let (reply, answer) = oneshot::channel();
+        self.jobs.send(job(reply)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+}
+
+/// Commits that become one transaction.
+struct Group {
+    members: Vec<(Batch, Reply<()>)>,
+    runs: HashSet<RunPk>,
+    bytes: usize,
+}
+
+impl Group {
+    fn new(batch: Batch, reply: Reply<()>) -> Group {
+        let mut group = Group { members: Vec::new(), runs: HashSet::new(), bytes: 0 };
+        group.push(batch, reply);
+        group
+    }
+
+    fn push(&mut self, batch: Batch, reply: Reply<()>) {
+        self.runs.extend(batch.claims.iter().map(|&(run, _)| run));
+        self.bytes += batch.bytes();
+        self.members.push((batch, reply));
+    }
+
+    /// A run that is in the group already must wait, so that its changes stay in order.
+    fn takes(&self, batch: &Batch) -> bool {
+        batch.rounds.len() == 1 && batch.claims.iter().all(|(run, _)| !self.runs.contains(run))
+    }
+
+    fn has_room(&self) -> bool {
+        self.members.len() < GROUP_CALLERS
+            && self.bytes < GROUP_BYTES
+            && self.members.iter().all(|(batch, _)| batch.rounds.len() == 1)
+    }
+}
+
+/// Works until nobody can ask for anything any more.
+async fn serve(mut backend: impl Backend, mut jobs: mpsc::Receiver<Job>) {
+    let mut put_back = None;
+    let closed = loop {
+        let job = match put_back.take() {
+            Some(job) => job,
+            None => match jobs.recv().await {
+                Some(job) => job,
+                None => break None,
+            },
+        };
+        // An answer that nobody waits for any more is dropped.
+        match job {
+            Job::PutDag { hash, dag_id, json, reply } => {
+                drop(reply.send(backend.put_dag(&hash, &dag_id, &json).await));
+            }
+            Job::CreateRun { new, reply } => drop(reply.send(backend.create_run(&new).await)),
+            Job::AcquireRun { run, owner, reply } => drop(reply.send(backend.acquire_run(run, &owner).await)),
+            Job::Commit { batch, reply } => {
+                let mut group = Group::new(batch, reply);
+                while group.has_room() {
+                    match jobs.try_recv() {
+                        Ok(Job::Commit { batch, reply }) if group.takes(&batch) => group.push(batch, reply),
+                        Ok(other) => {
+                            put_back = Some(other);
+                            break;
+                        }
+                        Err(_) => break,
+                    }
+                }
+                commit(&mut backend, group).await;
+            }
+            Job::Close { reply } => break Some(reply),
+        }
+    };
+    backend.close().await;
+    if let Some(reply) = closed {
+        drop(reply.send(Ok(())));
+    }
+}
+
+async fn commit<B: Backend>(backend: &mut B, group: Group) {
+    let mut members = group.members;
+    if members.len() > 1 {
+        let mut joint = members[0].0.clone();
+        members[1..].iter().for_each(|(batch, _)| joint.join(batch));
+        match backend.commit(&joint).await {
+            Ok(()) => {
+                members.into_iter().for_each(|(_, reply)| drop(reply.send(Ok(()))));
+                return;
+            }
+            // One member spoils it for all: below, each for itself.
+            Err(e) if B::is_about_content(&e) => {}
+            // The database does not work: each for itself would only wait as long again.
+            Err(e) => {
+                let told = backend.explain(&e);
+                members.into_iter().for_each(|(_, reply)| drop(reply.send(Err(told.clone()))));
+                return;
+            }
+        }
+    }
+    for (batch, reply) in members.drain(..) {
+        // Nobody listens to an answer whose caller has gone; the commit is done all the same.
+        let _ = reply.send(commit_one(backend, &batch).await);
+    }
+}
+
+async fn commit_one<B: Backend>(backend: &mut B, batch: &Batch) -> Result<()> {
+    match backend.commit(batch).await {
+        Ok(()) => Ok(()),
+        Err(e) if B::is_fenced(&e) => Err(culprit(backend, batch).await?),
+        Err(e) => Err(backend.explain(&e)),
+    }
+}
+
+/// The first claim of a refused batch that does not hold.
+async fn culprit(backend: &mut impl Backend, batch: &Batch) -> Result<StoreError> {
+    let runs: Vec<i64> = batch.claims.iter().map(|(run, _)| run.0).collect();
+    let present = backend.epochs(&runs).await?;
+    for &(RunPk(run), Epoch(given)) in &batch.claims {
+        match present.get(&run) {
+            None => return Ok(StoreError::NoSuchRun(run)),
+            Some(&present) if present != given => return Ok(StoreError::Fenced { run, given, present }),
+            Some(_) => {}
+        }
+    }
+    // An epoch only rises, so that a claim that failed cannot hold a moment later.
+    Ok(StoreError::Corrupt("an epoch of a run went back while a commit was under way".to_owned()))
+}
