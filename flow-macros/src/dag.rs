@@ -133,7 +133,7 @@ fn tokens(function: &ItemFn, options: &DagOptions, params: &[Param], private: &T
 
         #(#cfgs)*
         #[doc(hidden)]
-        #[allow(clippy::all, clippy::pedantic, unused_qualifications, unused_must_use, unused_parens)]
+        #[allow(clippy::all, clippy::pedantic, unused_qualifications, unused_must_use, unused_parens, unused_braces)]
         const _: () = {
             impl #name {
                 /// Builds the DAG.

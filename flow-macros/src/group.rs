@@ -109,7 +109,7 @@ fn tokens(
 
         #(#cfgs)*
         #[doc(hidden)]
-        #[allow(non_camel_case_types, clippy::all, clippy::pedantic, unused_qualifications, missing_docs, unused_must_use, unused_parens)]
+        #[allow(non_camel_case_types, clippy::all, clippy::pedantic, unused_qualifications, missing_docs, unused_must_use, unused_parens, unused_braces)]
         const _: () = {
             /// One type per argument: the compiler names it when a wrong thing is given.
             pub mod __ { #(#markers)* }

@@ -1,7 +1,7 @@
 //! `#[params]`: a struct whose fields are params of a DAG.
 
 use crate::options::find_crate;
-use crate::support::{Errors, doc_of, private, written};
+use crate::support::{Errors, cfgs, doc_of, private, written};
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::ext::IdentExt as _;
@@ -73,7 +73,7 @@ fn declare(field: &mut Field, private: &TokenStream) -> syn::Result<Declared> {
     Ok(Declared {
         handle: quote!(#vis #name: #private::Param<#ty>),
         add: quote!(#name: #builder.type_name(#written)#doc #default.add()),
-        input: quote!((#text, #private::Arg::<#ty, Task, Name, How>::input(self.#name, at))),
+        input: quote!((#text, #private::Arg::<#ty, __FlowTask, __FlowName, __FlowHow>::input(self.#name, at))),
     })
 }
 
@@ -82,6 +82,7 @@ fn tokens(item: &ItemStruct, declared: &[Declared], private: &TokenStream) -> To
     let path = quote!(#private).to_string().replace(' ', "");
     let (serde, schemars) = (format!("{path}::serde"), format!("{path}::schemars"));
     let handles = declared.iter().map(|d| &d.handle);
+    let cfgs = cfgs(&item.attrs);
     let adds = declared.iter().map(|d| &d.add);
     let inputs = declared.iter().map(|d| &d.input);
     quote! {
@@ -90,22 +91,23 @@ fn tokens(item: &ItemStruct, declared: &[Declared], private: &TokenStream) -> To
         #[schemars(crate = #schemars)]
         #item
 
+        #(#cfgs)*
         #[doc(hidden)]
         #[allow(clippy::all, clippy::pedantic, unused_qualifications, missing_docs)]
         const _: () = {
             #[derive(#private::Clone, #private::Copy)]
-            pub struct Handles { #(#handles),* }
+            pub struct __FlowHandles { #(#handles),* }
 
             impl #private::ParamStruct for #name {
-                type Handles = Handles;
+                type Handles = __FlowHandles;
 
                 #[track_caller]
-                fn declare(__flow: &#private::DagScope) -> Handles {
-                    Handles { #(#adds),* }
+                fn declare(__flow: &#private::DagScope) -> __FlowHandles {
+                    __FlowHandles { #(#adds),* }
                 }
             }
 
-            impl<Task, Name, How> #private::Arg<#name, Task, Name, How> for Handles {
+            impl<__FlowTask, __FlowName, __FlowHow> #private::Arg<#name, __FlowTask, __FlowName, __FlowHow> for __FlowHandles {
                 fn input(self, at: &'static ::core::panic::Location<'static>) -> #private::Input {
                     #private::Input::record([#(#inputs),*])
                 }

@@ -17,6 +17,8 @@ pub mod error;
 pub mod executor;
 #[cfg(feature = "cli")]
 pub mod graph;
+#[cfg(unix)]
+mod lines;
 pub mod registry;
 pub mod run_event;
 pub mod secret;

@@ -22,6 +22,9 @@ pub const MARK: &str = flow_core::dag_run::SECRET_MARK;
 /// destroy the rest. (Airflow's limit is 5 as well.)
 pub const SHORTEST: usize = 5;
 
+/// A line of a secret of several lines that is shorter than this is left alone: it may be no more than a bracket.
+const SHORTEST_LINE: usize = 8;
+
 /// A value that is never printed, logged or stored. Read it with [`Secret::expose`].
 ///
 /// ```
@@ -99,6 +102,12 @@ pub fn holds_password(value: &Value) -> bool {
     found
 }
 
+/// Is there anything that [`redact`] would take out?
+#[cfg(feature = "cli")]
+pub fn any() -> bool {
+    !CONCEALED.read().is_empty()
+}
+
 /// Was something taken out of a text of this value by [`redact`]?
 pub fn is_redacted(value: &Value) -> bool {
     let mut found = false;
@@ -132,8 +141,10 @@ fn conceal_passwords_in(text: &str) {
 fn conceal_text(text: &str) {
     let json = Value::String(text.into()).to_string();
     let forms = [text.to_string(), json[1..json.len() - 1].to_string(), percent_encoded(text)];
-    let mut list = CONCEALED.write();
-    list.extend(forms.into_iter().filter(|f| f.len() >= SHORTEST).map(|f| (std::cmp::Reverse(f.len()), f)));
+    // What is printed or logged comes line by line: each line of a key is as secret as the whole.
+    let lines = text.lines().map(str::trim).filter(|line| line.len() < text.len() && line.len() >= SHORTEST_LINE);
+    let texts = forms.into_iter().filter(|f| f.len() >= SHORTEST).chain(lines.map(str::to_string));
+    CONCEALED.write().extend(texts.map(|f| (std::cmp::Reverse(f.len()), f)));
 }
 
 fn percent_encoded(text: &str) -> String {

@@ -100,3 +100,31 @@ fn a_run_that_somebody_works_on_is_left_alone() {
     let cleared = place.dags(&["clear", "one", "download"]);
     assert_eq!(cleared.code, Some(0), "{cleared:?}");
 }
+
+#[test]
+fn what_is_refused_changes_nothing() {
+    let place = Place::new();
+    place.ok(&["run", "taxi", "--run-id", "one"]);
+    let refused = place.dags(&["run", "--resume", "one", "--only", "load", "-p", "table=other"]);
+    assert!(refused.code == Some(2) && refused.err.contains("cannot be changed"), "{refused:?}");
+    assert_eq!(place.json(&["runs"])[0]["state"], "success");
+    assert!(states(&place, "one").iter().all(|(_, state, _)| state == "success"));
+    for command in ["clear one download --map-index 7", "mark one failed download --map-index 7"] {
+        let words: Vec<&str> = command.split(' ').collect();
+        let refused = place.dags(&words);
+        assert!(refused.code == Some(2) && refused.err.contains("is not mapped"), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_failed_run_whose_tasks_are_all_well_says_what_to_do() {
+    let place = Place::new();
+    place.dags(&["run", "taxi", "--run-id", "one", "-p", "url=file:///nothing.csv"]);
+    for task in ["download", "parquetize", "upload", "load", "summary"] {
+        place.ok(&["mark", "one", "success", task]);
+    }
+    let refused = place.dags(&["run", "--resume", "one"]);
+    assert!(refused.code == Some(2) && refused.err.contains("`mark one success`"), "{refused:?}");
+    place.ok(&["mark", "one", "success"]);
+    assert_eq!(place.json(&["runs"])[0]["state"], "success");
+}

@@ -30,3 +30,19 @@ fn an_isolated_task_prints_into_its_log_without_secrets() {
         assert!(!text.contains("hunter2"), "{text}");
     }
 }
+
+#[test]
+fn a_secret_is_taken_out_of_what_is_printed_line_by_line() {
+    let key = "-----BEGIN KEY-----\nMIIEvQIBADANBgkq\nhkiG9w0BAQEFAASC\n-----END KEY-----";
+    for dag in ["prints", "prints_apart"] {
+        let place = Place::new().env("FLOW_PARAM_PASSWORD", key);
+        for words in [vec!["run", dag, "--run-id", "one"], vec!["test", dag]] {
+            let answer = place.dags(&words);
+            assert!(answer.code == Some(0), "{answer:?}");
+            let log = if words[0] == "run" { place.ok(&["logs", "one", "noisy"]) } else { String::new() };
+            for text in [answer.out, answer.err, log] {
+                assert!(!text.contains("MIIEvQ") && !text.contains("hkiG9w"), "{dag}: {text}");
+            }
+        }
+    }
+}

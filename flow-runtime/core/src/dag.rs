@@ -304,6 +304,9 @@ impl Source {
 pub struct Condition {
     /// The task whose output is looked at; always one of the task's upstream tasks.
     pub upstream: TaskIx,
+    /// The element of its tuple output that is looked at; else the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<u32>,
     /// The value it must have.
     pub equals: Value,
 }

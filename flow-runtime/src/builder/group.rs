@@ -4,7 +4,8 @@ use super::draft::Draft;
 use super::{Input, IntoNodes, Node, Nodes, Param};
 use crate::registry::{ArgSpec, TaskOptions};
 use flow_core::TaskIx;
-use flow_core::dag::{self, GroupDef, Source};
+use flow_core::dag::{self, GroupDef, Source, TaskKind};
+use std::marker::PhantomData;
 use std::panic::Location;
 
 /// A group that returned nothing; it can be put in order as a whole: `a >> group >> b` puts `a` before the tasks of the
@@ -89,7 +90,7 @@ impl<T> GroupOutput for Node<T> {
     }
 
     fn mapped(self, _: Group) -> Node<Vec<T>> {
-        Node::of(self.stamp, self.task)
+        Node { stamp: self.stamp, task: self.task, field: self.field, of: PhantomData }
     }
 }
 
@@ -247,17 +248,27 @@ impl Draft {
         (0..self.dag.tasks.len() as TaskIx).filter(|&task| is_inside(task)).collect()
     }
 
-    /// The tasks of a group that stand at this side of it.
+    /// The tasks of a group that stand at this side of it. What comes after the group waits for its work, not for its
+    /// teardowns (as in Airflow), unless there is nothing else.
     pub(super) fn edge_of_group(&self, group: u32, side: Side) -> Vec<TaskIx> {
         let members = self.members(group);
         let upstream = |task: TaskIx| &self.dag.tasks[task as usize].upstream;
+        let is_work = |task: TaskIx| !matches!(self.dag.tasks[task as usize].kind, TaskKind::Teardown { .. });
         let above = |task: TaskIx| upstream(task).iter().any(|up| members.contains(up));
-        let below = |task: TaskIx| members.iter().any(|&member| upstream(member).contains(&task));
-        let stands = |task: &TaskIx| match side {
-            Side::Up => !below(*task),
-            Side::Down => !above(*task),
+        let below = |task: TaskIx, who: &dyn Fn(TaskIx) -> bool| {
+            members.iter().any(|&member| who(member) && upstream(member).contains(&task))
         };
-        members.iter().copied().filter(stands).collect()
+        let all = || members.iter().copied();
+        match side {
+            Side::Down => all().filter(|&task| !above(task)).collect(),
+            Side::Up => {
+                // A setup that only its teardown follows has no work of its own.
+                let idle = |task| self.dag.tasks[task as usize].kind == TaskKind::Setup && below(task, &|_| true);
+                let ends = |task: &TaskIx| is_work(*task) && !below(*task, &is_work) && !idle(*task);
+                let last: Vec<TaskIx> = all().filter(ends).collect();
+                if last.is_empty() { all().filter(|&task| !below(task, &|_| true)).collect() } else { last }
+            }
+        }
     }
 
     pub(super) fn in_mapped_group(&self) -> bool {

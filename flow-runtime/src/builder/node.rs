@@ -4,6 +4,7 @@ use super::draft::Draft;
 use super::{Input, order::IntoNodes};
 use crate::registry::TaskSpec;
 use flow_core::dag::{self, Condition, Isolation, RetryPolicy, Source, TaskDef, TaskIx, TaskKind, WeightRule};
+use flow_core::mapping;
 use flow_core::trigger_rule::TriggerRule;
 use serde::Serialize;
 use std::marker::PhantomData;
@@ -309,7 +310,13 @@ impl<T> Node<T> {
             match (own, equals) {
                 ((Some(task), Some(upstream)), Ok(equals)) => {
                     draft.edge(upstream, task);
-                    draft.dag.tasks[task as usize].conditions.push(Condition { upstream, equals });
+                    let (dag, home) = (&draft.dag, mapping::home(&draft.dag, upstream));
+                    if dag.tasks[upstream as usize].mapped && (home.is_none() || home != mapping::home(dag, task)) {
+                        let id = dag.tasks[upstream as usize].task_id.clone();
+                        draft.problem(at, format!("`.when(..)` looks at `{id}`, which is mapped and gives many values: let a task decide on their list"));
+                    }
+                    let condition = Condition { upstream, field: choice.field, equals };
+                    draft.dag.tasks[task as usize].conditions.push(condition);
                 }
                 (_, Err(error)) => {
                     draft.problem(at, format!("the value in `.when(..)` cannot be written as JSON: {error}"))

@@ -11,6 +11,7 @@ use crate::executor::{Edited, Engine, run_state};
 use crate::run_event::label;
 use crate::store::{InstanceRow, MetadataStore, StoredRun};
 use flow_core::{Dag, Event, InstanceKey, RunStatus, Selection, TaskState, select};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Lets tasks run again.
@@ -20,6 +21,7 @@ pub fn clear(app: &App, args: &Clear) -> Result {
         let mut wanted = selection(&dag, &args.tasks)?;
         wanted.only_failed = args.only_failed;
         let rows = store.instances(stored.pk).await?;
+        is_there(&dag, &rows, &wanted)?;
         let keys = select(&dag, &run_state(&dag, &stored, &rows), &wanted);
         if args.dry_run || keys.is_empty() {
             tell(app, &stored, &dag, &of(&dag, rows, &keys));
@@ -49,6 +51,7 @@ pub fn mark(app: &App, args: &Mark) -> Result {
             engine.edit(&stored, |_, _| vec![Event::RunMarked(status)]).await?
         } else {
             let wanted = selection(&dag, &args.tasks)?;
+            is_there(&dag, &store.instances(stored.pk).await?, &wanted)?;
             let mark = |dag: &Dag, state: &_| vec![Event::Marked(select(dag, state, &wanted), args.state)];
             engine.edit(&stored, mark).await?
         };
@@ -94,8 +97,21 @@ fn selection(dag: &Dag, args: &TaskArgs) -> Result<Selection> {
     })
 }
 
+/// The one instance that is named must be one.
+fn is_there(dag: &Dag, rows: &[InstanceRow], wanted: &Selection) -> Result<()> {
+    for (task, map_index) in &wanted.tasks {
+        let id = &dag.tasks[*task as usize].task_id;
+        let of_task: Vec<&InstanceRow> = rows.iter().filter(|row| *row.task_id == **id).collect();
+        if map_index.is_some() {
+            lookup::instance(&of_task, *map_index)?;
+        }
+    }
+    Ok(())
+}
+
 /// The rows of these instances.
 fn of(dag: &Dag, rows: Vec<InstanceRow>, keys: &[InstanceKey]) -> Vec<InstanceRow> {
+    let keys: BTreeSet<&InstanceKey> = keys.iter().collect();
     let task = |row: &InstanceRow| dag.task_ix(&row.task_id);
     let meant = |row: &InstanceRow| {
         task(row).is_some_and(|task| keys.contains(&InstanceKey { task, map_index: row.map_index }))

@@ -130,8 +130,8 @@ pub fn resolve<'d>(dag: &'d Dag, given: &Given<'_>) -> Result<Vec<Resolved<'d>>>
                 Err(problem) => problems.push(format!("{problem} ({origin})")),
             }
         }
-        if let (true, Some(value)) = (def.secret, &param.value) {
-            secret::conceal(value);
+        if let Some(value) = &param.value {
+            if def.secret { secret::conceal(value) } else { secret::conceal_passwords(value) }
         }
         resolved.push(param);
     }

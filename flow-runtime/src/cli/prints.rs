@@ -1,27 +1,30 @@
 //! What tasks print by themselves, by `println!` or through a child process, is kept away from the results: it goes to
 //! stderr, and while the live view is drawn, above it. Nobody can tell which task printed it, so it is in no log; what is
-//! logged by `info!` is.
+//! logged by `info!` is. Where there are secrets, it is searched for them on its way.
 
 use super::observe::Watch;
+#[cfg(unix)]
+use crate::secret;
 use std::sync::Arc;
 
 /// Keeps the prints of tasks away from the results until it is dropped.
 pub struct Prints {
     #[cfg(unix)]
-    above: Option<unix::Above>,
+    piped: Option<unix::Piped>,
 }
 
 impl Prints {
     /// From now on. (Where the streams cannot be redirected, a task prints where it likes.)
     #[cfg(unix)]
     pub fn redirect(watch: &Arc<Watch>) -> Prints {
-        let live = matches!(**watch, Watch::Live(_));
-        let above = if live { unix::Above::start(watch.clone()).ok() } else { None };
-        if above.is_none() {
+        // Straight to stderr where nothing speaks against it: then the last words of a crash are not lost in a pipe.
+        let through_a_pipe = matches!(**watch, Watch::Live(_)) || secret::any();
+        let piped = if through_a_pipe { unix::Piped::start(watch.clone()).ok() } else { None };
+        if piped.is_none() {
             // Whoever cannot redirect sees both on stdout.
             let _ = rustix::stdio::dup2_stdout(std::io::stderr());
         }
-        Prints { above }
+        Prints { piped }
     }
 
     /// Not on this system.
@@ -34,8 +37,8 @@ impl Prints {
 #[cfg(unix)]
 impl Drop for Prints {
     fn drop(&mut self) {
-        if let Some(above) = self.above.take() {
-            above.end();
+        if let Some(piped) = self.piped.take() {
+            piped.end();
         }
     }
 }
@@ -43,8 +46,10 @@ impl Drop for Prints {
 #[cfg(unix)]
 mod unix {
     use super::Watch;
+    use crate::lines::Lines;
     use crate::secret;
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use std::fs::File;
     use std::io::{self, PipeReader, Read, Write};
     use std::os::fd::{AsFd, OwnedFd};
     use std::sync::Arc;
@@ -53,26 +58,36 @@ mod unix {
 
     /// Longest time until the end is noticed.
     const NAP: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
-    /// A line without end is cut here.
-    const LONGEST: usize = 64 * 1024;
+    /// What is still read at the end: as much as a pipe may hold. A child process that was left behind may print for ever.
+    const LAST_BYTES: usize = 1 << 20;
 
-    /// Both streams of the process lead into a pipe, and what comes out of it is said above the live view.
-    pub(super) struct Above {
+    /// Both streams of the process lead into a pipe, and what comes out of it is said above the live view, or on stderr.
+    pub(super) struct Piped {
         stderr: OwnedFd,
         over: Arc<AtomicBool>,
         reader: JoinHandle<()>,
     }
 
-    impl Above {
-        pub(super) fn start(watch: Arc<Watch>) -> io::Result<Above> {
+    impl Piped {
+        pub(super) fn start(watch: Arc<Watch>) -> io::Result<Piped> {
             let stderr = io::stderr().as_fd().try_clone_to_owned()?;
+            let mut beside = File::from(stderr.try_clone()?);
             let (from, into) = io::pipe()?;
             let over = Arc::new(AtomicBool::new(false));
             let ends = over.clone();
-            let reader = thread::Builder::new().name("flow-prints".into()).spawn(move || read(from, &ends, &watch))?;
+            let say = move |line: &[u8]| {
+                let text = String::from_utf8_lossy(line);
+                let text = secret::redact(&text);
+                match &*watch {
+                    Watch::Live(live) => live.say(&text),
+                    // There is nobody to tell that stderr is closed.
+                    _ => drop(beside.write_all(format!("{text}\n").as_bytes())),
+                }
+            };
+            let reader = thread::Builder::new().name("flow-prints".into()).spawn(move || read(from, &ends, say))?;
             rustix::stdio::dup2_stdout(&into)?;
             rustix::stdio::dup2_stderr(&into)?;
-            Ok(Above { stderr, over, reader })
+            Ok(Piped { stderr, over, reader })
         }
 
         /// What was printed so far is said; what comes later goes to stderr.
@@ -86,10 +101,11 @@ mod unix {
         }
     }
 
-    fn read(mut from: PipeReader, over: &AtomicBool, watch: &Watch) {
-        let mut pending = Vec::new();
+    fn read(mut from: PipeReader, over: &AtomicBool, mut say: impl FnMut(&[u8])) {
+        let mut lines = Lines::default();
         let mut chunk = vec![0; 16 * 1024];
-        loop {
+        let mut last_bytes = LAST_BYTES;
+        while last_bytes > 0 {
             let ending = over.load(Ordering::Acquire);
             let ready = poll(&mut [PollFd::new(&from, PollFlags::IN)], Some(&NAP));
             match ready {
@@ -100,21 +116,12 @@ mod unix {
             }
             match from.read(&mut chunk) {
                 Ok(0) | Err(_) => break,
-                Ok(n) => pending.extend_from_slice(&chunk[..n]),
-            }
-            while let Some(end) =
-                pending.iter().position(|b| *b == b'\n').or((pending.len() > LONGEST).then_some(LONGEST))
-            {
-                say(watch, &pending[..end]);
-                pending.drain(..=end);
+                Ok(n) => {
+                    lines.push(&chunk[..n], &mut say);
+                    last_bytes = if ending { last_bytes.saturating_sub(n) } else { LAST_BYTES };
+                }
             }
         }
-        if !pending.is_empty() {
-            say(watch, &pending);
-        }
-    }
-
-    fn say(watch: &Watch, line: &[u8]) {
-        watch.say(&secret::redact(&String::from_utf8_lossy(line)));
+        lines.finish(say);
     }
 }

@@ -13,7 +13,7 @@ use crate::run_event::Observer;
 use crate::secret::is_redacted;
 use crate::store::{InstanceRow, MemoryStore, MetadataStore, RunFilter, StoredRun, XComFilter};
 use crate::telemetry;
-use flow_core::{Dag, Event, RunStatus, RunType, Selection, select};
+use flow_core::{Dag, RunStatus, RunType, Selection};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -21,6 +21,11 @@ use std::sync::Arc;
 pub fn default(app: &App) -> Result {
     if app.registry.default_dag().is_none() {
         list::list(app)?;
+        if !app.registry.broken().is_empty() {
+            let why = "no DAG was run: the one that runs by default may be among those that cannot be built";
+            let how = app.command(&["run", "DAG"]);
+            return Err(CliError::input(why).hint(format!("mend it, or say which to run: `{how}`")));
+        }
         app.out.note("\nNo DAG is marked as default by `#[dag(default)]`, so nothing runs without a word.");
         app.out.note(format!(
             "Run one by `{}`; everything else: `{}`.",
@@ -148,13 +153,14 @@ async fn resume(app: &App, store: Arc<dyn MetadataStore>, bodies: &Bodies, (args
     let engine = session::engine(app, store.clone(), bodies);
     // What it was made from is what it shows.
     let made_from = store.dag_version(&stored.dag_version).await?;
-    if !args.only.is_empty() {
+    let again = if args.only.is_empty() {
+        None
+    } else {
         let tasks = lookup::tasks(&made_from, &args.only)?.into_iter().map(|task| (task, None)).collect();
-        let wanted = Selection { tasks, ..Selection::default() };
-        engine.edit(&stored, |dag, state| vec![Event::Cleared(select(dag, state, &wanted))]).await?;
-    }
+        Some(Selection { tasks, ..Selection::default() })
+    };
     let known = store.instances(stored.pk).await?;
-    let run = |observer, stop| engine.resume(dag.clone(), stored, given, observer, stop);
+    let run = |observer, stop| engine.resume(dag.clone(), stored, given, again, observer, stop);
     watched(app, &made_from, &known, &*store, Kept::InHome, run).await
 }
 
@@ -193,8 +199,15 @@ pub fn test(app: &App, args: &Test) -> Result {
     let logical_date = logical_date(args.logical_date.as_deref())?;
     let home =
         tempfile::tempdir().map_err(|e| CliError::outside(format!("no folder for the test could be made: {e}")))?;
-    let settings =
-        EngineSettings { logs: false, spill: false, locks: false, home: home.path().into(), ..session::settings(app) };
+    let bodies = Bodies::start(app)?;
+    let settings = EngineSettings {
+        logs: false,
+        spill: false,
+        locks: false,
+        home: home.path().into(),
+        bodies: bodies.handle(),
+        ..session::settings(app)
+    };
     let store = Arc::new(MemoryStore::new());
     let engine = Engine::new(store.clone(), app.registry.bodies().clone(), settings);
     let request = RunRequest { params, logical_date, ..RunRequest::default() };

@@ -8,7 +8,7 @@ use super::rows::Rows;
 use super::{Engine, EngineError, lease};
 use crate::store::{Cause, CauseKind, InstanceRow, RunCommit, StoredRun};
 use flow_core::{Dag, Event, InstanceKey, Outcome, Plan, RunState, RunStatus, TaskState, plan};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a person changed about a run.
 #[derive(Debug, Clone)]
@@ -57,7 +57,7 @@ impl Engine {
             rows.apply(&ids, (change, state.reported(change.key)), now, None, stopped.map(|(_, cause)| cause));
         }
 
-        let changed: Vec<InstanceKey> = rows.changed().collect();
+        let changed: BTreeSet<InstanceKey> = rows.changed().collect();
         let commit = RunCommit {
             run: stored.pk,
             epoch,
@@ -89,13 +89,13 @@ fn take_in<'e>(
 }
 
 /// The instances that a person gives a state (`None`: all that are unfinished), and the words for it.
-fn marked(event: &Event) -> Option<(Option<Vec<InstanceKey>>, Cause)> {
+fn marked(event: &Event) -> Option<(Option<BTreeSet<InstanceKey>>, Cause)> {
     let by_hand = |kind, message| Cause { kind, message, place: None };
     match event {
         Event::Marked(keys, state) => {
             let cause = by_hand(CauseKind::Marked, format!("somebody marked it as {state}"));
             // A success needs no excuse.
-            (*state != TaskState::Success).then(|| (Some(keys.clone()), cause))
+            (*state != TaskState::Success).then(|| (Some(keys.iter().copied().collect()), cause))
         }
         Event::RunMarked(status) => {
             Some((None, by_hand(CauseKind::Cancelled, format!("somebody marked its run as {status}"))))

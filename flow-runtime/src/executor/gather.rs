@@ -79,6 +79,8 @@ impl RunLoop {
             self.timeouts.remove(&(at, of));
             let Some(flight) = self.flights.get_mut(&of) else { continue };
             if let Some(end) = flight.ending.take() {
+                // Of one with a process of its own that ends the process, before another try begins.
+                flight.abort.abort();
                 given_up.push(end);
                 continue;
             }

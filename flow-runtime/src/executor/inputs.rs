@@ -146,10 +146,10 @@ fn value<'a>(scope: &'a Scope, place: &'a Place<'a>, source: &'a Source) -> BoxF
             }
             Source::Field(task, field) => {
                 let whole = required(scope, place.key, *task).await?;
-                element_of(scope, &whole, *task, *field)
+                field_of(scope, place.key, &whole, (*task, *field))
             }
             Source::OptionalField(task, field) => match output(scope, place.key, *task).await? {
-                Some(whole) => element_of(scope, &whole, *task, *field),
+                Some(whole) => field_of(scope, place.key, &whole, (*task, *field)),
                 None => Ok(Erased::from_json("null")),
             },
             Source::List(sources) => {
@@ -169,6 +169,8 @@ fn value<'a>(scope: &'a Scope, place: &'a Place<'a>, source: &'a Source) -> BoxF
                 record.push('}');
                 Ok(Erased::from_json(record))
             }
+            // To compare lists takes as long as they are, and there is seldom more than one.
+            Source::Each(_) if place.axes.len() == 1 => element(scope, place, place.axes[0], 0).await,
             Source::Each(list) => match place.axes.iter().position(|axis| **axis == **list) {
                 Some(axis) => element(scope, place, list, axis).await,
                 None => Err(wrong("its task is not mapped over this list".into())),
@@ -178,10 +180,24 @@ fn value<'a>(scope: &'a Scope, place: &'a Place<'a>, source: &'a Source) -> BoxF
     .boxed()
 }
 
-/// One element of a tuple.
-fn element_of(scope: &Scope, whole: &Erased, task: TaskIx, field: u32) -> Result<Erased, Unmade> {
-    let found = List::of(whole.json()).and_then(|l| l.get(field as usize).map(Erased::from_json));
-    found.ok_or_else(|| wrong(format!("the output of task `{}` has no element number {field}", scope.ids.task(task))))
+/// One element of the tuple that a task returned; of a mapped task whose values are seen as a list, that of each.
+fn field_of(scope: &Scope, key: InstanceKey, whole: &Erased, (task, field): (TaskIx, u32)) -> Result<Erased, Unmade> {
+    let none = || wrong(format!("the output of task `{}` has no element number {field}", scope.ids.task(task)));
+    let of =
+        |tuple: &Arc<str>| List::of(tuple).and_then(|l| l.get(field as usize).map(Arc::<str>::from)).ok_or_else(none);
+    if !is_seen_whole(scope, key, task) {
+        return of(whole.json()).map(Erased::from_json);
+    }
+    let all = List::of(whole.json()).ok_or_else(none)?;
+    let tuples = (0..all.len()).filter_map(|n| all.get(n));
+    let fields = tuples.map(|tuple| of(&tuple.into())).collect::<Result<Vec<_>, _>>()?;
+    Ok(Erased::from_json(join(fields)))
+}
+
+/// Does this instance see all values of a mapped task, as a list?
+fn is_seen_whole(scope: &Scope, key: InstanceKey, upstream: TaskIx) -> bool {
+    let group = mapping::home(&scope.dag, upstream);
+    scope.dag.tasks[upstream as usize].mapped && (group.is_none() || group != mapping::home(&scope.dag, key.task))
 }
 
 async fn required(scope: &Scope, key: InstanceKey, upstream: TaskIx) -> Result<Erased, Unmade> {
@@ -195,12 +211,10 @@ async fn required(scope: &Scope, key: InstanceKey, upstream: TaskIx) -> Result<E
 /// The output of an upstream task as this instance sees it: of a task beside it in a mapped group the instance of the
 /// same index, of any other mapped task the list of all.
 async fn output(scope: &Scope, key: InstanceKey, upstream: TaskIx) -> Result<Option<Erased>, Unmade> {
-    let (dag, mapped) = (&scope.dag, scope.dag.tasks[upstream as usize].mapped);
-    let group = mapping::home(dag, upstream);
-    let found = if mapped && group.is_some() && group == mapping::home(dag, key.task) {
-        outputs::one(scope, InstanceKey { task: upstream, ..key }).await
-    } else if mapped {
+    let found = if is_seen_whole(scope, key, upstream) {
         outputs::all(scope, upstream).await
+    } else if scope.dag.tasks[upstream as usize].mapped {
+        outputs::one(scope, InstanceKey { task: upstream, ..key }).await
     } else {
         outputs::one(scope, InstanceKey { task: upstream, map_index: UNMAPPED }).await
     };

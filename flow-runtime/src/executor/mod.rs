@@ -50,7 +50,7 @@ use crate::run_event::Observer;
 use crate::store::{InstanceRow, MetadataStore, RunPk, StoredRun};
 use crate::value::{Erased, Inputs};
 use chrono::{DateTime, Utc};
-use flow_core::{Dag, DagRun, RunType};
+use flow_core::{Dag, DagRun, RunType, Selection};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -166,20 +166,22 @@ impl Engine {
     ///
     /// What has succeeded is not run again. A try that was under way when its process died counts, and is followed by
     /// the next if the task has retries left; without retries its task fails, for it may have done its work already.
-    /// Of a failed run, what failed runs again, with all its retries.
+    /// Of a failed run, what failed runs again, with all its retries; with `again` (of the version of the DAG that the run was
+    /// made from) that runs again instead, whatever became of it, of a run that succeeded as well.
     ///
     /// # Errors
-    /// As for [`Engine::run`]; also a run that has succeeded, one that another process works on, and one whose DAG has
-    /// changed since.
+    /// As for [`Engine::run`]; also a run that has succeeded, or that has failed without a task that did, where `again` says
+    /// nothing; one that another process works on; and one whose DAG has changed since. The run is then as it was.
     pub async fn resume(
         &self,
         dag: Arc<Dag>,
         run: StoredRun,
         given: Map<String, Value>,
+        again: Option<Selection>,
         observer: Observer,
         stop: Stop,
     ) -> Result<RunReport, EngineError> {
-        let run = resume::resume(self, dag, run, given).await?;
+        let run = resume::resume(self, dag, run, given, again).await?;
         run_loop::drive(self, run, observer, stop).await
     }
 }

@@ -12,8 +12,8 @@ use std::sync::Arc;
 pub(super) struct Wanted {
     /// The output, or elements of its tuple, that tasks are mapped over.
     lengths: Vec<Option<u32>>,
-    /// Tasks that run only if the value equals theirs.
-    conditions: Vec<(TaskIx, Value)>,
+    /// Tasks that run only if the value, or this element of it, equals theirs.
+    conditions: Vec<(TaskIx, Option<u32>, Value)>,
     /// Tasks that read the value.
     pub(super) readers: Vec<TaskIx>,
 }
@@ -26,7 +26,7 @@ impl Wanted {
         for (t, task) in dag.tasks.iter().enumerate() {
             let t = t as TaskIx;
             for condition in &task.conditions {
-                wanted[condition.upstream as usize].conditions.push((t, condition.equals.clone()));
+                wanted[condition.upstream as usize].conditions.push((t, condition.field, condition.equals.clone()));
             }
             for source in task.inputs.iter().flat_map(|input| input.source.tasks()) {
                 let readers = &mut wanted[source as usize].readers;
@@ -59,8 +59,9 @@ impl Wanted {
         }
         if !self.conditions.is_empty() {
             let value: Value = serde_json::from_str(json).map_err(|e| format!("the return value is not JSON: {e}"))?;
-            let declined = self.conditions.iter().filter(|(_, equals)| value != *equals);
-            report.declined = declined.map(|(task, _)| *task).collect();
+            let of = |field: &Option<u32>| field.map_or(Some(&value), |field| value.get(field as usize));
+            let declined = self.conditions.iter().filter(|(_, field, equals)| of(field) != Some(equals));
+            report.declined = declined.map(|(task, ..)| *task).collect();
             report.declined.dedup();
         }
         Ok(report)

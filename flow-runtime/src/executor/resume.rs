@@ -9,7 +9,7 @@ use crate::store::{CauseKind, InstanceRow, StoredRun};
 use flow_core::dag::TaskDef;
 use flow_core::dag_run::SECRET_MARK;
 use flow_core::params::{self, Extra};
-use flow_core::{Dag, Event, InstanceKey, RunState, RunStatus, StoredInstance, TaskIx, TaskState};
+use flow_core::{Dag, Event, InstanceKey, RunState, RunStatus, Selection, StoredInstance, TaskIx, TaskState, select};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -20,13 +20,14 @@ pub(super) async fn resume(
     dag: Arc<Dag>,
     stored: StoredRun,
     given: Map<String, Value>,
+    again: Option<Selection>,
 ) -> Result<Begun, EngineError> {
     let given = Params::conceal(&dag, given).values;
     let run_id = stored.run.run_id.clone();
     // Before the lock is taken, others may end the run; after it, nobody can.
     let lease = hold(engine, &stored.run)?;
     let stored = engine.store.run(&stored.run.dag_id, &run_id).await?.unwrap_or(stored);
-    if stored.run.state == RunStatus::Success {
+    if stored.run.state == RunStatus::Success && again.is_none() {
         return Err(EngineError::NotResumable(format!("run `{run_id}` has succeeded: there is nothing to go on with")));
     }
     let made_from = Arc::new(engine.store.dag_version(&stored.dag_version).await?);
@@ -45,10 +46,17 @@ pub(super) async fn resume(
     let state = restored(&dag, &stored, &rows, &params.lengths());
     let lost = state.in_flight();
     let mut events = Vec::new();
-    if stored.run.state == RunStatus::Failed {
-        let key = keys(&dag);
-        let again = rows.iter().filter(|row| runs_again(row)).filter_map(key);
-        events.push(Event::Cleared(again.collect()));
+    if let Some(wanted) = again {
+        events.push(Event::Cleared(select(&dag, &state, &wanted)));
+    } else if stored.run.state == RunStatus::Failed {
+        let again: Vec<InstanceKey> = rows.iter().filter(|row| runs_again(row)).filter_map(keys(&dag)).collect();
+        if again.is_empty() {
+            return Err(EngineError::NotResumable(format!(
+                "run `{run_id}` has failed, but none of its tasks has: let some run again (`clear`), or say that it is \
+                 well as it is (`mark {run_id} success`)"
+            )));
+        }
+        events.push(Event::Cleared(again));
     }
     Ok(Begun { dag, run: stored.run, pk: stored.pk, epoch, params, state, rows, events, lost, resumed: true, lease })
 }

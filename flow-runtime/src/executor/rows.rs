@@ -65,8 +65,9 @@ impl Rows {
         if end.is_some_and(|end| matches!(end.outcome, Outcome::Failed | Outcome::Lost))
             && row.state == TaskState::Scheduled
         {
-            // Due at once, and so decided in the same moment. The history tells that it failed.
-            row.state = TaskState::UpForRetry;
+            // Due at once, and so decided in the same moment. The history tells that it failed; and whoever goes on from
+            // this row finds when it is due.
+            (row.state, row.due) = (TaskState::UpForRetry, Some(now));
         }
         row.report = report;
         *self.changed.entry(step.key).or_default() |= archive;

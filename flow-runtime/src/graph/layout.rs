@@ -319,7 +319,7 @@ mod tests {
         let input = |name: &str, source| Input { name: name.into(), type_name: "u32".into(), source };
         dag.tasks[0].output = "u32".into();
         dag.tasks[1].inputs = vec![input("x", Source::Output(0)), input("y", Source::Output(0))];
-        dag.tasks[2].conditions = vec![Condition { upstream: 0, equals: 7.into() }];
+        dag.tasks[2].conditions = vec![Condition { upstream: 0, field: None, equals: 7.into() }];
         (dag.tasks[1].upstream, dag.tasks[2].upstream, dag.tasks[3].upstream) = (vec![0], vec![0], vec![1, 2]);
         dag
     }

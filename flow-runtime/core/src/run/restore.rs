@@ -62,10 +62,14 @@ impl RunState {
             let Some(slot) = run.slot(row.key) else {
                 continue;
             };
-            let instance =
-                Instance { state: row.state, try_number: row.try_number, max_tries: row.max_tries, due: row.due };
+            // A retry that says not when is due at once: nothing else would ever wake it.
+            let due = match row.state {
+                TaskState::UpForRetry => row.due.or(Some(DateTime::UNIX_EPOCH)),
+                _ => row.due,
+            };
+            let instance = Instance { state: row.state, try_number: row.try_number, max_tries: row.max_tries, due };
             run.tasks[row.key.task as usize].instances[slot] = instance;
-            if let Some(due) = row.due.filter(|_| row.state.is_waiting()) {
+            if let Some(due) = due.filter(|_| row.state.is_waiting()) {
                 run.dues.insert((due, row.key));
             }
             if row.state == TaskState::Success {

@@ -1,8 +1,7 @@
 //! Ending a process with all that it has started.
 
 use super::VARIABLE;
-use rustix::io::Errno;
-use rustix::process::{Pid, Signal, getpid, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, getpid, kill_process_group};
 
 /// Kills the group that this process leads, and then whoever has the try's token in its environment: a process that left
 /// the group (`setsid`) still has that. This process itself is spared, if it belongs to them.
@@ -20,25 +19,40 @@ pub(super) fn kill(leader: Pid, token: &str) {
             return;
         }
         for pid in found {
-            let _gone: Result<(), Errno> = kill_process(pid, Signal::KILL);
+            kill_one(pid, token);
         }
+    }
+}
+
+/// Kills this process, if it is still the one that has the token: its number may be another's by now.
+#[cfg(target_os = "linux")]
+fn kill_one(pid: Pid, token: &str) {
+    use rustix::process::{PidfdFlags, pidfd_open, pidfd_send_signal};
+    let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+    if has_token(pid, token) {
+        let _gone = pidfd_send_signal(&process, Signal::KILL);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn kill_one(pid: Pid, token: &str) {
+    if has_token(pid, token) {
+        let _gone = rustix::process::kill_process(pid, Signal::KILL);
     }
 }
 
 /// The other processes in whose environment the token stands. Where there is no `/proc`, none are found.
 fn with_token(token: &str) -> Vec<Pid> {
-    let wanted = format!("{VARIABLE}={token}").into_bytes();
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let pid = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
-        let Some(pid) = pid.filter(|pid| *pid != getpid()) else { continue };
-        // A zombie's is empty, another user's cannot be read.
-        let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-        if environment.split(|byte| *byte == 0).any(|variable| variable == wanted) {
-            found.push(pid);
-        }
-    }
-    found
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
+    pids.filter(|pid| *pid != getpid() && has_token(*pid, token)).collect()
+}
+
+fn has_token(pid: Pid, token: &str) -> bool {
+    // A zombie's is empty, another user's cannot be read.
+    let environment = std::fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).unwrap_or_default();
+    let wanted = format!("{VARIABLE}={token}");
+    environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
 }
 
 /// `SIGABRT (6)`

@@ -126,7 +126,11 @@ impl Running {
             prints.spawn(prints::file(err, tracing::Level::WARN, "stderr", job.log.clone(), tail.clone()));
         }
         let mut running = Running { child, leader, token, socket: BufReader::new(socket), orders, prints, tail };
-        running.say(&request).await?;
+        tokio::select! {
+            said = running.say(&request) => said?,
+            // A child that does not even listen to its arguments.
+            () = job.cancel.cancelled() => return Err(io::Error::other("it was told to end before it had its arguments")),
+        }
         Ok(running)
     }
 
@@ -181,7 +185,11 @@ impl Running {
 
     /// Kills what is left of it, and waits for its end.
     async fn end(&mut self) -> io::Result<ExitStatus> {
-        self.kill();
+        if let Some(leader) = self.leader {
+            let token = self.token.clone();
+            // It looks at every process there is.
+            drop(tokio::task::spawn_blocking(move || offspring::kill(leader, &token)).await);
+        }
         // From here on its number may be another's.
         self.leader = None;
         let status = match timeout(SLACK, self.child.wait()).await {

@@ -98,7 +98,7 @@ impl World {
     pub async fn try_resume(&self, dag: Dag, run_id: &str) -> Result<Ran, EngineError> {
         let stored = self.stored(&dag, run_id).await;
         let engine = self.engine();
-        let resumed = engine.resume(Arc::new(dag), stored, Map::new(), self.observer(), self.stop.clone());
+        let resumed = engine.resume(Arc::new(dag), stored, Map::new(), None, self.observer(), self.stop.clone());
         Ok(self.with_values(resumed.await?).await)
     }
 

@@ -144,3 +144,19 @@ async fn a_retry_that_is_due_later_is_due_after_a_crash_too() {
     assert_eq!(before[0].due, after[0].due);
     assert_eq!(noted("resume-waits"), ["1"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_try_is_due_whoever_takes_note_of_it() {
+    use flow_runtime::core::{Event, InstanceKey, UNMAPPED};
+    let world = World::new().await;
+    crash(&world, mortal::dag(), "resume-edited", 2).await;
+    // A person changes another task: what was lost is recorded by that, and the run goes on from the record.
+    let stored = world.stored(&mortal::dag(), "resume-edited").await;
+    let key = InstanceKey { task: mortal::dag().task_ix("first").unwrap(), map_index: UNMAPPED };
+    world.engine().edit(&stored, |_, _| vec![Event::Marked(vec![key], TaskState::Success)]).await.unwrap();
+    let rows = world.store.instances(stored.pk).await.unwrap();
+    let lost = rows.iter().find(|row| &*row.task_id == "dies").unwrap();
+    assert!(lost.state == TaskState::UpForRetry && lost.due.is_some(), "{lost:?}");
+    let report = world.resume(mortal::dag(), "resume-edited").await;
+    assert_eq!((report.run.state, value(&report, "dies")), (RunStatus::Success, json!(42)));
+}

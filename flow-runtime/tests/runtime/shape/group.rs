@@ -184,3 +184,39 @@ fn mistakes_are_told_when_the_dag_is_built() {
 fn twice(a: String, b: String) {
     convert(a, b);
 }
+
+#[task]
+fn split(month: &str) -> (String, usize) {
+    (month.to_uppercase(), month.len())
+}
+
+#[task]
+fn sum(all: &[usize]) -> usize {
+    all.iter().sum()
+}
+
+#[task_group]
+fn loud(month: String) -> (Node<String>, Node<usize>) {
+    let (word, length) = split(month);
+    (word, length)
+}
+
+#[task]
+fn again(word: &str) -> String {
+    word.to_lowercase()
+}
+
+#[dag]
+fn parts_of_many() {
+    let (words, lengths) = loud::expand(each(months()));
+    again::expand(each(words));
+    count(words);
+    sum(lengths);
+}
+
+#[test]
+fn a_mapped_group_gives_a_part_of_each_tuple() {
+    let run = parts_of_many::test().run_blocking().succeeded();
+    assert_eq!(run.values::<String>("again"), ["jan", "feb", "mar"]);
+    assert_eq!((run.value::<usize>("count"), run.value::<usize>("sum")), (3, 9));
+}

@@ -138,8 +138,35 @@ fn tuples_are_taken_apart_into_typed_nodes() {
     assert_eq!(run.value::<usize>("nothing"), 0);
 }
 
+#[task]
+fn which() -> (String, u32) {
+    ("full".into(), 7)
+}
+
+#[dag]
+fn on_a_part() {
+    let (kind, number) = which();
+    list(1).when(kind, "full".to_string());
+    list(2).when(kind, "delta".to_string()).id("delta");
+    list(3).when(number, 7).id("seven");
+}
+
+#[test]
+fn a_branch_looks_at_a_part_of_a_tuple() {
+    let run = on_a_part::test().run_blocking().succeeded();
+    assert_eq!([run.state("list"), run.state("delta"), run.state("seven")], [Success, Skipped, Success]);
+}
+
 #[test]
 fn mistakes_are_told_when_the_dag_is_built() {
+    let built = DagBuilder::new("mistakes").build(|_| {
+        let many = double::node(1u32);
+        double::expand(each([1, 2])).id("many");
+        list::node(1).when(double::expand(each([1, 2])).id("choices"), vec![1]);
+        let _ = many;
+    });
+    let error = built.unwrap_err().to_string();
+    assert!(error.contains("`.when(..)` looks at `choices`, which is mapped and gives many values"), "{error}");
     let built = DagBuilder::new("mistakes").build(|_| {
         double::expand(1u32);
     });

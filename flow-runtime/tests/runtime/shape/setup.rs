@@ -89,3 +89,26 @@ fn a_skipped_setup_takes_its_teardown_with_it() {
     let run = skipped_setup::test().run_blocking().succeeded();
     assert_eq!([run.state("skips"), run.state("work"), run.state("close")], [Skipped, Skipped, Skipped]);
 }
+
+#[task_group]
+fn on_a_cluster(fails: bool) {
+    let cluster = create(false);
+    delete(cluster, false) << work(cluster, fails);
+}
+
+#[task]
+fn publish() {}
+
+#[dag]
+fn then_publish(#[default(false)] fails: bool) {
+    on_a_cluster(fails) >> publish();
+}
+
+#[test]
+fn what_comes_after_a_group_waits_for_its_work_and_not_for_its_teardown() {
+    let dag = then_publish::dag();
+    let upstream = &dag.task("publish").unwrap().upstream;
+    assert_eq!(upstream.iter().map(|&u| &*dag.tasks[u as usize].task_id).collect::<Vec<_>>(), ["on_a_cluster.work"]);
+    let run = then_publish::test().param("fails", true).run_blocking().failed();
+    assert_eq!([run.state("publish"), run.state("on_a_cluster.delete")], [UpstreamFailed, Success]);
+}

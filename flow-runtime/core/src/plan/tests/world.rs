@@ -92,7 +92,7 @@ fn set(dag: &mut Dag, t: u32, option: &str) {
         "when" => {
             let upstream = task(dag, value);
             edge(dag, upstream, t);
-            dag.tasks[t as usize].conditions.push(Condition { upstream, equals: json!(true) });
+            dag.tasks[t as usize].conditions.push(Condition { upstream, field: None, equals: json!(true) });
         }
         "group" => {
             if dag.groups.is_empty() {

@@ -80,7 +80,7 @@ fn task(t: u32, draft: &Draft) -> TaskDef {
     if draft.condition
         && let Some(upstream) = def.upstream.last().copied()
     {
-        def.conditions.push(Condition { upstream, equals: json!(true) });
+        def.conditions.push(Condition { upstream, field: None, equals: json!(true) });
     }
     def
 }
