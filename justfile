@@ -16,5 +16,9 @@ vectors:
     cargo test -p flow-core vectors -- --nocapture
 
 # The long suites: many more worlds for the planner's laws.
-nightly:
+nightly: vectors
     PROPTEST_CASES=40000 cargo test -p flow-core laws
+
+# What the engine costs, beside its rivals at their own level of durability. They are installed from their registries.
+rivals:
+    python3 flow-runtime/benches/rivals/run.py

@@ -6,9 +6,10 @@
 
 use crate::task::PRIMITIVES;
 use syn::punctuated::Punctuated;
+use syn::spanned::Spanned;
 use syn::visit::Visit;
 use syn::visit_mut::{self, VisitMut};
-use syn::{BinOp, Block, Expr, Ident, Item, Pat, Path, Stmt, Token, parse_quote};
+use syn::{BinOp, Block, Expr, Ident, Item, Pat, Path, Stmt, Token, parse_quote, parse_quote_spanned};
 
 /// Rewrites the body; `bound` are the names of the params, `private` the path of the runtime.
 pub fn rewrite(block: &mut Block, bound: Vec<Ident>, private: &proc_macro2::TokenStream) {
@@ -107,7 +108,8 @@ impl VisitMut for Rewriter {
                 let span = task.segments.last().expect("a path has a segment").ident.span();
                 // As a type, so that a helper is told to be a function where a type was expected.
                 let node = Ident::new("node", span);
-                call.func = parse_quote!(<#task>::#node);
+                // All of it stands where the author wrote the call: there the compiler points when the count is wrong.
+                call.func = parse_quote_spanned!(span=> <#task>::#node);
             }
             // A path that is no task, or a helper in parentheses: as it is.
             Expr::Path(_) | Expr::Paren(_) => {}
@@ -144,7 +146,7 @@ impl VisitMut for Rewriter {
             self.visit_expr_mut(&mut init.expr);
             if node {
                 let (private, whole) = (&self.private, &init.expr);
-                init.expr = parse_quote!(#private::parts(#whole));
+                *init.expr = parse_quote_spanned!(whole.span()=> #private::parts(#whole));
             }
             if let Some((_, otherwise)) = &mut init.diverge {
                 self.visit_expr_mut(otherwise);

@@ -119,12 +119,33 @@ fn what_is_refused_changes_nothing() {
 #[test]
 fn a_failed_run_whose_tasks_are_all_well_says_what_to_do() {
     let place = Place::new();
-    place.dags(&["run", "taxi", "--run-id", "one", "-p", "url=file:///nothing.csv"]);
-    for task in ["download", "parquetize", "upload", "load", "summary"] {
-        place.ok(&["mark", "one", "success", task]);
-    }
+    place.ok(&["run", "taxi", "--run-id", "one"]);
+    place.ok(&["mark", "one", "failed"]);
     let refused = place.dags(&["run", "--resume", "one"]);
     assert!(refused.code == Some(2) && refused.err.contains("`mark one success`"), "{refused:?}");
     place.ok(&["mark", "one", "success"]);
     assert_eq!(place.json(&["runs"])[0]["state"], "success");
+    for (state, task) in [("failed", "summary"), ("success", "summary")] {
+        place.ok(&["mark", "one", state, task]);
+        assert_eq!(place.json(&["runs"])[0]["state"], state, "its last task says how it ended");
+    }
+}
+
+#[test]
+fn an_element_of_a_mapped_group_goes_its_own_way() {
+    let place = Place::new();
+    place.ok(&["run", "taxi_months", "--run-id", "one", "-p", "to=2021-03", "-p", "trips=10"]);
+    let below = place.json(&["clear", "one", "month.locate", "--map-index", "1", "-d", "--dry-run"]);
+    let keys = |json: &Value| -> Vec<String> {
+        let key = |t: &Value| format!("{}[{}]", t["task_id"].as_str().unwrap(), t["map_index"]);
+        json.as_array().unwrap().iter().map(key).collect()
+    };
+    let mut one = keys(&below);
+    one.sort();
+    let month = ["download", "load", "locate", "parquetize", "upload"].map(|task| format!("month.{task}[1]"));
+    assert_eq!(one, [&month[..], &["total[-1]".to_string()]].concat());
+    let mut group = keys(&place.json(&["clear", "one", "month", "--map-index", "1"]));
+    group.sort();
+    assert_eq!(group, month);
+    place.ok(&["run", "--resume", "one"]);
 }

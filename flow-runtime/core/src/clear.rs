@@ -2,6 +2,7 @@
 
 use crate::dag::{Dag, TaskIx};
 use crate::event::InstanceKey;
+use crate::mapping;
 use crate::run::{Instance, Relatives, RunState};
 use crate::state::TaskState;
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,11 +48,22 @@ pub fn select(dag: &Dag, run: &RunState, wanted: &Selection) -> Vec<InstanceKey>
     };
     let mut named: BTreeSet<TaskIx> = tasks.keys().copied().collect();
     for &(upstream, downstream) in directions {
-        let around = named.iter().flat_map(|&task| drawn_in(&relatives, task, upstream, downstream, &named));
-        let drawn: Vec<TaskIx> = around.collect();
-        for task in drawn {
-            // Even a task that was named for a single instance is drawn in as a whole.
-            tasks.insert(task, None);
+        let around = named.iter().flat_map(|&by| {
+            let drawn = drawn_in(&relatives, by, upstream, downstream, &named);
+            drawn.into_iter().map(move |task| (by, task))
+        });
+        let drawn: Vec<(TaskIx, TaskIx)> = around.collect();
+        for (by, task) in drawn {
+            let beside = mapping::home(dag, by).is_some() && mapping::home(dag, by) == mapping::home(dag, task);
+            let indices = tasks.get(&by).cloned().flatten().filter(|_| beside);
+            match (indices, tasks.get_mut(&task)) {
+                // In a mapped group an element goes its own way, which other elements have no part in.
+                (Some(indices), None) => drop(tasks.insert(task, Some(indices))),
+                (Some(indices), Some(Some(known))) => known.extend(indices),
+                (Some(_), Some(None)) => {}
+                // Even a task that was named for a single instance is drawn in as a whole.
+                (None, _) => drop(tasks.insert(task, None)),
+            }
             named.insert(task);
         }
     }

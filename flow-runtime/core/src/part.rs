@@ -18,6 +18,16 @@ pub enum Needs {
         /// The argument.
         argument: String,
     },
+    /// A group that the task lies in is mapped over its value.
+    #[error("task `{task}` lies in the group `{group}`, which is mapped over what `{upstream}` returns")]
+    List {
+        /// The task.
+        task: String,
+        /// The group.
+        group: String,
+        /// The task that is left out.
+        upstream: String,
+    },
     /// Its value decides whether the task runs.
     #[error("task `{task}` runs only if `{upstream}` says so")]
     Condition {
@@ -95,11 +105,16 @@ fn missing(dag: &Dag, chosen: &BTreeSet<TaskIx>) -> Vec<Needs> {
     let mut needs = Vec::new();
     for &t in chosen {
         let task = &dag.tasks[t as usize];
-        let lists = std::iter::successors(task.group, |g| dag.groups[*g as usize].parent);
-        let lists = lists.flat_map(|g| &dag.groups[g as usize].lists);
-        for input in task.inputs.iter().chain(lists) {
-            let lacks = input.source.tasks().into_iter().filter(|u| !chosen.contains(u));
+        let lacking = |source: &Source| source.tasks().into_iter().filter(|u| !chosen.contains(u)).collect::<Vec<_>>();
+        for input in &task.inputs {
+            let lacks = lacking(&input.source).into_iter();
             needs.extend(lacks.map(|u| Needs::Argument { task: id(t), upstream: id(u), argument: input.name.clone() }));
+        }
+        let groups =
+            std::iter::successors(task.group, |g| dag.groups[*g as usize].parent).map(|g| &dag.groups[g as usize]);
+        for group in groups {
+            let lacks = group.lists.iter().flat_map(|list| lacking(&list.source));
+            needs.extend(lacks.map(|u| Needs::List { task: id(t), group: group.group_id.clone(), upstream: id(u) }));
         }
         let lacks = task.conditions.iter().filter(|c| !chosen.contains(&c.upstream));
         needs.extend(lacks.map(|c| Needs::Condition { task: id(t), upstream: id(c.upstream) }));

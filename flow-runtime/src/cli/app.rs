@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The DAGs, the settings, the output.
 pub struct App {
@@ -82,6 +83,11 @@ impl App {
 
     /// A variable that sets nothing is most likely a slip.
     fn mention_strange_variables(&self) {
+        // Params are looked at for every DAG; this is said once.
+        static SAID: AtomicBool = AtomicBool::new(false);
+        if SAID.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let params =
             self.registry.dags().flat_map(|d| d.params.iter().map(|p| &p.name)).chain(self.config.params.keys());
         let known: BTreeSet<String> = params.map(|name| params::env_name(name)).collect();

@@ -8,7 +8,7 @@ use super::output::Output;
 use super::{params, session};
 use crate::executor::obstacles;
 use crate::registry::Registry;
-use flow_core::Dag;
+use flow_core::{Dag, Extra};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -53,12 +53,18 @@ fn problems_of(app: &App, dag: &Dag) -> Vec<String> {
             |error| {
                 lines(error)
                     .into_iter()
-                    .map(|p| format!("{p}; it is scheduled, and nobody is there to give one"))
+                    .map(|p| of_dag(format!("{p}; it is scheduled, and nobody is there to give one: set it in flow.toml or by its variable")))
                     .collect()
             },
             |_| Vec::new(),
         ),
-        Ok(_) => Vec::new(),
+        Ok(resolved) => {
+            let given: Vec<_> = resolved.into_iter().filter_map(|p| Some((p.def.clone(), p.value?))).collect();
+            let values = given.iter().map(|(def, value)| (def.name.clone(), value.clone())).collect();
+            let defs: Vec<_> = given.into_iter().map(|(def, _)| def).collect();
+            let wrong = flow_core::params::check(&defs, &values, Extra::Allow).err();
+            wrong.into_iter().flatten().map(|problem| of_dag(problem.to_string())).collect()
+        }
     };
     let defaults = flow_core::params::check_defaults(&dag.params, false).err().into_iter().flatten();
     problems.extend(defaults.map(|problem| of_dag(problem.to_string())));

@@ -10,7 +10,7 @@ use super::{describe, lookup, session};
 use crate::executor::{Edited, Engine, run_state};
 use crate::run_event::label;
 use crate::store::{InstanceRow, MetadataStore, StoredRun};
-use flow_core::{Dag, Event, InstanceKey, RunStatus, Selection, TaskState, select};
+use flow_core::{Dag, Event, InstanceKey, RunStatus, Selection, TaskState, mapping, select};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -33,6 +33,10 @@ pub fn clear(app: &App, args: &Clear) -> Result {
         let edited = engine(app, &store).edit(&stored, clear).await?;
         tell(app, &stored, &dag, &edited.changed);
         app.out.note(format!("\n{} cleared", plural(edited.changed.len(), "task instance")));
+        if edited.held_back > 0 && !args.tasks.downstream {
+            let how = "what is below them runs as well with --downstream";
+            app.out.note(format!("{} upstream_failed: {how}", stay(edited.held_back)));
+        }
         go_on(app, &stored, &edited);
         store.close().await;
         Ok(Exit::Success)
@@ -86,8 +90,11 @@ fn selection(dag: &Dag, args: &TaskArgs) -> Result<Selection> {
     } else {
         lookup::tasks(dag, &args.tasks)?.into_iter().collect()
     };
-    if args.map_index.is_some() && tasks.len() != 1 {
-        return Err(CliError::input("--map-index goes with one task"));
+    let home = |task: &u32| mapping::home(dag, *task);
+    let of_one_group =
+        tasks.first().is_some_and(|first| home(first).is_some() && tasks.iter().all(|t| home(t) == home(first)));
+    if args.map_index.is_some() && tasks.len() != 1 && !of_one_group {
+        return Err(CliError::input("--map-index goes with one task, or with tasks of one mapped group"));
     }
     Ok(Selection {
         tasks: tasks.into_iter().map(|task| (task, args.map_index)).collect(),
@@ -133,6 +140,11 @@ fn tell(app: &App, stored: &StoredRun, dag: &Dag, rows: &[InstanceRow]) {
         table.row([label(&row.task_id, row.map_index), state, about]);
     }
     table.lines(out.width, out.paint).iter().for_each(|line| out.line(line));
+}
+
+/// `1 task instance stays`
+fn stay(count: usize) -> String {
+    format!("{} {}", plural(count, "task instance"), if count == 1 { "stays" } else { "stay" })
 }
 
 fn go_on(app: &App, stored: &StoredRun, edited: &Edited) {

@@ -7,7 +7,7 @@ use super::resume::{keys, run_state};
 use super::rows::Rows;
 use super::{Engine, EngineError, lease};
 use crate::store::{Cause, CauseKind, InstanceRow, RunCommit, StoredRun};
-use flow_core::{Dag, Event, InstanceKey, Outcome, Plan, RunState, RunStatus, TaskState, plan};
+use flow_core::{Dag, Event, InstanceKey, Outcome, Plan, RunState, RunStatus, TaskState, UNMAPPED, plan};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a person changed about a run.
@@ -15,13 +15,15 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Edited {
     /// Its state now.
     pub status: RunStatus,
-    /// The instances that changed, as they are now, by task id, then map index.
+    /// The instances that were meant and have changed, as they are now, by task id, then map index.
     pub changed: Vec<InstanceRow>,
+    /// How many instances cannot run since something above them failed.
+    pub held_back: usize,
 }
 
 impl Engine {
     /// Changes the record of a run that nobody works on: `events` says by which [`Event::Cleared`], [`Event::Marked`] or
-    /// [`Event::RunMarked`], given the run and the version of its DAG that it was made from. What was under way when its
+    /// [`Event::RunMarked`] (their keys in order), given the run and the version of its DAG that it was made from. What was under way when its
     /// process died counts as lost, before anything else.
     ///
     /// Nothing is run: a run that has unfinished tasks now goes on by [`Engine::resume`].
@@ -57,7 +59,7 @@ impl Engine {
             rows.apply(&ids, (change, state.reported(change.key)), now, None, stopped.map(|(_, cause)| cause));
         }
 
-        let changed: BTreeSet<InstanceKey> = rows.changed().collect();
+        let changed: BTreeSet<InstanceKey> = rows.changed().filter(|key| is_meant(&events, *key)).collect();
         let commit = RunCommit {
             run: stored.pk,
             epoch,
@@ -69,10 +71,20 @@ impl Engine {
             self.store.commit(&[commit]).await?;
         }
         let key = keys(&dag);
-        let of_rows = self.store.instances(stored.pk).await?.into_iter();
-        let changed = of_rows.filter(|row| key(row).is_some_and(|key| changed.contains(&key)));
-        Ok(Edited { status: state.status(), changed: changed.collect() })
+        let rows = self.store.instances(stored.pk).await?;
+        let held_back = rows.iter().filter(|row| row.state == TaskState::UpstreamFailed).count();
+        let changed = rows.into_iter().filter(|row| key(row).is_some_and(|key| changed.contains(&key)));
+        Ok(Edited { status: state.status(), changed: changed.collect(), held_back })
     }
+}
+
+/// Was this instance asked for? What else has changed follows from it, or from the death of a process.
+fn is_meant(events: &[Event], key: InstanceKey) -> bool {
+    let whole = InstanceKey { map_index: UNMAPPED, ..key };
+    events.iter().any(|event| match event {
+        Event::Cleared(keys) | Event::Marked(keys, _) => [key, whole].iter().any(|key| keys.binary_search(key).is_ok()),
+        _ => true,
+    })
 }
 
 fn take_in<'e>(

@@ -45,7 +45,8 @@ impl Rows {
     ) {
         let row = self.rows.entry(step.key).or_insert_with(|| fresh(ids, step.key));
         let begins = step.try_number > row.try_number;
-        let cleared = row.state.is_finished() && !step.to.is_finished();
+        let (was_finished, had_end) = (row.state.is_finished(), row.end_date);
+        let cleared = was_finished && !step.to.is_finished();
         let goes_on = step.to.is_in_flight() && !row.state.is_in_flight();
         let archive = (begins || cleared) && row.try_number > 0;
         if begins || cleared {
@@ -58,7 +59,8 @@ impl Rows {
             row.label = end.label.clone().or(row.label.take());
             row.cause = end.cause.clone();
         } else if step.to.is_finished() {
-            row.end_date = Some(now);
+            // A person who gives another state to what has ended does not change when it did.
+            row.end_date = had_end.filter(|_| was_finished).or(Some(now));
             row.cause = stopped.cloned();
         }
         (row.state, row.try_number, row.max_tries, row.due) = (step.to, step.try_number, step.max_tries, step.due);

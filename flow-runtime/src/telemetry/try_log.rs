@@ -95,8 +95,12 @@ impl TryLog {
         line.insert("logger".into(), Value::String(logger.into()));
         line.insert("event".into(), Value::String(message.into()));
         line.insert("try_number".into(), self.try_number.into());
-        for (name, value) in fields {
-            line.entry(name).or_insert(value);
+        for (mut name, value) in fields {
+            // A field that is called like one of ours stands beside it.
+            while line.contains_key(&name) {
+                name.push('_');
+            }
+            line.insert(name, value);
         }
         let mut text = secret::redact_value(&Value::Object(line)).to_string();
         text.push('\n');

@@ -1,6 +1,6 @@
 //! What each event does to the instance or the run that it speaks of.
 
-use super::Batch;
+use super::{Batch, outlook};
 use crate::backoff::{Seed, retry_delay};
 use crate::clear;
 use crate::event::{Event, InstanceKey, Outcome, TryRef, UNMAPPED};
@@ -136,6 +136,11 @@ impl Batch<'_> {
                 self.cancel(key, instance);
                 self.write(key, Instance { state, due: None, ..instance });
             }
+        }
+        // A run that has ended is judged anew.
+        if self.run.status.is_finished() {
+            let status = outlook(self.run);
+            self.run.status = if status.is_finished() { status } else { self.run.status };
         }
     }
 
