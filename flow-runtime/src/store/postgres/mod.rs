@@ -15,13 +15,14 @@ mod writer;
 
 use super::sql::encode::{Batch, NewRun};
 use super::sql::questions::{self, Question};
-use super::sql::rows;
 use super::sql::writer::Writes;
+use super::sql::{Failure, rows};
 use super::{
     Epoch, InstanceRow, MetadataStore, Result, RunCommit, RunFilter, RunPk, StoreError, StoredRun, XComFilter, XComRow,
     fingerprint,
 };
 use flow_core::{Dag, DagRun};
+use futures::StreamExt as _;
 use retry::Patience;
 use sqlx::PgPool;
 use sqlx::postgres::PgRow;
@@ -74,26 +75,35 @@ impl PostgresStore {
         Ok(PostgresStore { writes, readers: opened.readers, patience: Patience(patience), place: opened.place })
     }
 
-    /// The answer, read in a transaction of its own.
-    async fn ask(&self, question: Question) -> Result<Vec<PgRow>> {
+    /// Every row of the answer as what it means, read in a transaction of its own.
+    async fn ask<T: Send>(
+        &self,
+        question: Question,
+        mut read: impl FnMut(&PgRow) -> std::result::Result<T, Failure> + Send,
+    ) -> Result<Vec<T>> {
         let mut attempts = self.patience.attempts();
         loop {
-            match self.ask_once(question.clone()).await {
-                Err(e) if attempts.again(&e).await => {}
-                answer => return answer.map_err(|e| error::explain(&self.place, &e)),
+            match self.ask_once(question.clone(), &mut read).await {
+                Err(Failure::Sqlx(e)) if attempts.again(&e).await => {}
+                answer => return answer.map_err(|failure| failure.told(|e| error::explain(&self.place, e))),
             }
         }
     }
 
-    async fn ask_once(&self, question: Question) -> sqlx::Result<Vec<PgRow>> {
+    async fn ask_once<T: Send>(
+        &self,
+        question: Question,
+        read: &mut (impl FnMut(&PgRow) -> std::result::Result<T, Failure> + Send),
+    ) -> std::result::Result<Vec<T>, Failure> {
         let mut transaction = self.readers.begin().await?;
-        let rows = questions::bound!(question).persistent(false).fetch_all(&mut *transaction).await?;
+        let mut found = Vec::new();
+        let mut rows = questions::bound!(question).persistent(false).fetch(&mut *transaction);
+        while let Some(row) = rows.next().await {
+            found.push(read(&row?)?);
+        }
+        drop(rows);
         transaction.commit().await?;
-        Ok(rows)
-    }
-
-    fn told<T>(&self, read: std::result::Result<T, super::sql::Failure>) -> Result<T> {
-        read.map_err(|failure| failure.told(|e| error::explain(&self.place, e)))
+        Ok(found)
     }
 }
 
@@ -106,9 +116,8 @@ impl MetadataStore for PostgresStore {
     }
 
     async fn dag_version(&self, hash: &str) -> Result<Dag> {
-        let found = self.ask(questions::dag_version(hash)).await?;
-        let row = found.first().ok_or_else(|| StoreError::NoSuchDagVersion(hash.to_owned()))?;
-        self.told(rows::dag(row, hash))
+        let mut found = self.ask(questions::dag_version(hash), |row| rows::dag(row, hash)).await?;
+        found.pop().ok_or_else(|| StoreError::NoSuchDagVersion(hash.to_owned()))
     }
 
     async fn create_run(&self, run: &DagRun, dag_version: &str, owner: &str) -> Result<(RunPk, Epoch)> {
@@ -128,28 +137,23 @@ impl MetadataStore for PostgresStore {
     }
 
     async fn run(&self, dag_id: &str, run_id: &str) -> Result<Option<StoredRun>> {
-        let found = self.ask(questions::run(dag_id, run_id)).await?;
-        self.told(found.first().map(rows::stored_run).transpose())
+        Ok(self.ask(questions::run(dag_id, run_id), rows::stored_run).await?.pop())
     }
 
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<StoredRun>> {
-        let found = self.ask(questions::runs(filter)).await?;
-        self.told(found.iter().map(rows::stored_run).collect())
+        self.ask(questions::runs(filter), rows::stored_run).await
     }
 
     async fn instances(&self, run: RunPk) -> Result<Vec<InstanceRow>> {
-        let found = self.ask(questions::instances(run)).await?;
-        self.told(rows::instances(&found))
+        self.ask(questions::instances(run), rows::instances()).await
     }
 
     async fn tries(&self, run: RunPk, task_id: Option<&str>) -> Result<Vec<InstanceRow>> {
-        let found = self.ask(questions::tries(run, task_id)).await?;
-        self.told(rows::instances(&found))
+        self.ask(questions::tries(run, task_id), rows::instances()).await
     }
 
     async fn xcoms(&self, run: RunPk, filter: XComFilter<'_>) -> Result<Vec<XComRow>> {
-        let found = self.ask(questions::xcoms(run, filter)).await?;
-        self.told(found.iter().map(rows::xcom).collect())
+        self.ask(questions::xcoms(run, filter), rows::xcom).await
     }
 
     async fn close(&self) {

@@ -107,18 +107,18 @@ pub(in crate::store) fn stored_run(row: &impl Columns) -> Result<StoredRun> {
     })
 }
 
-/// The rows of [`questions::instances`](super::questions::instances) and [`questions::tries`](super::questions::tries).
-pub(in crate::store) fn instances(rows: &[impl Columns]) -> Result<Vec<InstanceRow>> {
-    let mut found: Vec<InstanceRow> = Vec::with_capacity(rows.len());
-    for row in rows {
-        // Sorted by task, so that all instances of a task share one copy of its name.
+/// What makes instances of the rows of [`questions::instances`](super::questions::instances) and
+/// [`questions::tries`](super::questions::tries): they come sorted by task, and all of a task share one copy of its name.
+pub(in crate::store) fn instances<R: Columns>() -> impl FnMut(&R) -> Result<InstanceRow> {
+    let mut known: Arc<str> = Arc::from("");
+    move |row| {
         let name = text(row, 0)?;
-        let task_id = match found.last() {
-            Some(last) if *last.task_id == *name => last.task_id.clone(),
-            _ => Arc::from(name),
-        };
+        if *known != *name {
+            known = Arc::from(name);
+        }
         let which = || format!("an instance of task `{name}`");
-        found.push(InstanceRow {
+        Ok(InstanceRow {
+            task_id: known.clone(),
             map_index: integer(row, 1)?,
             state: word(text(row, 2)?, TaskState::from_name, which)?,
             try_number: integer(row, 3)?,
@@ -129,10 +129,8 @@ pub(in crate::store) fn instances(rows: &[impl Columns]) -> Result<Vec<InstanceR
             cause: row.text(8)?.map(|text| json(text, which)).transpose()?,
             report: row.text(9)?.map(|text| json(text, which)).transpose()?.unwrap_or_default(),
             label: row.text(10)?.map(Into::into),
-            task_id,
-        });
+        })
     }
-    Ok(found)
 }
 
 /// A row of [`questions::xcoms`](super::questions::xcoms).

@@ -19,6 +19,7 @@ use super::{
 };
 pub use floor::bare_commits;
 use flow_core::{Dag, DagRun};
+use futures::StreamExt as _;
 use sqlx::SqlitePool;
 use sqlx::sqlite::SqliteRow;
 use std::path::{Path, PathBuf};
@@ -75,9 +76,18 @@ impl SqliteStore {
         self.written.load(Ordering::Relaxed)
     }
 
-    async fn ask(&self, question: Question) -> Result<Vec<SqliteRow>> {
-        let rows = questions::bound!(question).fetch_all(&self.readers).await;
-        rows.map_err(|e| error::explain(&self.path, &e))
+    /// Every row of the answer as what it means. A row of SQLite's is large, and is let go of at once.
+    async fn ask<T: Send>(
+        &self,
+        question: Question,
+        mut read: impl FnMut(&SqliteRow) -> std::result::Result<T, Failure> + Send,
+    ) -> Result<Vec<T>> {
+        let mut rows = questions::bound!(question).fetch(&self.readers);
+        let mut found = Vec::new();
+        while let Some(row) = rows.next().await {
+            found.push(self.told(row.map_err(Failure::from).and_then(|row| read(&row)))?);
+        }
+        Ok(found)
     }
 
     fn told<T>(&self, read: std::result::Result<T, Failure>) -> Result<T> {
@@ -94,9 +104,8 @@ impl MetadataStore for SqliteStore {
     }
 
     async fn dag_version(&self, hash: &str) -> Result<Dag> {
-        let found = self.ask(questions::dag_version(hash)).await?;
-        let row = found.first().ok_or_else(|| StoreError::NoSuchDagVersion(hash.to_owned()))?;
-        self.told(rows::dag(row, hash))
+        let mut found = self.ask(questions::dag_version(hash), |row| rows::dag(row, hash)).await?;
+        found.pop().ok_or_else(|| StoreError::NoSuchDagVersion(hash.to_owned()))
     }
 
     async fn create_run(&self, run: &DagRun, dag_version: &str, owner: &str) -> Result<(RunPk, Epoch)> {
@@ -117,28 +126,23 @@ impl MetadataStore for SqliteStore {
     }
 
     async fn run(&self, dag_id: &str, run_id: &str) -> Result<Option<StoredRun>> {
-        let found = self.ask(questions::run(dag_id, run_id)).await?;
-        self.told(found.first().map(rows::stored_run).transpose())
+        Ok(self.ask(questions::run(dag_id, run_id), rows::stored_run).await?.pop())
     }
 
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<StoredRun>> {
-        let found = self.ask(questions::runs(filter)).await?;
-        self.told(found.iter().map(rows::stored_run).collect())
+        self.ask(questions::runs(filter), rows::stored_run).await
     }
 
     async fn instances(&self, run: RunPk) -> Result<Vec<InstanceRow>> {
-        let found = self.ask(questions::instances(run)).await?;
-        self.told(rows::instances(&found))
+        self.ask(questions::instances(run), rows::instances()).await
     }
 
     async fn tries(&self, run: RunPk, task_id: Option<&str>) -> Result<Vec<InstanceRow>> {
-        let found = self.ask(questions::tries(run, task_id)).await?;
-        self.told(rows::instances(&found))
+        self.ask(questions::tries(run, task_id), rows::instances()).await
     }
 
     async fn xcoms(&self, run: RunPk, filter: XComFilter<'_>) -> Result<Vec<XComRow>> {
-        let found = self.ask(questions::xcoms(run, filter)).await?;
-        self.told(found.iter().map(rows::xcom).collect())
+        self.ask(questions::xcoms(run, filter), rows::xcom).await
     }
 
     async fn close(&self) {
