@@ -13,15 +13,10 @@ mod open;
 mod retry;
 mod writer;
 
-use super::sql::encode::{Batch, NewRun};
+use super::Result;
 use super::sql::questions::{self, Question};
 use super::sql::writer::Writes;
-use super::sql::{Failure, rows};
-use super::{
-    Epoch, InstanceRow, MetadataStore, Result, RunCommit, RunFilter, RunPk, StoreError, StoredRun, XComFilter, XComRow,
-    fingerprint,
-};
-use flow_core::{Dag, DagRun};
+use super::sql::{Database, Failure};
 use futures::StreamExt as _;
 use retry::Patience;
 use sqlx::PgPool;
@@ -75,21 +70,6 @@ impl PostgresStore {
         Ok(PostgresStore { writes, readers: opened.readers, patience: Patience(patience), place: opened.place })
     }
 
-    /// Every row of the answer as what it means, read in a transaction of its own.
-    async fn ask<T: Send>(
-        &self,
-        question: Question,
-        mut read: impl FnMut(&PgRow) -> std::result::Result<T, Failure> + Send,
-    ) -> Result<Vec<T>> {
-        let mut attempts = self.patience.attempts();
-        loop {
-            match self.ask_once(question.clone(), &mut read).await {
-                Err(Failure::Sqlx(e)) if attempts.again(&e).await => {}
-                answer => return answer.map_err(|failure| failure.told(|e| error::explain(&self.place, e))),
-            }
-        }
-    }
-
     async fn ask_once<T: Send>(
         &self,
         question: Question,
@@ -107,57 +87,29 @@ impl PostgresStore {
     }
 }
 
-#[async_trait::async_trait]
-impl MetadataStore for PostgresStore {
-    async fn put_dag(&self, dag: &Dag) -> Result<String> {
-        let (hash, json) = fingerprint(dag)?;
-        self.writes.put_dag(hash.clone(), dag.dag_id.clone(), json).await?;
-        Ok(hash)
+impl Database for PostgresStore {
+    type Row = PgRow;
+
+    fn writes(&self) -> &Writes {
+        &self.writes
     }
 
-    async fn dag_version(&self, hash: &str) -> Result<Dag> {
-        let mut found = self.ask(questions::dag_version(hash), |row| rows::dag(row, hash)).await?;
-        found.pop().ok_or_else(|| StoreError::NoSuchDagVersion(hash.to_owned()))
-    }
-
-    async fn create_run(&self, run: &DagRun, dag_version: &str, owner: &str) -> Result<(RunPk, Epoch)> {
-        let pk = self.writes.create_run(NewRun::of(run, dag_version, owner)?).await?;
-        Ok((pk, Epoch(1)))
-    }
-
-    async fn acquire_run(&self, run: RunPk, owner: &str) -> Result<Epoch> {
-        self.writes.acquire_run(run, owner).await
-    }
-
-    async fn commit(&self, commits: &[RunCommit]) -> Result<()> {
-        if commits.is_empty() {
-            return Ok(());
+    /// Read in a transaction of its own.
+    async fn ask<T: Send>(
+        &self,
+        question: Question,
+        mut read: impl FnMut(&PgRow) -> std::result::Result<T, Failure> + Send,
+    ) -> Result<Vec<T>> {
+        let mut attempts = self.patience.attempts();
+        loop {
+            match self.ask_once(question.clone(), &mut read).await {
+                Err(Failure::Sqlx(e)) if attempts.again(&e).await => {}
+                answer => return answer.map_err(|failure| failure.told(|e| error::explain(&self.place, e))),
+            }
         }
-        self.writes.commit(Batch::of(commits)?).await
     }
 
-    async fn run(&self, dag_id: &str, run_id: &str) -> Result<Option<StoredRun>> {
-        Ok(self.ask(questions::run(dag_id, run_id), rows::stored_run).await?.pop())
-    }
-
-    async fn runs(&self, filter: &RunFilter) -> Result<Vec<StoredRun>> {
-        self.ask(questions::runs(filter), rows::stored_run).await
-    }
-
-    async fn instances(&self, run: RunPk) -> Result<Vec<InstanceRow>> {
-        self.ask(questions::instances(run), rows::instances()).await
-    }
-
-    async fn tries(&self, run: RunPk, task_id: Option<&str>) -> Result<Vec<InstanceRow>> {
-        self.ask(questions::tries(run, task_id), rows::instances()).await
-    }
-
-    async fn xcoms(&self, run: RunPk, filter: XComFilter<'_>) -> Result<Vec<XComRow>> {
-        self.ask(questions::xcoms(run, filter), rows::xcom).await
-    }
-
-    async fn close(&self) {
+    async fn close_readers(&self) {
         self.readers.close().await;
-        self.writes.close().await;
     }
 }
