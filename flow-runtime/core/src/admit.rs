@@ -128,7 +128,7 @@ impl Limits {
     }
 }
 
-/// Picks the candidates that go now, counts them into `in_flight`, and returns them in order.
+/// Picks the candidates that go now, at most so many, counts them into `in_flight`, and returns them in order.
 ///
 /// `candidates` come in their order, best kept in a `BTreeSet<Candidate<_>>`; the walk ends where parallelism does.
 /// What does not fit is passed over, and what is behind it may still go.
@@ -136,10 +136,11 @@ pub fn admit<'a, R: Clone + 'a>(
     candidates: impl IntoIterator<Item = &'a Candidate<R>>,
     limits: &Limits,
     in_flight: &mut InFlight,
+    most: usize,
 ) -> Vec<Candidate<R>> {
     let mut picked = Vec::new();
     for candidate in candidates {
-        if in_flight.total >= limits.parallelism {
+        if in_flight.total >= limits.parallelism || picked.len() >= most {
             break;
         }
         if limits.refuses(candidate, in_flight).is_none() {
@@ -172,7 +173,7 @@ mod tests {
     }
 
     fn picked(all: &BTreeSet<Candidate<u32>>, limits: &Limits) -> Vec<(u32, u32)> {
-        admit(all, limits, &mut InFlight::default()).into_iter().map(|c| (c.run, c.key.task)).collect()
+        admit(all, limits, &mut InFlight::default(), usize::MAX).into_iter().map(|c| (c.run, c.key.task)).collect()
     }
 
     #[test]
@@ -183,6 +184,7 @@ mod tests {
         assert_eq!(picked(&all, &limits(9, 9)), [(3, 9), (2, 0), (2, 1), (1, 0)]);
         assert_eq!(picked(&all, &limits(2, 9)), [(3, 9), (2, 0)]);
         assert_eq!(picked(&all, &limits(9, 1)), [(3, 9)]);
+        assert_eq!(admit(&all, &limits(9, 9), &mut InFlight::default(), 1).len(), 1);
     }
 
     #[test]
@@ -195,7 +197,8 @@ mod tests {
             BTreeSet::from([wide.clone(), lost.clone(), candidate(1, 2, 1), candidate(1, 3, 1), candidate(2, 0, 0)]);
         let limits = Limits { active_tasks: [("dag1".to_string(), 1)].into(), ..limits(9, 2) };
         let mut in_flight = InFlight::default();
-        let went: Vec<_> = admit(&all, &limits, &mut in_flight).into_iter().map(|c| (c.run, c.key.task)).collect();
+        let went: Vec<_> =
+            admit(&all, &limits, &mut in_flight, usize::MAX).into_iter().map(|c| (c.run, c.key.task)).collect();
         assert_eq!(went, [(1, 2), (2, 0)]);
         let why = |c: &Candidate<u32>, in_flight: &InFlight| {
             let reason = limits.refuses(c, in_flight);

@@ -35,6 +35,7 @@ impl RunLoop {
                         return happened;
                     }
                 }
+                () = self.queue.freed(), if !self.stopping && self.queue.waits() => return Happened::default(),
                 () = tokio::time::sleep_until(alarm) => return self.rang(),
                 // Last, and a bounded number of them: a task that logs without end holds nobody up.
                 Some(hint) = self.hints.recv() => {

@@ -30,6 +30,7 @@ mod rows;
 mod run_loop;
 mod scope;
 mod settings;
+mod slots;
 mod step;
 mod try_runner;
 mod values;
@@ -52,6 +53,7 @@ use crate::value::{Erased, Inputs};
 use chrono::{DateTime, Utc};
 use flow_core::{Dag, DagRun, RunType, Selection};
 use serde_json::{Map, Value};
+use slots::Slots;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -64,6 +66,7 @@ pub struct Engine {
     settings: Arc<EngineSettings>,
     clock: Arc<dyn Clock>,
     replacements: Arc<BTreeMap<String, Replacement>>,
+    slots: Arc<Slots>,
 }
 
 /// Stands in for the body of a task in a test.
@@ -127,6 +130,7 @@ impl Engine {
         Engine {
             store,
             bodies: Arc::new(bodies),
+            slots: Arc::new(Slots::of(&settings)),
             settings: Arc::new(settings),
             clock: Arc::new(SystemClock),
             replacements: Arc::default(),

@@ -158,7 +158,7 @@ fn prepare(engine: &Engine, begun: Begun, observer: Observer, stop: Stop) -> Pre
         resumed,
         timestamp: now,
     });
-    let mut queue = Queue::new(&scope.dag, settings.parallelism, settings.all_pools());
+    let mut queue = Queue::new(&scope.dag, engine.slots.clone());
     // What was scheduled when the run was left behind waits for a slot again.
     state.scheduled().into_iter().for_each(|key| queue.push(&scope.dag, key));
     let run_loop = RunLoop {
@@ -191,7 +191,7 @@ impl RunLoop {
     }
 
     fn is_stuck(&self) -> bool {
-        self.flights.is_empty() && self.wake_at.is_none()
+        self.flights.is_empty() && self.wake_at.is_none() && !self.queue.waits_for_others()
     }
 
     fn complaint(&self) -> String {

@@ -15,7 +15,7 @@ pub(super) const DEFAULT_SLOTS: u32 = 128;
 pub struct EngineSettings {
     /// The home folder; `logs`, `xcom` and `locks` lie in it.
     pub home: PathBuf,
-    /// Most tries at one time, of one run. Default 32.
+    /// Most tries at one time, of all runs of the engine. Default 32.
     pub parallelism: usize,
     /// Slots of each pool. `default_pool` is always there, with 128 slots unless it is set.
     pub pools: BTreeMap<String, u32>,

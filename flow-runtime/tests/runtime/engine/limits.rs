@@ -1,8 +1,8 @@
 //! How much runs at one time.
 
-use super::{World, note, noted};
+use super::{World, note, note_in, noted};
 use flow_runtime::core::RunStatus;
-use flow_runtime::executor::EngineError;
+use flow_runtime::executor::{EngineError, RunRequest};
 use flow_runtime::prelude::*;
 use std::time::Duration;
 
@@ -80,4 +80,38 @@ async fn a_pool_has_slots_and_must_be_there() {
     let error = world.try_run(pooled::dag(), "limits-none", Default::default()).await.unwrap_err();
     assert!(error.to_string().contains("there is no pool `warehouse`"), "{error}");
     assert_eq!(world.store.runs(&Default::default()).await.unwrap().len(), 1, "a run that cannot go is not made");
+}
+
+#[task]
+async fn counts(here: String) {
+    note_in(&here, "+");
+    tokio::time::sleep(Duration::from_millis(3)).await;
+    note_in(&here, "-");
+}
+
+#[dag(max_active_tasks = 100)]
+fn shared(here: String) {
+    for _ in 0..10 {
+        counts(here).pool("api");
+    }
+    counts("limits-elsewhere").id("elsewhere");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_runs_of_an_engine_share_its_slots_and_none_starves() {
+    for (parallelism, api, at_once) in [(3, 100, 3), (100, 2, 2)] {
+        let here = format!("limits-shared-{parallelism}");
+        let mut world = World::new().await;
+        (world.settings.parallelism, world.settings.pools) = (parallelism, [("api".to_string(), api)].into());
+        let engine = world.engine();
+        let runs = (0..6).map(|number| {
+            let params = super::object(serde_json::json!({"here": here}));
+            let request = RunRequest { run_id: Some(format!("{here}-{number}")), params, ..RunRequest::default() };
+            engine.run(std::sync::Arc::new(shared::dag()), request, world.observer(), world.stop.clone())
+        });
+        let all = futures::future::join_all(runs);
+        let ended = tokio::time::timeout(Duration::from_secs(30), all).await.expect("no run waits for ever");
+        assert!(ended.iter().all(|run| run.as_ref().unwrap().run.state == RunStatus::Success));
+        assert_eq!((noted(&here).len(), most(&here)), (6 * 10 * 2, at_once));
+    }
 }

@@ -26,7 +26,12 @@ static LEDGER: LazyLock<Mutex<HashMap<String, Vec<String>>>> = LazyLock::new(Mut
 
 /// Notes something about the run that the task is in.
 pub fn note(ctx: &Context, what: impl Into<String>) {
-    LEDGER.lock().entry(ctx.run_id().into()).or_default().push(what.into());
+    note_in(ctx.run_id(), what);
+}
+
+/// The same under another name.
+pub fn note_in(name: &str, what: impl Into<String>) {
+    LEDGER.lock().entry(name.into()).or_default().push(what.into());
 }
 
 /// What was noted.

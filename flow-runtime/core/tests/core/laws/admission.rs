@@ -37,7 +37,7 @@ proptest! {
         let limits = Limits { parallelism, pools: name("p", &pools), active_tasks: name("d", &caps) };
         let queue: BTreeSet<Candidate<u8>> = candidates.into_iter().collect();
         let mut in_flight = InFlight::default();
-        let picked = admit(&queue, &limits, &mut in_flight);
+        let picked = admit(&queue, &limits, &mut in_flight, usize::MAX);
 
         prop_assert!(picked.is_sorted());
         prop_assert_eq!(in_flight.total() as usize, picked.len());
