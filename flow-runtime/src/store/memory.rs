@@ -21,6 +21,7 @@ pub struct MemoryStore {
 #[derive(Debug, Default)]
 struct Tables {
     dags: HashMap<String, Dag>,
+    paused: BTreeMap<String, bool>,
     /// Run number `n` is at `n - 1`.
     runs: Vec<Run>,
     by_id: HashMap<(String, String), usize>,
@@ -98,6 +99,15 @@ impl MetadataStore for MemoryStore {
         self.tables.lock().dags.get(hash).cloned().ok_or_else(|| StoreError::NoSuchDagVersion(hash.to_owned()))
     }
 
+    async fn set_paused(&self, dag_id: &str, paused: bool) -> Result<()> {
+        self.tables.lock().paused.insert(dag_id.to_owned(), paused);
+        Ok(())
+    }
+
+    async fn paused(&self) -> Result<BTreeMap<String, bool>> {
+        Ok(self.tables.lock().paused.clone())
+    }
+
     async fn create_run(&self, run: &DagRun, dag_version: &str, owner: &str) -> Result<(RunPk, Epoch)> {
         let mut tables = self.tables.lock();
         let id = (run.dag_id.clone(), run.run_id.clone());
@@ -173,6 +183,7 @@ impl MetadataStore for MemoryStore {
             .filter(|s| filter.dag_id.as_ref().is_none_or(|id| *id == s.run.dag_id))
             .filter(|s| filter.run_id.as_ref().is_none_or(|id| *id == s.run.run_id))
             .filter(|s| filter.states.is_empty() || filter.states.contains(&s.run.state))
+            .filter(|s| filter.run_types.is_empty() || filter.run_types.contains(&s.run.run_type))
             .collect();
         found.sort_by_key(|s| Reverse((s.run.run_after, s.pk)));
         let limit = if filter.limit == 0 { usize::MAX } else { filter.limit as usize };

@@ -26,8 +26,9 @@ pub use sqlite::SqliteStore;
 
 use chrono::{DateTime, Utc};
 use flow_core::event::Report;
-use flow_core::{Dag, DagRun, RunStatus, TaskState};
+use flow_core::{Dag, DagRun, RunStatus, RunType, TaskState};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What a commit survives once it has returned.
@@ -83,6 +84,8 @@ pub struct RunFilter {
     pub run_id: Option<String>,
     /// In one of these states; empty means any.
     pub states: Vec<RunStatus>,
+    /// Made by one of these; empty means any.
+    pub run_types: Vec<RunType>,
     /// At most this many, the newest (by `run_after`, then number) first; 0 means all.
     pub limit: u32,
 }
@@ -307,6 +310,12 @@ pub trait MetadataStore: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::NoSuchDagVersion`].
     async fn dag_version(&self, hash: &str) -> Result<Dag>;
+
+    /// Says that a DAG is paused, and makes no runs by itself, or that it is not.
+    async fn set_paused(&self, dag_id: &str, paused: bool) -> Result<()>;
+
+    /// What was said last of each DAG that somebody has spoken of: is it paused?
+    async fn paused(&self) -> Result<BTreeMap<String, bool>>;
 
     /// Makes a run, owned by `owner`, at epoch 1. Numbers of runs rise and are never given twice.
     ///

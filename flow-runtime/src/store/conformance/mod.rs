@@ -44,6 +44,7 @@ macro_rules! store_conformance {
                 a_run_needs_its_dag
                 runs_come_newest_first
                 runs_are_filtered
+                a_dag_is_paused_and_goes_on
                 an_unknown_run_is_empty
                 a_takeover_raises_the_epoch
                 every_field_of_an_instance_comes_back

@@ -166,12 +166,14 @@ pub async fn runs_are_filtered(store: Store) {
     for (dag_id, run_id, state) in made {
         let mut run = dag_run(dag_id, run_id);
         run.state = state;
+        run.run_type = if run_id == "one" { RunType::Scheduled } else { RunType::Manual };
         store.create_run(&run, &version, "me").await.unwrap();
     }
     let filter = |dag: Option<&str>, run: Option<&str>, states: &[RunStatus], limit| RunFilter {
         dag_id: dag.map(str::to_owned),
         run_id: run.map(str::to_owned),
         states: states.to_vec(),
+        run_types: Vec::new(),
         limit,
     };
     use RunStatus::{Failed, Queued, Running, Success};
@@ -184,6 +186,11 @@ pub async fn runs_are_filtered(store: Store) {
         (filter(Some("taxi"), None, &[Running, Failed], 1), "taxi/three"),
         (filter(Some("bus"), Some("one"), &[Running], 0), ""),
         (filter(Some("tax_"), None, &[], 0), ""),
+        (RunFilter { run_types: vec![RunType::Scheduled], ..RunFilter::default() }, "bus/one taxi/one"),
+        (
+            RunFilter { run_types: vec![RunType::Backfill, RunType::Manual], ..filter(Some("bus"), None, &[], 0) },
+            "bus/four",
+        ),
     ];
     for (filter, want) in cases {
         let runs = store.runs(&filter).await.unwrap();
@@ -215,4 +222,15 @@ pub async fn a_takeover_raises_the_epoch(store: Store) {
         let found = store.run("taxi", "one").await.unwrap().unwrap();
         assert_eq!((found.epoch, found.owner.as_deref()), (Epoch(n), Some(owner)));
     }
+}
+
+/// What was said last of a DAG is what holds; of others nothing is known.
+pub async fn a_dag_is_paused_and_goes_on(store: Store) {
+    assert!(store.paused().await.unwrap().is_empty());
+    store.set_paused("täxi", true).await.unwrap();
+    store.set_paused("other", false).await.unwrap();
+    store.set_paused("other", true).await.unwrap();
+    store.set_paused("other", false).await.unwrap();
+    let want = [("täxi".to_string(), true), ("other".to_string(), false)].into();
+    assert_eq!(store.paused().await.unwrap(), want);
 }

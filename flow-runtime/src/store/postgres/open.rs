@@ -12,7 +12,10 @@ use std::time::Duration;
 
 /// The schema, step by step; the table `flow_schema` says how many of them a database has seen. Never edit one that was
 /// released: add one.
-const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/postgres/0001_first.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../../migrations/postgres/0001_first.sql"),
+    include_str!("../../../migrations/postgres/0002_dag.sql"),
+];
 
 /// The advisory lock under which the schema is changed: "flow" in ASCII.
 const SCHEMA_LOCK: i64 = 0x666c_6f77;

@@ -13,6 +13,9 @@ use std::sync::Arc;
 
 const PUT_DAG: &str = "INSERT INTO dag_version (hash, dag_id, json) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
 
+const SET_PAUSED: &str = "INSERT INTO dag (dag_id, is_paused) VALUES ($1, $2) \
+                          ON CONFLICT (dag_id) DO UPDATE SET is_paused = excluded.is_paused";
+
 const CREATE_RUN: &str = "
     INSERT INTO dag_run
         (dag_id, run_id, run_type, state, logical_date, interval_start, interval_end, run_after, start_date, end_date,
@@ -86,6 +89,14 @@ impl Backend for Writer {
     async fn put_dag(&mut self, hash: &str, dag_id: &str, json: &str) -> Result<()> {
         let done = transact!(self, |transaction| {
             let query = sqlx::query(PUT_DAG).persistent(false).bind(hash).bind(dag_id).bind(json);
+            query.execute(&mut *transaction).await?
+        });
+        done.map(drop).map_err(|e| self.explain(&e))
+    }
+
+    async fn set_paused(&mut self, dag_id: &str, paused: bool) -> Result<()> {
+        let done = transact!(self, |transaction| {
+            let query = sqlx::query(SET_PAUSED).persistent(false).bind(dag_id).bind(i64::from(paused));
             query.execute(&mut *transaction).await?
         });
         done.map(drop).map_err(|e| self.explain(&e))

@@ -14,6 +14,7 @@ use encode::{Batch, NewRun};
 use flow_core::{Dag, DagRun};
 use questions::Question;
 use rows::Columns;
+use std::collections::BTreeMap;
 use std::future::Future;
 use writer::Writes;
 
@@ -78,6 +79,14 @@ impl<D: Database> MetadataStore for D {
     async fn dag_version(&self, hash: &str) -> Result<Dag> {
         let mut found = self.ask(questions::dag_version(hash), |row| rows::dag(row, hash)).await?;
         found.pop().ok_or_else(|| StoreError::NoSuchDagVersion(hash.to_owned()))
+    }
+
+    async fn set_paused(&self, dag_id: &str, paused: bool) -> Result<()> {
+        self.writes().set_paused(dag_id, paused).await
+    }
+
+    async fn paused(&self) -> Result<BTreeMap<String, bool>> {
+        Ok(self.ask(questions::paused(), rows::paused).await?.into_iter().collect())
     }
 
     async fn create_run(&self, run: &DagRun, dag_version: &str, owner: &str) -> Result<(RunPk, Epoch)> {

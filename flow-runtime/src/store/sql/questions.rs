@@ -54,6 +54,19 @@ impl Question {
         self
     }
 
+    /// Of rows those whose column holds one of these; all if there are none.
+    fn is_one_of<'w>(&mut self, column: &str, words: impl Iterator<Item = &'w str>) {
+        let mut between = "";
+        for word in words {
+            if between.is_empty() {
+                self.push(" AND ").push(column).push(" IN (");
+            }
+            self.push(between).bind(word);
+            between = ", ";
+        }
+        self.push(if between.is_empty() { "" } else { ")" });
+    }
+
     /// The text, which holds no value, and the values.
     pub(in crate::store) fn parts(self) -> (AssertSqlSafe<String>, Vec<Bind>) {
         (AssertSqlSafe(self.sql), self.binds)
@@ -89,6 +102,11 @@ pub(in crate::store) fn dag_version(hash: &str) -> Question {
     question
 }
 
+/// Every DAG that somebody has spoken of.
+pub(in crate::store) fn paused() -> Question {
+    Question::new("SELECT dag_id, is_paused FROM dag")
+}
+
 /// The run of this DAG with this id.
 pub(in crate::store) fn run(dag_id: &str, run_id: &str) -> Question {
     let mut question = Question::new(RUN);
@@ -105,10 +123,9 @@ pub(in crate::store) fn runs(filter: &RunFilter) -> Question {
     if let Some(run_id) = &filter.run_id {
         question.push(" AND run_id = ").bind(run_id.as_str());
     }
-    for (n, state) in filter.states.iter().enumerate() {
-        question.push(if n == 0 { " AND state IN (" } else { ", " }).bind(state.name());
-    }
-    question.push(if filter.states.is_empty() { "" } else { ")" }).push(" ORDER BY run_after DESC, id DESC");
+    question.is_one_of("state", filter.states.iter().map(|state| state.name()));
+    question.is_one_of("run_type", filter.run_types.iter().map(|run_type| run_type.name()));
+    question.push(" ORDER BY run_after DESC, id DESC");
     if filter.limit > 0 {
         question.push(" LIMIT ").bind(i64::from(filter.limit));
     }

@@ -152,6 +152,11 @@ pub(in crate::store) fn xcom(row: &impl Columns) -> Result<XComRow> {
     })
 }
 
+/// A row of [`questions::paused`](super::questions::paused).
+pub(in crate::store) fn paused(row: &impl Columns) -> Result<(String, bool)> {
+    Ok((text(row, 0)?.to_owned(), integer::<i64>(row, 1)? != 0))
+}
+
 /// Rows of a number of a run and its epoch.
 pub(in crate::store) fn epochs(rows: &[impl Columns]) -> Result<HashMap<i64, i64>> {
     rows.iter().map(|row| Ok((integer(row, 0)?, integer(row, 1)?))).collect()

@@ -28,6 +28,8 @@ pub(in crate::store) trait Backend: Send + 'static {
 
     fn put_dag(&mut self, hash: &str, dag_id: &str, json: &str) -> impl Future<Output = Result<()>> + Send;
 
+    fn set_paused(&mut self, dag_id: &str, paused: bool) -> impl Future<Output = Result<()>> + Send;
+
     fn create_run(&mut self, new: &NewRun) -> impl Future<Output = Result<RunPk>> + Send;
 
     fn acquire_run(&mut self, run: RunPk, owner: &str) -> impl Future<Output = Result<Epoch>> + Send;
@@ -53,6 +55,7 @@ pub(in crate::store) trait Backend: Send + 'static {
 #[derive(Debug)]
 enum Job {
     PutDag { hash: String, dag_id: String, json: String, reply: Reply<()> },
+    SetPaused { dag_id: String, paused: bool, reply: Reply<()> },
     CreateRun { new: Box<NewRun>, reply: Reply<RunPk> },
     AcquireRun { run: RunPk, owner: String, reply: Reply<Epoch> },
     Commit { batch: Batch, reply: Reply<()> },
@@ -77,6 +80,11 @@ impl Writes {
 
     pub(in crate::store) async fn put_dag(&self, hash: String, dag_id: String, json: String) -> Result<()> {
         self.ask(|reply| Job::PutDag { hash, dag_id, json, reply }).await
+    }
+
+    pub(in crate::store) async fn set_paused(&self, dag_id: &str, paused: bool) -> Result<()> {
+        let dag_id = dag_id.to_owned();
+        self.ask(|reply| Job::SetPaused { dag_id, paused, reply }).await
     }
 
     pub(in crate::store) async fn create_run(&self, new: NewRun) -> Result<RunPk> {
@@ -154,6 +162,7 @@ async fn serve(mut backend: impl Backend, mut jobs: mpsc::Receiver<Job>) {
             Job::PutDag { hash, dag_id, json, reply } => {
                 drop(reply.send(backend.put_dag(&hash, &dag_id, &json).await));
             }
+            Job::SetPaused { dag_id, paused, reply } => drop(reply.send(backend.set_paused(&dag_id, paused).await)),
             Job::CreateRun { new, reply } => drop(reply.send(backend.create_run(&new).await)),
             Job::AcquireRun { run, owner, reply } => drop(reply.send(backend.acquire_run(run, &owner).await)),
             Job::Commit { batch, reply } => {

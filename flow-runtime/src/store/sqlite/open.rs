@@ -13,7 +13,10 @@ use std::time::Duration;
 
 /// The schema, step by step; a database's `user_version` says how many of them it has seen. Never edit one that was
 /// released: add one.
-const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_first.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../../migrations/sqlite/0001_first.sql"),
+    include_str!("../../../migrations/sqlite/0002_dag.sql"),
+];
 
 /// `application_id` of a database of flow: "flow" in ASCII.
 const APPLICATION_ID: i64 = 0x666c_6f77;

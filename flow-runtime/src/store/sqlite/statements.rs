@@ -57,6 +57,11 @@ pub(super) const PUT_DAG: &str = "
     INSERT INTO dag_version (hash, dag_id, json) VALUES (?, ?, ?) ON CONFLICT DO NOTHING;
     COMMIT";
 
+pub(super) const SET_PAUSED: &str = "
+    BEGIN IMMEDIATE;
+    INSERT INTO dag (dag_id, is_paused) VALUES (?, ?) ON CONFLICT (dag_id) DO UPDATE SET is_paused = excluded.is_paused;
+    COMMIT";
+
 pub(super) const CREATE_RUN: &str = "
     BEGIN IMMEDIATE;
     INSERT INTO dag_run

@@ -68,6 +68,11 @@ impl Backend for Writer {
         self.transact(query).await.map(drop).map_err(|e| self.explain(&e))
     }
 
+    async fn set_paused(&mut self, dag_id: &str, paused: bool) -> Result<()> {
+        let query = sqlx::query(statements::SET_PAUSED).bind(dag_id.to_owned()).bind(i64::from(paused));
+        self.transact(query).await.map(drop).map_err(|e| self.explain(&e))
+    }
+
     async fn create_run(&mut self, new: &NewRun) -> Result<RunPk> {
         let run = &new.run;
         let query = sqlx::query(statements::CREATE_RUN)

@@ -211,7 +211,7 @@ async fn what_cannot_be_opened_says_why_without_the_password() {
     }
     PostgresStore::open(&url).await.unwrap().close().await;
     run(&url, "UPDATE flow_schema SET version = 99").await;
-    assert!(says(&url).await.contains("written by a newer flow (its schema is 99, this flow knows 1): update flow"));
+    assert!(says(&url).await.contains("written by a newer flow (its schema is 99, this flow knows 2): update flow"));
 }
 
 #[tokio::test]

@@ -69,3 +69,23 @@ async fn two_processes_worth_of_stores_share_a_file() {
     assert_eq!(two.dag_version(&hash).await.unwrap(), dag());
     assert_eq!(two.put_dag(&dag()).await.unwrap(), hash);
 }
+
+#[tokio::test]
+async fn a_database_of_each_earlier_schema_is_brought_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("flow.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let mut connection = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    sqlx::raw_sql(include_str!("../../../migrations/sqlite/0001_first.sql")).execute(&mut connection).await.unwrap();
+    let kept = "INSERT INTO dag_version VALUES ('h', 'taxi', '{}');
+        INSERT INTO dag_run VALUES (7, 'taxi', 'one', 'manual', 'success', NULL, NULL, NULL, 1, NULL, NULL, '{}', 'h', 'me', 3);
+        PRAGMA application_id = 1718382455; PRAGMA user_version = 1;";
+    sqlx::raw_sql(kept).execute(&mut connection).await.unwrap();
+    sqlx::Connection::close(connection).await.unwrap();
+    let store = open(&path).await;
+    let run = store.run("taxi", "one").await.unwrap().unwrap();
+    assert_eq!((run.pk.0, run.epoch.0, run.owner.as_deref()), (7, 3, Some("me")));
+    store.set_paused("taxi", true).await.unwrap();
+    store.close().await;
+    assert_eq!(open(&path).await.paused().await.unwrap(), [("taxi".to_string(), true)].into());
+}
