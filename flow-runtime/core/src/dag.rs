@@ -24,6 +24,9 @@ pub struct Dag {
     /// When it runs by itself; `None` means only when somebody asks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
+    /// The time zone whose clocks a cron expression means, by its name in the tz database; `None` means UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
     /// No scheduled run before this instant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_date: Option<DateTime<Utc>>,
@@ -318,6 +321,7 @@ impl Dag {
             dag_id: dag_id.into(),
             doc: None,
             schedule: None,
+            timezone: None,
             start_date: None,
             end_date: None,
             catchup: false,

@@ -20,6 +20,7 @@ pub mod priority;
 mod run;
 pub mod schedule;
 pub mod state;
+pub mod timetable;
 pub mod trigger_rule;
 pub mod waiting;
 
@@ -36,5 +37,6 @@ pub use plan::{decide, outlook, plan, plan_pass};
 pub use run::{Instance, RunState, StoredInstance};
 pub use schedule::Schedule;
 pub use state::{RunStatus, TaskState};
+pub use timetable::{NextRun, Restriction, Timetable};
 pub use trigger_rule::{Decision, TriggerRule};
 pub use waiting::{Waiting, why};

@@ -1,6 +1,7 @@
 //! When a DAG runs by itself, as the author wrote it.
 
 use crate::parse;
+use crate::timetable::CronExpression;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -107,7 +108,7 @@ fn kind(text: &str) -> Result<ScheduleKind, String> {
             Ok(ScheduleKind::Every(step))
         };
     }
-    cron(text).map(ScheduleKind::Cron)
+    CronExpression::parse(text).map(|cron| ScheduleKind::Cron(cron.to_string()))
 }
 
 /// The preset that somebody means by `daily` or `every day`.
@@ -115,51 +116,6 @@ fn preset_meant(text: &str) -> Option<&'static str> {
     let word = text.strip_prefix("every ").map_or(text, str::trim);
     let word = if word == "day" { "daily".into() } else { word.trim_end_matches("ly").to_owned() + "ly" };
     PRESETS.map(|(name, _)| name).into_iter().find(|name| name[1..] == word)
-}
-
-/// Checks a cron expression, and returns it with single blanks between its fields.
-fn cron(text: &str) -> Result<String, String> {
-    let fields: Vec<&str> = text.split_whitespace().collect();
-    // croner wants the seconds first, Airflow's users write them last.
-    let for_croner = match fields.len() {
-        5 => fields.join(" "),
-        6 => format!("{} {}", fields[5], fields[..5].join(" ")),
-        n => {
-            return Err(format!(
-                "a cron expression has 5 fields (minute, hour, day of month, month, day of week; seconds may come \
-                 sixth), and this has {n}; otherwise write a preset like @daily, or an interval like `every 10m`"
-            ));
-        }
-    };
-    match checked(&for_croner) {
-        Ok(()) => Ok(fields.join(" ")),
-        Err(reason) => Err(match wrong_field(&fields) {
-            Some((field, name, reason)) => format!("`{field}` is no {name} ({reason})"),
-            None => format!("the cron expression is wrong: {reason}"),
-        }),
-    }
-}
-
-fn checked(for_croner: &str) -> Result<(), String> {
-    let parser = croner::parser::CronParser::builder()
-        .seconds(croner::parser::Seconds::Optional)
-        .year(croner::parser::Year::Disallowed)
-        .build();
-    parser.parse(for_croner).map(drop).map_err(|error| {
-        let text = error.to_string();
-        text.trim_start_matches("Component error: ").trim_end_matches('.').to_lowercase()
-    })
-}
-
-/// The first field that is wrong even where all others say `*`, what it should be, and why it is not.
-fn wrong_field<'f>(fields: &[&'f str]) -> Option<(&'f str, &'static str, String)> {
-    const NAMES: [&str; 6] = ["minute", "hour", "day of month", "month", "day of week", "second"];
-    fields.iter().zip(NAMES).enumerate().find_map(|(place, (field, name))| {
-        // Seconds are asked for as minutes: they take the same.
-        let mut alone = ["*"; 5];
-        alone[place % 5] = field;
-        checked(&alone.join(" ")).err().map(|reason| (*field, name, reason))
-    })
 }
 
 impl fmt::Display for Schedule {

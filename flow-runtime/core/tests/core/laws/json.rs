@@ -81,6 +81,7 @@ prop_compose! {
         (dag.doc, dag.schedule, dag.start_date, dag.end_date) = (doc.clone(), schedule, date, date);
         (dag.catchup, dag.is_default, dag.tags, dag.params) = (catchup, is_default, tags, params);
         dag.dagrun_timeout = Some(Duration::from_millis(millis));
+        dag.timezone = is_default.then(|| "Europe/Berlin".into());
         dag.place = Some(Place { file: "dags/src/a.rs".into(), line: 7 });
         for (n, source) in sources.into_iter().enumerate() {
             let last = dag.tasks.len() - 1;

@@ -4,6 +4,7 @@ mod admission;
 mod history;
 mod json;
 mod planner;
+mod timetable;
 mod worlds;
 
 use proptest::prelude::ProptestConfig;

@@ -3,6 +3,7 @@
 
 mod backoff;
 mod clear;
+mod cron;
 mod graph;
 mod params;
 mod priority;
