@@ -45,6 +45,8 @@ pub struct Config {
     pub grace: Duration,
     /// What a commit survives.
     pub durability: Durability,
+    /// Is a DAG paused of which nobody has said whether it is?
+    pub paused_at_creation: bool,
     /// Slots of the pools that the project declares.
     pub pools: BTreeMap<String, u32>,
     /// Params for every DAG, and for [`Context::param`](crate::Context::param).
@@ -105,6 +107,7 @@ impl Config {
             parallelism: 32,
             grace: Duration::from_secs(10),
             durability: Durability::default(),
+            paused_at_creation: false,
             pools: BTreeMap::new(),
             params: Map::new(),
             dag_params: BTreeMap::new(),
@@ -135,6 +138,13 @@ impl Config {
             match Durability::from_name(&text) {
                 Some(durability) => self.durability = durability,
                 None => problems.push(format!("FLOW_DURABILITY is `{text}`, and must be `process` or `power`")),
+            }
+        }
+        if let Some(text) = get("FLOW_PAUSED_AT_CREATION") {
+            match text.as_str() {
+                "true" => self.paused_at_creation = true,
+                "false" => self.paused_at_creation = false,
+                _ => problems.push(format!("FLOW_PAUSED_AT_CREATION is `{text}`, and must be `true` or `false`")),
             }
         }
         if let Some(text) = get("FLOW_LOG") {

@@ -21,6 +21,7 @@ pub mod graph;
 mod lines;
 pub mod registry;
 pub mod run_event;
+pub mod scheduler;
 pub mod secret;
 pub mod store;
 #[cfg(feature = "cli")]

@@ -4,6 +4,7 @@ mod broken;
 mod crowded;
 mod isolated;
 mod prints;
+mod ticks;
 
 #[allow(dead_code, reason = "the suites share it, and each needs a part")]
 #[path = "../support/program.rs"]

@@ -42,6 +42,14 @@ pub enum Command {
     Run(Run),
     /// Run a DAG in memory: nothing is recorded, and its home folder is thrown away
     Test(Test),
+    /// Run DAGs by themselves, as their schedules say, until it is stopped; go on with what was left behind
+    Scheduler,
+    /// Show the runs that a DAG will have by itself
+    Next(Next),
+    /// Let the scheduler make no more runs of these DAGs
+    Pause(Dags),
+    /// Let the scheduler run these DAGs again
+    Unpause(Dags),
     /// Let tasks of a run that has ended or was interrupted run again
     Clear(Clear),
     /// Set the state of tasks of a run that has ended or was interrupted, or of the run itself
@@ -136,6 +144,24 @@ pub struct Test {
     /// Most tries at one time [env: FLOW_PARALLELISM] [default: 32]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub parallelism: Option<u32>,
+}
+
+/// `next`
+#[derive(Debug, Args)]
+pub struct Next {
+    /// The DAG [default: the one marked as default]
+    pub dag: Option<String>,
+    /// How many
+    #[arg(long, short, default_value_t = 5, value_name = "N")]
+    pub number: u32,
+}
+
+/// Which DAGs.
+#[derive(Debug, Args)]
+pub struct Dags {
+    /// The DAGs
+    #[arg(required = true, value_name = "DAG")]
+    pub dags: Vec<String>,
 }
 
 /// `runs`

@@ -35,6 +35,7 @@ mod prints;
 mod reasons;
 mod run;
 mod runs;
+mod scheduler;
 mod session;
 mod show;
 mod signals;
@@ -140,6 +141,10 @@ fn dispatch(program: String, cli: Cli, out: &Arc<Output>) -> exit::Result {
         Some(Command::Check) => check::check(program.clone(), &cli.global, out.clone()),
         Some(Command::Run(args)) => run::run(&app(args.parallelism)?, &args),
         Some(Command::Test(args)) => run::test(&app(args.parallelism)?, &args),
+        Some(Command::Scheduler) => scheduler::scheduler(&app(None)?),
+        Some(Command::Next(args)) => scheduler::next(&app(None)?, &args),
+        Some(Command::Pause(args)) => scheduler::pause(&app(None)?, &args, true),
+        Some(Command::Unpause(args)) => scheduler::pause(&app(None)?, &args, false),
         Some(Command::Clear(args)) => edit::clear(&history()?, &args),
         Some(Command::Mark(args)) => edit::mark(&history()?, &args),
         Some(Command::Runs(args)) => runs::runs(&history()?, &args),

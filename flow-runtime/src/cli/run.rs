@@ -74,6 +74,7 @@ fn request(app: &App, args: &Run) -> Result<(Arc<Dag>, RunRequest)> {
         run_type: RunType::Manual,
         logical_date: logical_date(args.logical_date.as_deref())?,
         params,
+        ..RunRequest::default()
     };
     Ok((dag, request))
 }

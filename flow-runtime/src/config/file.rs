@@ -17,6 +17,7 @@ pub(super) struct File {
     parallelism: Option<usize>,
     grace: Option<Duration>,
     durability: Option<Durability>,
+    paused_at_creation: Option<bool>,
     pools: BTreeMap<String, u32>,
     params: Map<String, Value>,
     dag_params: BTreeMap<String, Map<String, Value>>,
@@ -31,6 +32,7 @@ impl File {
         config.parallelism = self.parallelism.unwrap_or(config.parallelism);
         config.grace = self.grace.unwrap_or(config.grace);
         config.durability = self.durability.unwrap_or(config.durability);
+        config.paused_at_creation = self.paused_at_creation.unwrap_or(config.paused_at_creation);
         config.log_level = self.log_level.unwrap_or(std::mem::take(&mut config.log_level));
         config.pools = self.pools;
         config.params = self.params;
@@ -63,7 +65,8 @@ struct Reader {
 
 type Entry<'a, 'i> = &'a Spanned<DeValue<'i>>;
 
-const ROOT: [&str; 8] = ["home", "parallelism", "grace", "durability", "pools", "params", "dags", "log"];
+const ROOT: [&str; 9] =
+    ["home", "parallelism", "grace", "durability", "paused_at_creation", "pools", "params", "dags", "log"];
 
 impl Reader {
     fn root(&mut self, table: &DeTable<'_>) -> File {
@@ -81,6 +84,12 @@ impl Reader {
                 }
                 "durability" => {
                     file.durability = self.one_of("durability", value, "`process` or `power`", Durability::from_name);
+                }
+                "paused_at_creation" => {
+                    file.paused_at_creation = match value.get_ref().as_bool() {
+                        Some(paused) => Some(paused),
+                        None => self.wrong("paused_at_creation", value, kind(value), "true or false"),
+                    }
                 }
                 "pools" => {
                     for (name, slots) in self.table("pools", value).into_iter().flatten() {

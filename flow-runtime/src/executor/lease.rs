@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// A run held by this process, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Lease {
+pub(crate) struct Lease {
     file: File,
     path: PathBuf,
 }
@@ -36,9 +36,25 @@ pub(super) fn owner() -> String {
 impl Lease {
     /// Takes the run, unless a process that lives holds it.
     pub(super) fn take(home: &Path, dag_id: &str, run_id: &str) -> Result<Lease, EngineError> {
-        let path = path(home, dag_id, run_id);
-        let failed =
-            |e: std::io::Error| EngineError::Io(format!("cannot lock run `{run_id}` by {}: {e}", path.display()));
+        let what = format!("run `{run_id}` of DAG `{dag_id}`");
+        Lease::at(home, path(home, dag_id, run_id), &|who| {
+            format!("{what} is being worked on ({who}): wait for it, or stop it first")
+        })
+    }
+
+    /// Takes the one place that there is for something of this kind.
+    pub(super) fn of_kind(home: &Path, kind: &str) -> Result<Lease, EngineError> {
+        let path = home.join("locks").join(format!("{kind}.lock"));
+        Lease::at(home, path, &|who| {
+            format!(
+                "a {kind} works on {} already ({who}): one is enough, and two would be in each other's way",
+                home.display()
+            )
+        })
+    }
+
+    fn at(home: &Path, path: PathBuf, held: &dyn Fn(&str) -> String) -> Result<Lease, EngineError> {
+        let failed = |e: std::io::Error| EngineError::Io(format!("cannot lock {}: {e}", path.display()));
         std::fs::create_dir_all(home.join("locks")).map_err(failed)?;
         let mut looks = 3;
         loop {
@@ -58,7 +74,7 @@ impl Lease {
                     std::thread::sleep(Duration::from_millis(5));
                 }
                 Err(TryLockError::WouldBlock) => {
-                    return Err(EngineError::Held(held(dag_id, run_id, &mut file)));
+                    return Err(EngineError::Held(held(&holder(&mut file))));
                 }
                 Err(TryLockError::Error(e)) => return Err(failed(e)),
             }
@@ -76,12 +92,13 @@ impl Drop for Lease {
     }
 }
 
-fn held(dag_id: &str, run_id: &str, file: &mut File) -> String {
+/// Who wrote its name into a lock.
+fn holder(file: &mut File) -> String {
     let mut who = String::new();
     if file.read_to_string(&mut who).is_err() || who.is_empty() {
         who = "another process".into();
     }
-    format!("run `{run_id}` of DAG `{dag_id}` is being worked on ({who}): wait for it, or stop it first")
+    who
 }
 
 fn name(dag_id: &str, run_id: &str) -> String {

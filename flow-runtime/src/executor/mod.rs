@@ -51,7 +51,7 @@ use crate::run_event::Observer;
 use crate::store::{InstanceRow, MetadataStore, RunPk, StoredRun};
 use crate::value::{Erased, Inputs};
 use chrono::{DateTime, Utc};
-use flow_core::{Dag, DagRun, RunType, Selection};
+use flow_core::{Dag, DagRun, DataInterval, RunType, Selection};
 use serde_json::{Map, Value};
 use slots::Slots;
 use std::collections::BTreeMap;
@@ -81,6 +81,10 @@ pub struct RunRequest {
     pub run_type: RunType,
     /// The instant it is about; a manual run may have none, and is then about the instant it is made.
     pub logical_date: Option<DateTime<Utc>>,
+    /// The span of time it is about; by default the logical date alone.
+    pub data_interval: Option<DataInterval>,
+    /// When it may start, by which runs are ordered; by default the present instant.
+    pub run_after: Option<DateTime<Utc>>,
     /// The params that were given; the engine checks them and adds the defaults.
     pub params: Map<String, Value>,
 }
@@ -88,7 +92,14 @@ pub struct RunRequest {
 impl Default for RunRequest {
     /// A manual run about no instant, with no param given.
     fn default() -> Self {
-        RunRequest { run_id: None, run_type: RunType::Manual, logical_date: None, params: Map::new() }
+        RunRequest {
+            run_id: None,
+            run_type: RunType::Manual,
+            logical_date: None,
+            data_interval: None,
+            run_after: None,
+            params: Map::new(),
+        }
     }
 }
 
@@ -147,6 +158,26 @@ impl Engine {
     pub(crate) fn with_replacements(mut self, replacements: BTreeMap<String, Replacement>) -> Engine {
         self.replacements = Arc::new(replacements);
         self
+    }
+
+    /// Where it keeps its records.
+    pub(crate) fn store(&self) -> &Arc<dyn MetadataStore> {
+        &self.store
+    }
+
+    /// What time it goes by.
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// Does a process that lives work on this run?
+    pub(crate) fn is_held(&self, dag_id: &str, run_id: &str) -> bool {
+        self.settings.locks && is_held(&self.settings.home, dag_id, run_id)
+    }
+
+    /// Sees to it that there is one of this kind on this home folder, until what is returned is dropped.
+    pub(crate) fn alone(&self, kind: &str) -> Result<Option<lease::Lease>, EngineError> {
+        self.settings.locks.then(|| lease::Lease::of_kind(&self.settings.home, kind)).transpose()
     }
 
     /// Makes a run and brings it to its end. Dropping the future leaves the run behind as a crash would.

@@ -4,6 +4,7 @@ mod broken;
 mod crowded;
 mod isolated;
 mod prints;
+mod ticks;
 
 fn main() -> std::process::ExitCode {
     flow_runtime::cli::main()

@@ -1,0 +1,199 @@
+//! `scheduler`: runs DAGs by themselves, until it is stopped. `pause` and `unpause`, `next`: whether, and when.
+
+use super::app::App;
+use super::args::{Dags, Next, ParamArgs};
+use super::exit::{CliError, Exit, Result};
+use super::format::{clock, date, one_line, plural, took, until};
+use super::observe::Watch;
+use super::prints::Prints;
+use super::session::Bodies;
+use super::style::glyph;
+use super::table::Table;
+use super::view::cause;
+use super::{lookup, params, session, signals};
+use crate::clock::{Clock as _, SystemClock};
+use crate::executor::{EngineError, Stop, obstacles};
+use crate::run_event::{RunEvent, label};
+use crate::scheduler::{Listener, ScheduledDag, Scheduler, Told};
+use crate::store::RunFilter;
+use crate::telemetry;
+use flow_core::{Dag, NextRun, Restriction, RunType, TaskState, timetable};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Makes the runs that are due, and goes on with what was left behind.
+pub fn scheduler(app: &App) -> Result {
+    telemetry::init_with(&app.config.log_level);
+    let bodies = Bodies::start(app)?;
+    session::block_on(async {
+        let store = app.store().await?;
+        let (stop, watch) = (Stop::default(), Arc::new(Watch::Json(app.out.clone())));
+        let dags: Vec<ScheduledDag> = app.registry.dags().filter_map(|dag| scheduled(app, dag)).collect();
+        greet(app, &dags, &store.paused().await?);
+        let engine = session::engine(app, store.clone(), &bodies);
+        let scheduler = Scheduler::new(engine, dags, app.config.paused_at_creation, listener(app), stop.clone());
+        let scheduler = scheduler.map_err(|e| CliError::input(e.to_string()))?;
+        let prints = Prints::redirect(&watch);
+        let signals = signals::listen(stop.clone(), watch);
+        let ended = scheduler.run().await;
+        signals.abort();
+        drop(prints);
+        store.close().await;
+        match ended {
+            Ok(()) => {
+                app.out.note("stopped; what was not finished goes on when the scheduler does");
+                Ok(Exit::Success)
+            }
+            Err(EngineError::Held(why)) => {
+                Err(CliError::input(why).hint("stop that one first, or give this one another home folder by --home"))
+            }
+            Err(error) => Err(error.into()),
+        }
+    })
+}
+
+/// What the scheduler needs to know of a DAG. All are there, also those without a schedule: their runs are gone on with.
+fn scheduled(app: &App, dag: &Arc<Dag>) -> Option<ScheduledDag> {
+    let obstacles = obstacles(dag, app.registry.bodies(), &session::settings(app));
+    if !obstacles.is_empty() {
+        app.out.note(format!("DAG `{}` cannot run: {}", dag.dag_id, obstacles.join("; ")));
+        return None;
+    }
+    let resolved = app.params(dag, &ParamArgs::default()).and_then(|resolved| params::complete(dag, resolved));
+    Some(ScheduledDag { dag: dag.clone(), params: resolved.map_err(|error| error.message.clone()) })
+}
+
+fn greet(app: &App, dags: &[ScheduledDag], said: &BTreeMap<String, bool>) {
+    let is_paused = |id: &str| said.get(id).copied().unwrap_or(app.config.paused_at_creation);
+    let own = || dags.iter().filter(|dag| dag.dag.schedule.is_some());
+    let paused: Vec<&str> = own().map(|dag| dag.dag.dag_id.as_str()).filter(|id| is_paused(id)).collect();
+    app.out.note(format!(
+        "the scheduler looks after {} with a schedule, of {} in all; Ctrl-C stops it",
+        plural(own().count(), "DAG"),
+        dags.len()
+    ));
+    if !paused.is_empty() {
+        app.out.note(format!("paused: {} (`{}`)", paused.join(", "), app.command(&["unpause", paused[0]])));
+    }
+}
+
+fn listener(app: &App) -> Listener {
+    let out = app.out.clone();
+    Arc::new(move |told| match told {
+        Told::Note(text) if out.json => out.json_line(&json!({"event": "note", "message": text})),
+        Told::Note(text) => out.note(text),
+        Told::Event { dag_id, run_id, event } if out.json => {
+            let mut line = serde_json::to_value(event).unwrap_or_default();
+            line["dag_id"] = (*dag_id).into();
+            line["dag_run_id"] = (*run_id).into();
+            out.json_line(&line);
+        }
+        Told::Event { dag_id, run_id, event } => {
+            if let Some(line) = line(dag_id, run_id, event, out.paint) {
+                out.line(line);
+            }
+        }
+    })
+}
+
+/// The beginnings and ends of runs, and what went wrong.
+fn line(dag_id: &str, run_id: &str, event: &RunEvent, paint: super::style::Paint) -> Option<String> {
+    let head = |at| format!("{} {} {run_id}", paint.dim(clock(at)), paint.bold(dag_id));
+    match event {
+        RunEvent::RunStarted { resumed, timestamp, .. } => {
+            Some(format!("{} {}", head(*timestamp), if *resumed { "goes on" } else { "started" }))
+        }
+        RunEvent::RunEnded { state, duration, timestamp, .. } => {
+            let how = if state.is_finished() { paint.run(*state, state) } else { paint.warn("interrupted") };
+            Some(format!("{} {how} after {}", head(*timestamp), took(*duration)))
+        }
+        RunEvent::TaskState { task_id, map_index, state, cause: Some(ended_by), due, timestamp, .. }
+            if matches!(state, TaskState::Failed | TaskState::UpForRetry) =>
+        {
+            let again = due.map_or(String::new(), |due| format!(", again in {}", until(*timestamp, due)));
+            let task = paint.task(*state, format!("{} {}", glyph(*state), label(task_id, *map_index)));
+            Some(format!("{} {task}: {}{again}", head(*timestamp), one_line(&cause(ended_by))))
+        }
+        _ => None,
+    }
+}
+
+/// Says that DAGs make no runs by themselves, or do again.
+pub fn pause(app: &App, args: &Dags, paused: bool) -> Result {
+    let dags = args.dags.iter().map(|name| lookup::dag(app, Some(name))).collect::<Result<Vec<_>>>()?;
+    session::block_on(async {
+        let store = app.store().await?;
+        for dag in &dags {
+            store.set_paused(&dag.dag_id, paused).await?;
+        }
+        store.close().await;
+        Ok(())
+    })?;
+    if app.out.json {
+        let states = dags.iter().map(|dag| json!({"dag_id": dag.dag_id, "is_paused": paused}));
+        app.out.json_pretty(&states.collect::<Vec<_>>());
+    } else {
+        let verb =
+            if paused { "is paused: the scheduler makes no run of it" } else { "goes on: the scheduler runs it" };
+        dags.iter().for_each(|dag| app.out.line(format!("{} {verb}", dag.dag_id)));
+    }
+    Ok(Exit::Success)
+}
+
+/// Shows the runs that a DAG will have by itself.
+pub fn next(app: &App, args: &Next) -> Result {
+    let dag = lookup::dag(app, args.dag.as_deref())?;
+    let (last, paused) = session::block_on(async {
+        let Some(store) = app.store_to_read().await? else { return Ok((None, false)) };
+        let filter = RunFilter {
+            dag_id: Some(dag.dag_id.clone()),
+            run_types: vec![RunType::Scheduled],
+            limit: 1,
+            ..RunFilter::default()
+        };
+        let last = store.runs(&filter).await?.pop().and_then(|run| run.run.data_interval);
+        let said = store.paused().await?.get(&dag.dag_id).copied();
+        store.close().await;
+        Ok((last, said.unwrap_or(app.config.paused_at_creation)))
+    })?;
+    let timetable = timetable::of(dag).map_err(|e| CliError::input(e.to_string()))?;
+    let now = SystemClock.now();
+    let runs = timetable::upcoming(&*timetable, last, Restriction::of(dag), now);
+    let runs: Vec<NextRun> = runs.take(args.number as usize).collect();
+    let out = &app.out;
+    if out.json {
+        let runs = runs.iter().map(|run| {
+            json!({
+                "dag_id": dag.dag_id,
+                "logical_date": run.logical_date,
+                "data_interval_start": run.data_interval.start,
+                "data_interval_end": run.data_interval.end,
+                "run_after": run.run_after,
+            })
+        });
+        out.json_pretty(&runs.collect::<Vec<_>>());
+        return Ok(Exit::Success);
+    }
+    let mut table = Table::new(&["RUN AFTER", "IN", "LOGICAL DATE", "DATA INTERVAL"], &[]);
+    for run in &runs {
+        let interval = run.data_interval;
+        let span = if interval.start == interval.end {
+            String::new()
+        } else {
+            format!("{} to {}", date(interval.start), date(interval.end))
+        };
+        let wait = if run.run_after <= now { "due".into() } else { until(now, run.run_after) };
+        table.row([date(run.run_after), wait, date(run.logical_date), span]);
+    }
+    table.lines(out.width, out.paint).iter().for_each(|line| out.line(line));
+    match &dag.schedule {
+        None => out.note(format!("{} has no schedule: it runs when somebody asks", dag.dag_id)),
+        Some(schedule) if runs.is_empty() => out.note(format!("{} ({schedule}) will not run any more", dag.dag_id)),
+        Some(_) if paused => {
+            out.note(format!("it is paused: none of them is made before `{}`", app.command(&["unpause", &dag.dag_id])));
+        }
+        Some(_) => {}
+    }
+    Ok(Exit::Success)
+}

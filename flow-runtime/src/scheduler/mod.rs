@@ -1,0 +1,255 @@
+//! Runs DAGs by themselves: makes the runs that timetables owe, and goes on with whatever was left unfinished.
+//!
+//! Each look at the store is a *pass*. A pass goes on with the runs that nobody works on (their process died, or somebody
+//! cleared tasks of them), and makes the runs that are due. A run is made under its logical date, of which a DAG has one
+//! run: so a tick is run once, whoever crashes when. Between two passes the scheduler sleeps until the next run is due, and
+//! no longer than [`POLL`], for what others have written into the store.
+//!
+//! On an embedded store there is one scheduler; a second one is refused.
+
+mod owned;
+
+use crate::executor::{Engine, EngineError, RunReport, RunRequest, Stop};
+use crate::run_event::RunEvent;
+use crate::store::{RunFilter, StoreError, StoredRun};
+use chrono::{DateTime, Utc};
+use flow_core::dag_run::SECRET_MARK;
+use flow_core::timetable::TimetableError;
+use flow_core::{NextRun, RunStatus, RunType};
+use owned::Owned;
+pub use owned::ScheduledDag;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+/// Longest time between two looks at the store.
+pub const POLL: Duration = Duration::from_secs(2);
+
+/// What a scheduler tells.
+#[derive(Debug, Clone)]
+pub enum Told<'e> {
+    /// Something happened in a run.
+    Event {
+        /// The DAG.
+        dag_id: &'e str,
+        /// The run.
+        run_id: &'e str,
+        /// What.
+        event: &'e RunEvent,
+    },
+    /// Something that a person should know, as a sentence.
+    Note(String),
+}
+
+/// Whoever listens to a scheduler.
+pub type Listener = Arc<dyn Fn(&Told<'_>) + Send + Sync>;
+
+/// Which run: the DAG, and its id.
+type RunKey = (String, String);
+
+/// Runs the DAGs of a program by themselves.
+pub struct Scheduler {
+    engine: Engine,
+    dags: BTreeMap<String, Owned>,
+    /// What holds for a DAG of which nobody has said whether it is paused.
+    paused_at_creation: bool,
+    listener: Listener,
+    stop: Stop,
+    /// The runs under way here.
+    driven: JoinSet<(RunKey, Result<RunReport, EngineError>)>,
+    driving: BTreeSet<RunKey>,
+    /// Runs that cannot be gone on with by this program.
+    left_alone: BTreeSet<RunKey>,
+}
+
+impl Scheduler {
+    /// A scheduler of these DAGs. Their runs are those of `engine`, and share its slots.
+    ///
+    /// # Errors
+    /// A DAG whose schedule or time zone is none.
+    pub fn new(
+        engine: Engine,
+        dags: impl IntoIterator<Item = ScheduledDag>,
+        paused_at_creation: bool,
+        listener: Listener,
+        stop: Stop,
+    ) -> Result<Scheduler, TimetableError> {
+        let owned = dags.into_iter().map(|dag| Ok((dag.dag.dag_id.clone(), Owned::new(dag)?)));
+        Ok(Scheduler {
+            engine,
+            dags: owned.collect::<Result<_, TimetableError>>()?,
+            paused_at_creation,
+            listener,
+            stop,
+            driven: JoinSet::new(),
+            driving: BTreeSet::new(),
+            left_alone: BTreeSet::new(),
+        })
+    }
+
+    /// Works until it is told to stop; then waits for what runs, which is told as well. What is left unfinished is gone on
+    /// with by the next scheduler.
+    ///
+    /// # Errors
+    /// Another scheduler of the same home folder. A store that fails for a while is waited for.
+    pub async fn run(mut self) -> Result<(), EngineError> {
+        let _only_one = self.engine.alone("scheduler")?;
+        let mut next_pass = Duration::ZERO;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.graceful.cancelled() => break,
+                Some(ended) = self.driven.join_next() => {
+                    self.ended(ended);
+                    // Whoever waited for it may go now.
+                    next_pass = Duration::ZERO;
+                }
+                () = sleep(next_pass) => next_pass = match self.pass().await {
+                    Ok(wait) => wait,
+                    Err(error) => {
+                        self.note(format!("the store does not answer, and is asked again in {POLL:?}: {error}"));
+                        POLL
+                    }
+                },
+            }
+        }
+        while let Some(ended) = self.driven.join_next().await {
+            self.ended(ended);
+        }
+        Ok(())
+    }
+
+    /// Looks at everything once; says when to look again.
+    async fn pass(&mut self) -> Result<Duration, StoreError> {
+        let store = self.engine.store().clone();
+        let paused = store.paused().await?;
+        for (dag_id, owned) in &mut self.dags {
+            owned.pause(paused.get(dag_id).copied().unwrap_or(self.paused_at_creation));
+        }
+        let states = vec![RunStatus::Queued, RunStatus::Running];
+        let open = store.runs(&RunFilter { states, ..RunFilter::default() }).await?;
+        // What was begun a moment ago may not be in the store yet.
+        let mut active = self.driving.clone();
+        active.extend(open.iter().map(|run| (run.run.dag_id.clone(), run.run.run_id.clone())));
+        // The oldest first.
+        open.into_iter().rev().for_each(|run| self.go_on_with(run));
+        let now = self.engine.clock().now();
+        let mut wait = POLL;
+        let ids: Vec<String> = self.dags.keys().cloned().collect();
+        for dag_id in ids {
+            let active = active.iter().filter(|(of, _)| *of == dag_id).count() as u32;
+            if let Some(at) = self.make_due_runs(&dag_id, active, now).await? {
+                wait = wait.min(self.engine.clock().until(at));
+            }
+        }
+        Ok(wait)
+    }
+
+    /// Goes on with a run that nobody works on.
+    fn go_on_with(&mut self, stored: StoredRun) {
+        let key: RunKey = (stored.run.dag_id.clone(), stored.run.run_id.clone());
+        let is_taken = self.driving.contains(&key) || self.left_alone.contains(&key);
+        let Some(owned) = self.dags.get(&key.0).filter(|owned| !is_taken && !owned.is_paused()) else { return };
+        if self.engine.is_held(&key.0, &key.1) {
+            return;
+        }
+        // Of the params its secrets alone are not stored.
+        let is_secret = |name: &String| stored.run.conf.get(name).and_then(Value::as_str) == Some(SECRET_MARK);
+        let given = owned.params().into_iter().flatten().filter(|(name, _)| is_secret(name));
+        let given = given.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let (engine, dag, stop) = (self.engine.clone(), owned.dag().clone(), self.stop.clone());
+        let observer = self.observer(&key);
+        self.drive(key, async move { engine.resume(dag, stored, given, None, observer, stop).await });
+    }
+
+    /// Makes the runs that a DAG owes by now, as many as it may have; says when the next is due, if it is known.
+    async fn make_due_runs(
+        &mut self,
+        dag_id: &str,
+        mut active: u32,
+        now: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let Some(owned) = self.dags.get_mut(dag_id).filter(|owned| !owned.is_paused()) else { return Ok(None) };
+        if owned.has_to_ask(active) {
+            let scheduled = vec![RunType::Scheduled];
+            let filter =
+                RunFilter { dag_id: Some(dag_id.into()), run_types: scheduled, limit: 1, ..RunFilter::default() };
+            let last = self.engine.store().runs(&filter).await?.pop();
+            owned.ask(last.and_then(|run| run.run.data_interval), now);
+        }
+        loop {
+            let Some(owned) = self.dags.get_mut(dag_id) else { return Ok(None) };
+            match owned.due(active, now) {
+                Ok(run) => {
+                    active += 1;
+                    self.make(dag_id, run);
+                }
+                Err(later) => return Ok(later),
+            }
+        }
+    }
+
+    fn make(&mut self, dag_id: &str, run: NextRun) {
+        let Some(owned) = self.dags.get(dag_id) else { return };
+        let params = match owned.params() {
+            Ok(params) => params.clone(),
+            Err(why) => {
+                let note = format!("DAG `{dag_id}` has no run of {}: {why}", run.logical_date);
+                return self.note(note);
+            }
+        };
+        let run_id = RunType::Scheduled.run_id(run.run_after);
+        let request = RunRequest {
+            run_id: Some(run_id.clone()),
+            run_type: RunType::Scheduled,
+            logical_date: Some(run.logical_date),
+            data_interval: Some(run.data_interval),
+            run_after: Some(run.run_after),
+            params,
+        };
+        let key = (dag_id.to_owned(), run_id);
+        let (engine, dag, stop) = (self.engine.clone(), owned.dag().clone(), self.stop.clone());
+        let observer = self.observer(&key);
+        self.drive(key, async move { engine.run(dag, request, observer, stop).await });
+    }
+
+    fn drive(&mut self, key: RunKey, run: impl Future<Output = Result<RunReport, EngineError>> + Send + 'static) {
+        self.driving.insert(key.clone());
+        self.driven.spawn(async move { (key, run.await) });
+    }
+
+    fn ended(&mut self, ended: Result<(RunKey, Result<RunReport, EngineError>), tokio::task::JoinError>) {
+        // A panic here is one of the engine: its run is free, and is gone on with at the next pass.
+        let Ok((key, result)) = ended else { return };
+        self.driving.remove(&key);
+        let (dag_id, run_id) = &key;
+        if let Some(owned) = self.dags.get_mut(dag_id) {
+            owned.a_run_has_ended(result.is_ok());
+        }
+        match result {
+            // Somebody else has made it, or works on it.
+            Ok(_) | Err(EngineError::Held(_)) | Err(EngineError::Store(StoreError::Fenced { .. })) => {}
+            Err(EngineError::Store(StoreError::RunExists { .. } | StoreError::LogicalDateTaken { .. })) => {}
+            Err(EngineError::Store(error)) => {
+                self.note(format!("run `{run_id}` of DAG `{dag_id}` was left, and is gone on with: {error}"));
+            }
+            Err(error) => {
+                self.note(format!("run `{run_id}` of DAG `{dag_id}` is left alone: {error}"));
+                self.left_alone.insert(key);
+            }
+        }
+    }
+
+    fn observer(&self, (dag_id, run_id): &RunKey) -> crate::run_event::Observer {
+        let (listener, dag_id, run_id) = (self.listener.clone(), dag_id.clone(), run_id.clone());
+        Arc::new(move |event| listener(&Told::Event { dag_id: &dag_id, run_id: &run_id, event }))
+    }
+
+    fn note(&self, text: String) {
+        (self.listener)(&Told::Note(text));
+    }
+}

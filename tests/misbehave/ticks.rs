@@ -1,0 +1,143 @@
+//! The scheduler, killed at any moment: every tick is run once.
+
+use crate::program::Place;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Runs of a DAG, the oldest first.
+fn runs(place: &Place, dag: &str) -> Vec<Value> {
+    let mut runs = place.json(&["runs", dag, "--limit", "0"]).as_array().unwrap().clone();
+    runs.reverse();
+    runs
+}
+
+#[track_caller]
+fn soon(what: &str, holds: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < Duration::from_secs(60), "{what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn text<'v>(run: &'v Value, field: &str) -> &'v str {
+    run[field].as_str().unwrap_or_default()
+}
+
+/// A scheduler under way, whose events are read as they come.
+struct Scheduler {
+    pid: String,
+    reader: JoinHandle<(Vec<Value>, Option<i32>)>,
+}
+
+impl Scheduler {
+    fn start(place: &Place) -> Scheduler {
+        let running = place.start(&["scheduler"]);
+        Scheduler { pid: running.child.id().to_string(), reader: std::thread::spawn(move || running.end()) }
+    }
+
+    /// Its events and its exit code, once it has got this signal.
+    fn end(self, signal: &str) -> (Vec<Value>, Option<i32>) {
+        assert!(Command::new("kill").args(["-s", signal, &self.pid]).status().unwrap().success());
+        self.reader.join().unwrap()
+    }
+}
+
+fn place() -> Place {
+    let place = Place::new();
+    place.write("flow.toml", "[pools]\napi = 2\n");
+    place
+}
+
+#[test]
+fn killed_again_and_again_every_tick_is_run_once() {
+    let place = place();
+    place.ok(&["pause", "again_and_again", "each_second"]);
+    for wait in [250, 400, 100, 600, 350] {
+        let scheduler = Scheduler::start(&place);
+        std::thread::sleep(Duration::from_millis(wait));
+        assert_eq!(scheduler.end("KILL").1, None);
+    }
+    let scheduler = Scheduler::start(&place);
+    let all = || runs(&place, "twenty_seconds");
+    soon("all ticks are run", || all().len() == 21 && all().iter().all(|run| run["state"] == "success"));
+    soon("and the one run", || runs(&place, "once").iter().all(|run| run["state"] == "success"));
+    assert_eq!(scheduler.end("INT").1, Some(0));
+
+    let dates: BTreeSet<String> = all().iter().map(|run| text(run, "logical_date").to_string()).collect();
+    assert_eq!(dates.len(), 21, "each of them once: {dates:?}");
+    assert_eq!((runs(&place, "once").len(), runs(&place, "again_and_again").len()), (1, 0));
+    for run in all() {
+        let run_id = text(&run, "dag_run_id").to_string();
+        assert_eq!(text(&run, "run_type"), "scheduled");
+        let date = text(&run, "logical_date").replace('Z', "+00:00");
+        assert_eq!(run_id, format!("scheduled__{date}"));
+        let tasks = place.json(&["tasks", &run_id, "--dag", "twenty_seconds"]);
+        let won = |task: &Value| {
+            let tries = task["tries"].as_array().unwrap();
+            tries.iter().filter(|one| one["state"] == "success").count()
+        };
+        assert!(tasks.as_array().unwrap().iter().all(|task| won(task) == 1), "{tasks:#}");
+    }
+}
+
+#[test]
+fn no_more_runs_at_once_than_may_be_and_one_after_the_other() {
+    let place = place();
+    let scheduler = Scheduler::start(&place);
+    soon("some have run", || runs(&place, "twenty_seconds").len() == 21 && runs(&place, "again_and_again").len() > 3);
+    place.ok(&["pause", "again_and_again", "each_second"]);
+    let (events, code) = scheduler.end("INT");
+    assert_eq!(code, Some(0));
+    for (dag, most) in [("twenty_seconds", 3), ("again_and_again", 1)] {
+        let mut now = 0;
+        for event in events.iter().filter(|event| event["dag_id"] == dag) {
+            now += match text(event, "event") {
+                "run_started" => 1,
+                "run_ended" => -1,
+                _ => 0,
+            };
+            assert!(now <= most, "{dag}: {event}");
+        }
+    }
+    let intervals: Vec<(String, String)> = runs(&place, "again_and_again")
+        .iter()
+        .map(|run| (text(run, "data_interval_start").to_string(), text(run, "data_interval_end").to_string()))
+        .collect();
+    assert!(
+        intervals.windows(2).all(|two| two[0].1 == two[1].0),
+        "each goes on where the last one ended: {intervals:?}"
+    );
+}
+
+#[test]
+fn one_scheduler_at_a_time_and_a_pause_holds() {
+    let place = place();
+    place.ok(&["pause", "twenty_seconds", "again_and_again", "each_second", "once"]);
+    let first = Scheduler::start(&place);
+    soon("it holds the place", || place.home().join("locks/scheduler.lock").exists());
+    let second = place.dags(&["scheduler"]);
+    assert!(second.code == Some(2) && second.err.contains("a scheduler works on"), "{second:?}");
+    let next = place.dags(&["next", "twenty_seconds", "-n", "2"]);
+    assert!(next.out.contains("2026-01-01 00:00:00") && next.err.contains("it is paused"), "{next:?}");
+    assert_eq!(place.json(&["runs"]), serde_json::json!([]));
+    place.ok(&["unpause", "once"]);
+    soon("it runs", || runs(&place, "once").iter().any(|run| run["state"] == "success"));
+    assert_eq!(first.end("INT").1, Some(0));
+    assert_eq!(place.json(&["runs"]).as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn what_a_person_cleared_is_run_by_the_scheduler() {
+    let place = place();
+    place.ok(&["pause", "twenty_seconds", "again_and_again", "each_second", "once"]);
+    place.ok(&["run", "prints", "--run-id", "mine"]);
+    let scheduler = Scheduler::start(&place);
+    place.ok(&["clear", "mine"]);
+    let tries = || place.json(&["tasks", "mine"])[0]["try_number"].clone();
+    soon("it runs again", || tries() == 2 && runs(&place, "prints")[0]["state"] == "success");
+    assert_eq!(scheduler.end("INT").1, Some(0));
+}
