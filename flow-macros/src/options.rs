@@ -12,7 +12,7 @@ use syn::{Expr, ExprLit, Ident, Lit, LitStr, Path, Token};
 const TASK_OPTIONS: &str = "retries, retry_delay, retry_backoff, max_retry_delay, timeout, trigger_rule, pool, pool_slots, \
                             priority, weight_rule, queue, setup, teardown, on_failure_fail_dagrun, isolation, id, doc, crate";
 const GROUP_OPTIONS: &str = "prefix, defaults, id, doc, crate";
-const DAG_OPTIONS: &str = "default, schedule, start_date, end_date, catchup, tags, max_active_runs, max_active_tasks, \
+const DAG_OPTIONS: &str = "default, schedule, timezone, start_date, end_date, catchup, tags, max_active_runs, max_active_tasks, \
                            dagrun_timeout, defaults, id, doc, crate";
 
 /// One `name`, `name = value` or `name(..)`.
@@ -431,6 +431,11 @@ impl DagOptions {
             "schedule" => {
                 let (text, _) = pair.checked(|t| flow_core::schedule::Schedule::parse(t).map_err(|e| e.to_string()))?;
                 quote!(.schedule(#text))
+            }
+            "timezone" => {
+                let zone = |name: &str| flow_core::timetable::zone(Some(name)).map_err(|e| e.to_string());
+                let (text, _) = pair.checked(zone)?;
+                quote!(.timezone(#text))
             }
             "start_date" | "end_date" => {
                 let (text, date) = pair.checked(flow_core::parse::date)?;

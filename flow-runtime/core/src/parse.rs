@@ -1,6 +1,7 @@
 //! Durations and dates as people write them in attributes, flags and files. Every error is one sentence.
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
+use chrono::{DateTime, LocalResult, NaiveDate, NaiveDateTime, NaiveTime, TimeZone as _, Utc};
+use chrono_tz::Tz;
 use std::time::Duration;
 
 /// The units of a duration, longest first, in milliseconds.
@@ -54,9 +55,24 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 
 /// Reads `2021-01-01`, `2021-01-01T10:00`, `2021-01-01 10:00:00.5`, or RFC 3339 with an offset; without one it is UTC.
 pub fn date(text: &str) -> Result<DateTime<Utc>, String> {
+    date_in(text, Tz::UTC)
+}
+
+/// The same, where a date without an offset is told by the clocks of this zone. Of a time that comes twice the first counts,
+/// and one that a clock skips is as long after midnight as it says.
+pub fn date_in(text: &str, zone: Tz) -> Result<DateTime<Utc>, String> {
+    let on_the_wall = |local: NaiveDateTime| match zone.from_local_datetime(&local) {
+        LocalResult::Single(at) | LocalResult::Ambiguous(at, _) => at.with_timezone(&Utc),
+        LocalResult::None => {
+            let midnight = zone.from_local_datetime(&local.date().and_time(NaiveTime::MIN)).earliest();
+            let midnight =
+                midnight.map_or(local.date().and_time(NaiveTime::MIN).and_utc(), |at| at.with_timezone(&Utc));
+            midnight + (local.time() - NaiveTime::MIN)
+        }
+    };
     let trimmed = text.trim();
     if let Ok(day) = trimmed.parse::<NaiveDate>() {
-        return Ok(day.and_time(NaiveTime::MIN).and_utc());
+        return Ok(on_the_wall(day.and_time(NaiveTime::MIN)));
     }
     if let Ok(instant) = DateTime::parse_from_rfc3339(trimmed) {
         return Ok(instant.with_timezone(&Utc));
@@ -66,10 +82,10 @@ pub fn date(text: &str) -> Result<DateTime<Utc>, String> {
             return Ok(instant.with_timezone(&Utc));
         }
     }
-    let plain = trimmed.strip_suffix('Z').unwrap_or(trimmed);
+    let (plain, is_utc) = trimmed.strip_suffix('Z').map_or((trimmed, false), |plain| (plain, true));
     for form in ["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"] {
         if let Ok(instant) = NaiveDateTime::parse_from_str(plain, form) {
-            return Ok(instant.and_utc());
+            return Ok(if is_utc { instant.and_utc() } else { on_the_wall(instant) });
         }
     }
     Err(format!(
@@ -103,6 +119,22 @@ pub fn human(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_date_without_an_offset_is_told_by_the_clocks_of_its_zone() {
+        let berlin = Tz::Europe__Berlin;
+        for (text, utc) in [
+            ("2026-01-01", "2025-12-31T23:00:00Z"),
+            ("2026-07-01T10:00", "2026-07-01T08:00:00Z"),
+            ("2026-07-01T10:00Z", "2026-07-01T10:00:00Z"),
+            ("2026-07-01T10:00+05:00", "2026-07-01T05:00:00Z"),
+            ("2026-03-29T02:30", "2026-03-29T01:30:00Z"), // there is no such time: the clock goes from 2 to 3
+            ("2026-10-25T02:30", "2026-10-25T00:30:00Z"), // it comes twice
+        ] {
+            assert_eq!(date_in(text, berlin), Ok(utc.parse().expect(utc)), "{text}");
+        }
+        assert_eq!(date("2026-01-01"), date_in("2026-01-01", Tz::UTC));
+    }
 
     #[test]
     fn durations_are_read() {

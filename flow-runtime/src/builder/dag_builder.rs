@@ -7,6 +7,7 @@ use crate::value::TaskArgument;
 use flow_core::Dag;
 use flow_core::dag::Place;
 use flow_core::schedule::Schedule;
+use flow_core::timetable;
 use schemars::JsonSchema;
 
 /// Builds a [`Dag`] by hand; `#[dag]` expands to this.
@@ -15,6 +16,9 @@ use schemars::JsonSchema;
 pub struct DagBuilder {
     dag: Dag,
     defaults: TaskOptions,
+    /// As they are written: what they mean depends on the time zone.
+    start_date: Option<String>,
+    end_date: Option<String>,
     problems: Vec<String>,
 }
 
@@ -37,7 +41,7 @@ impl DagBuilder {
         if dag_id.is_empty() || !dag_id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')) {
             problems.push(format!("`{dag_id}` cannot be a DAG id: letters, digits, `_`, `-` and `.` are allowed"));
         }
-        DagBuilder { dag: Dag::new(dag_id), defaults: TaskOptions::NONE, problems }
+        DagBuilder { dag: Dag::new(dag_id), defaults: TaskOptions::NONE, start_date: None, end_date: None, problems }
     }
 
     fn or_problem<T>(&mut self, what: &str, result: Result<T, impl std::fmt::Display>) -> Option<T> {
@@ -56,15 +60,23 @@ impl DagBuilder {
         self
     }
 
+    /// The time zone whose clocks its schedule and its dates mean, by its name in the tz database: `"Europe/Berlin"`. UTC where
+    /// none is given.
+    pub fn timezone(mut self, name: &str) -> Self {
+        self.dag.timezone =
+            self.or_problem("timezone", timetable::zone(Some(name))).map(|zone| zone.name().to_string());
+        self
+    }
+
     /// No scheduled run before this instant: `"2021-01-01"`, or RFC 3339.
     pub fn start_date(mut self, date: &str) -> Self {
-        self.dag.start_date = self.or_problem("start_date", flow_core::parse::date(date));
+        self.start_date = Some(date.into());
         self
     }
 
     /// No scheduled run after this instant: `"2021-12-31"`, or RFC 3339.
     pub fn end_date(mut self, date: &str) -> Self {
-        self.dag.end_date = self.or_problem("end_date", flow_core::parse::date(date));
+        self.end_date = Some(date.into());
         self
     }
 
@@ -86,7 +98,7 @@ impl DagBuilder {
         self
     }
 
-    /// Most task instances in flight at one time, over all runs.
+    /// Most task instances of a run in flight at one time.
     pub fn max_active_tasks(mut self, tasks: u32) -> Self {
         self.dag.max_active_tasks = tasks;
         self
@@ -121,7 +133,14 @@ impl DagBuilder {
     /// # Errors
     /// All that is wrong at once: bad settings, circles, ids that come twice, nodes of other DAGs, plain arguments
     /// that may get no value.
-    pub fn build(self, wire: impl FnOnce(&DagScope)) -> Result<Dag, DagError> {
+    pub fn build(mut self, wire: impl FnOnce(&DagScope)) -> Result<Dag, DagError> {
+        // What is wrong with the zone is told already.
+        let zone = timetable::zone(self.dag.timezone.as_deref()).unwrap_or_default();
+        let read =
+            |date: &Option<String>| date.as_deref().map(|date| flow_core::parse::date_in(date, zone)).transpose();
+        let (start, end) = (read(&self.start_date), read(&self.end_date));
+        self.dag.start_date = self.or_problem("start_date", start).flatten();
+        self.dag.end_date = self.or_problem("end_date", end).flatten();
         let mut draft = Draft::new(self.dag, self.defaults);
         draft.problems = self.problems;
         draft.enter(|| wire(&DagScope(()))).finish()

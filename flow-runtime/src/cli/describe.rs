@@ -21,6 +21,8 @@ pub fn dag(dag: &Dag) -> Map<String, Value> {
         "is_default": dag.is_default,
         "has_import_errors": false,
         "timetable_summary": dag.schedule.as_ref().map(|s| s.as_str()),
+        "timezone": dag.timezone.as_deref().unwrap_or("UTC"),
+        "catchup": dag.catchup,
         "tags": tags,
         "max_active_runs": dag.max_active_runs,
         "max_active_tasks": dag.max_active_tasks,

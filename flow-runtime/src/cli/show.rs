@@ -125,7 +125,8 @@ fn schedule(dag: &Dag) -> String {
         dag.start_date.map_or(String::new(), |at| format!(" from {}", format::date(at).trim_end_matches(" 00:00:00")));
     let to =
         dag.end_date.map_or(String::new(), |at| format!(" until {}", format::date(at).trim_end_matches(" 00:00:00")));
-    format!("{schedule}{from}{to}{}", if dag.catchup { ", catches up" } else { "" })
+    let zone = dag.timezone.as_ref().map_or(String::new(), |zone| format!(" in {zone}"));
+    format!("{schedule}{zone}{from}{to}{}", if dag.catchup { ", catches up" } else { "" })
 }
 
 fn param_lines(param: &Resolved<'_>, scope: &Scope, paint: Paint) -> Vec<String> {
