@@ -96,7 +96,15 @@ impl Scheduler {
     ///
     /// # Errors
     /// Another scheduler of the same home folder. A store that fails for a while is waited for.
-    pub async fn run(mut self) -> Result<(), EngineError> {
+    pub async fn run(self) -> Result<(), EngineError> {
+        self.run_until(None).await
+    }
+
+    /// The same, and ends by itself once all runs are made that are due until this instant, and have ended.
+    ///
+    /// # Errors
+    /// As those of [`Scheduler::run`].
+    pub async fn run_until(mut self, end: Option<DateTime<Utc>>) -> Result<(), EngineError> {
         let _only_one = self.engine.alone("scheduler")?;
         let mut next_pass = Duration::ZERO;
         loop {
@@ -108,11 +116,22 @@ impl Scheduler {
                     // Whoever waited for it may go now.
                     next_pass = Duration::ZERO;
                 }
-                () = sleep(next_pass) => next_pass = match self.pass().await {
-                    Ok(wait) => wait,
+                () = sleep(next_pass) => match self.pass().await {
+                    Ok(due) => {
+                        let idle = self.driven.is_empty();
+                        if idle && end.is_some_and(|end| due.is_none_or(|due| due > end)) {
+                            break;
+                        }
+                        let clock = self.engine.clock();
+                        next_pass = match due {
+                            Some(due) if idle && clock.skip_to(due) => Duration::ZERO,
+                            Some(due) => clock.until(due).min(POLL),
+                            None => POLL,
+                        };
+                    }
                     Err(error) => {
                         self.note(format!("the store does not answer, and is asked again in {POLL:?}: {error}"));
-                        POLL
+                        next_pass = POLL;
                     }
                 },
             }
@@ -123,8 +142,8 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Looks at everything once; says when to look again.
-    async fn pass(&mut self) -> Result<Duration, StoreError> {
+    /// Looks at everything once; says when the next run is due, if that is known.
+    async fn pass(&mut self) -> Result<Option<DateTime<Utc>>, StoreError> {
         let store = self.engine.store().clone();
         let paused = store.paused().await?;
         for (dag_id, owned) in &mut self.dags {
@@ -138,15 +157,14 @@ impl Scheduler {
         // The oldest first.
         open.into_iter().rev().for_each(|run| self.go_on_with(run));
         let now = self.engine.clock().now();
-        let mut wait = POLL;
+        let mut next: Option<DateTime<Utc>> = None;
         let ids: Vec<String> = self.dags.keys().cloned().collect();
         for dag_id in ids {
             let active = active.iter().filter(|(of, _)| *of == dag_id).count() as u32;
-            if let Some(at) = self.make_due_runs(&dag_id, active, now).await? {
-                wait = wait.min(self.engine.clock().until(at));
-            }
+            let due = self.make_due_runs(&dag_id, active, now).await?;
+            next = next.into_iter().chain(due).min();
         }
-        Ok(wait)
+        Ok(next)
     }
 
     /// Goes on with a run that nobody works on.
@@ -228,7 +246,9 @@ impl Scheduler {
         self.driving.remove(&key);
         let (dag_id, run_id) = &key;
         if let Some(owned) = self.dags.get_mut(dag_id) {
-            owned.a_run_has_ended(result.is_ok());
+            // Whether a run was made that the store did not answer for is to be seen.
+            let in_doubt = matches!(&result, Err(EngineError::Store(StoreError::Backend(_))));
+            owned.a_run_has_ended(in_doubt);
         }
         match result {
             // Somebody else has made it, or works on it.

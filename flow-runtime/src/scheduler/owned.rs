@@ -98,8 +98,8 @@ impl Owned {
     }
 
     /// Where that decides what comes next, it is asked for anew; also where a run may not have been made at all.
-    pub(super) fn a_run_has_ended(&mut self, well: bool) {
-        if !well || !self.timetable.foresees() {
+    pub(super) fn a_run_has_ended(&mut self, in_doubt: bool) {
+        if in_doubt || !self.timetable.foresees() {
             self.answer = Answer::Unasked;
         }
     }

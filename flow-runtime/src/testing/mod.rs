@@ -33,8 +33,10 @@
 //! ```
 
 mod report;
+mod schedule_report;
 
 pub use report::TestReport;
+pub use schedule_report::ScheduleReport;
 
 use crate::builder::IntoDuration;
 use crate::clock::{Clock, SkippingClock, SystemClock};
@@ -42,6 +44,7 @@ use crate::context::Context;
 use crate::executor::{Engine, EngineSettings, Replacement, RunRequest, Stop};
 use crate::registry::{self, Bodies};
 use crate::run_event::Observer;
+use crate::scheduler::{Listener, ScheduledDag, Scheduler, Told};
 use crate::store::{MemoryStore, MetadataStore, XComFilter};
 use crate::telemetry;
 use crate::value::{Erased, Inputs, TaskArgument, Value};
@@ -53,6 +56,7 @@ use serde_json::Map;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use tempfile::TempDir;
 
 /// A run in memory that is being set up; `taxi::test()` makes one.
 ///
@@ -244,7 +248,57 @@ impl TestRun {
         }
     }
 
-    async fn drive(mut self) -> Result<TestReport, String> {
+    /// Lets the scheduler run it from one instant to another, both in, without waiting for them: a month of schedules takes
+    /// as long as its tasks do. A retry that waits for longer than the time to the next tick makes that tick late.
+    ///
+    /// # Panics
+    /// If one of them is no date, or it cannot be run at all: a param is missing or wrong, the schedule is none. Also inside an
+    /// async function: `.scheduled(..).await` is for those.
+    #[track_caller]
+    pub fn scheduled_blocking(self, from: &str, until: &str) -> ScheduleReport {
+        let inside = tokio::runtime::Handle::try_current().is_ok();
+        assert!(!inside, "`scheduled_blocking` cannot wait inside an async function: write `.scheduled(..).await`");
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = runtime.expect("threads for the runs");
+        let report = runtime.block_on(self.schedule(instant(from), instant(until)));
+        runtime.shutdown_background();
+        match report {
+            Ok(report) => report,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// The same, on the runtime of an `#[tokio::test]`.
+    ///
+    /// # Panics
+    /// As [`TestRun::scheduled_blocking`].
+    pub async fn scheduled(self, from: &str, until: &str) -> ScheduleReport {
+        match self.schedule(instant(from), instant(until)).await {
+            Ok(report) => report,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    async fn schedule(self, from: DateTime<Utc>, until: DateTime<Utc>) -> Result<ScheduleReport, String> {
+        let dag = ScheduledDag { dag: self.dag.clone(), params: Ok(self.request.params.clone()) };
+        let TestEngine { engine, store, folder: _folder, .. } = TestRun { start: from, ..self }.engine()?;
+        let notes = Arc::new(Mutex::new(Vec::new()));
+        let heard = notes.clone();
+        let listener: Listener = Arc::new(move |told| {
+            if let Told::Note(text) = told {
+                heard.lock().push(text.clone());
+            }
+        });
+        let scheduler = Scheduler::new(engine, [dag], false, listener, Stop::default()).map_err(|e| e.to_string())?;
+        scheduler.run_until(Some(until)).await.map_err(|e| e.to_string())?;
+        let note = notes.lock().first().cloned();
+        match note {
+            Some(note) => Err(note),
+            None => ScheduleReport::of(&store).await.map_err(|e| e.to_string()),
+        }
+    }
+
+    fn engine(mut self) -> Result<TestEngine, String> {
         telemetry::init();
         let folder = tempfile::tempdir().map_err(|e| format!("no home folder for the run could be made: {e}"))?;
         self.settings.home = self.home.unwrap_or_else(|| folder.path().into());
@@ -259,17 +313,32 @@ impl TestRun {
         }
         let store = Arc::new(MemoryStore::new());
         let engine = Engine::new(store.clone(), Bodies::collect(), self.settings)
-            .with_clock(clock.clone())
+            .with_clock(clock)
             .with_replacements(self.replacements);
+        Ok(TestEngine { engine, store, home, folder })
+    }
+
+    async fn drive(self) -> Result<TestReport, String> {
+        let (dag, request) = (self.dag.clone(), self.request.clone());
+        let TestEngine { engine, store, home, folder } = self.engine()?;
         let events = Arc::new(Mutex::new(Vec::new()));
         let seen = events.clone();
         let observer: Observer = Arc::new(move |event| seen.lock().push(event.clone()));
-        let ended = engine.run(self.dag.clone(), self.request, observer, Stop::default()).await;
+        let ended = engine.run(dag.clone(), request, observer, Stop::default()).await;
         let ended = ended.map_err(|e| e.to_string())?;
         let values = store.xcoms(ended.pk, XComFilter::default()).await.map_err(|e| e.to_string())?;
         let events = std::mem::take(&mut *events.lock());
-        Ok(TestReport::new(self.dag, ended, values, events, (home, folder)))
+        Ok(TestReport::new(dag, ended, values, events, (home, folder)))
     }
+}
+
+/// What a test runs on.
+struct TestEngine {
+    engine: Engine,
+    store: Arc<MemoryStore>,
+    home: PathBuf,
+    /// Thrown away at the end.
+    folder: TempDir,
 }
 
 /// The key of a body of the DAG that two functions have. (Functions inside of functions may: their module is the same.)

@@ -8,6 +8,7 @@ mod hygiene;
 #[path = "../../../tests/support/pooler.rs"]
 mod pooler;
 mod registry;
+mod schedule;
 mod secrets;
 mod shape;
 mod store;
