@@ -1,5 +1,6 @@
 //! What becomes of a run whose tasks print, crash, hang, and leave children behind.
 
+mod backfill;
 mod broken;
 mod crowded;
 mod isolated;

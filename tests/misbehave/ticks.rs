@@ -49,6 +49,7 @@ impl Scheduler {
 fn place() -> Place {
     let place = Place::new();
     place.write("flow.toml", "[pools]\napi = 2\n");
+    place.ok(&["pause", "days"]);
     place
 }
 

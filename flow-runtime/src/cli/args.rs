@@ -46,6 +46,8 @@ pub enum Command {
     Scheduler,
     /// Show the runs that a DAG will have by itself
     Next(Next),
+    /// Make the runs that a schedule would have made between two dates, here and now
+    Backfill(Backfill),
     /// Let the scheduler make no more runs of these DAGs
     Pause(Dags),
     /// Let the scheduler run these DAGs again
@@ -154,6 +156,45 @@ pub struct Next {
     /// How many
     #[arg(long, short, default_value_t = 5, value_name = "N")]
     pub number: u32,
+}
+
+/// `backfill`
+#[derive(Debug, Args)]
+pub struct Backfill {
+    /// The DAG
+    pub dag: String,
+    /// The first date
+    #[arg(long, value_name = "DATE")]
+    pub from: String,
+    /// The last date, which is in
+    #[arg(long, value_name = "DATE")]
+    pub to: String,
+    /// Values for params, the same for every run.
+    #[command(flatten)]
+    pub params: ParamArgs,
+    /// What to do about dates that have a run already: nothing, run what failed, or run all of it again
+    #[arg(long, value_enum, default_value_t = ReprocessArg::None)]
+    pub reprocess: ReprocessArg,
+    /// The latest date first
+    #[arg(long)]
+    pub backwards: bool,
+    /// Most runs at one time [default: that of the DAG]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_active_runs: Option<u32>,
+    /// Tell what would be run, and run nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// What to do about dates that have a run already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReprocessArg {
+    /// Leave them
+    None,
+    /// Run what failed
+    Failed,
+    /// Run all of them again
+    Completed,
 }
 
 /// Which DAGs.

@@ -53,7 +53,7 @@ fn problems_of(app: &App, dag: &Dag) -> Vec<String> {
             |error| {
                 lines(error)
                     .into_iter()
-                    .map(|p| of_dag(format!("{p}; it is scheduled, and nobody is there to give one: set it in flow.toml or by its variable")))
+                    .map(|p| format!("{p}; it is scheduled, and nobody is there to give one: set it in flow.toml or by its variable"))
                     .collect()
             },
             |_| Vec::new(),

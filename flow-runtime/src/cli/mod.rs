@@ -15,6 +15,7 @@
 
 mod app;
 mod args;
+mod backfill;
 mod bench;
 mod check;
 mod describe;
@@ -143,6 +144,7 @@ fn dispatch(program: String, cli: Cli, out: &Arc<Output>) -> exit::Result {
         Some(Command::Test(args)) => run::test(&app(args.parallelism)?, &args),
         Some(Command::Scheduler) => scheduler::scheduler(&app(None)?),
         Some(Command::Next(args)) => scheduler::next(&app(None)?, &args),
+        Some(Command::Backfill(args)) => backfill::backfill(&app(None)?, &args),
         Some(Command::Pause(args)) => scheduler::pause(&app(None)?, &args, true),
         Some(Command::Unpause(args)) => scheduler::pause(&app(None)?, &args, false),
         Some(Command::Clear(args)) => edit::clear(&history()?, &args),

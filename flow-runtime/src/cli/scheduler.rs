@@ -78,7 +78,8 @@ fn greet(app: &App, dags: &[ScheduledDag], said: &BTreeMap<String, bool>) {
     }
 }
 
-fn listener(app: &App) -> Listener {
+/// Tells of runs as lines, or as JSON.
+pub fn listener(app: &App) -> Listener {
     let out = app.out.clone();
     Arc::new(move |told| match told {
         Told::Note(text) if out.json => out.json_line(&json!({"event": "note", "message": text})),

@@ -7,6 +7,7 @@
 //!
 //! On an embedded store there is one scheduler; a second one is refused.
 
+pub mod backfill;
 mod owned;
 
 use crate::executor::{Engine, EngineError, RunReport, RunRequest, Stop};
@@ -18,7 +19,7 @@ use flow_core::timetable::TimetableError;
 use flow_core::{NextRun, RunStatus, RunType};
 use owned::Owned;
 pub use owned::ScheduledDag;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
@@ -47,6 +48,12 @@ pub enum Told<'e> {
 
 /// Whoever listens to a scheduler.
 pub type Listener = Arc<dyn Fn(&Told<'_>) + Send + Sync>;
+
+/// Of a run that goes on, the params that are not stored: its secrets, as they are now.
+fn secrets(stored: &StoredRun, params: &Map<String, Value>) -> Map<String, Value> {
+    let is_secret = |name: &String| stored.run.conf.get(name).and_then(Value::as_str) == Some(SECRET_MARK);
+    params.iter().filter(|(name, _)| is_secret(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
 
 /// Which run: the DAG, and its id.
 type RunKey = (String, String);
@@ -175,10 +182,7 @@ impl Scheduler {
         if self.engine.is_held(&key.0, &key.1) {
             return;
         }
-        // Of the params its secrets alone are not stored.
-        let is_secret = |name: &String| stored.run.conf.get(name).and_then(Value::as_str) == Some(SECRET_MARK);
-        let given = owned.params().into_iter().flatten().filter(|(name, _)| is_secret(name));
-        let given = given.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let given = owned.params().map(|params| secrets(&stored, params)).unwrap_or_default();
         let (engine, dag, stop) = (self.engine.clone(), owned.dag().clone(), self.stop.clone());
         let observer = self.observer(&key);
         self.drive(key, async move { engine.resume(dag, stored, given, None, observer, stop).await });

@@ -46,3 +46,27 @@ pub fn again_and_again() {
 pub fn once() {
     second(first());
 }
+
+/// Fails on odd days, until the file is there.
+#[task]
+fn needs_a_file(ctx: &Context, file: &str) -> Result<u32> {
+    let day = ctx.logical_date().map_or(0, |at| chrono_day(at.timestamp()));
+    ensure!(day.is_multiple_of(2) || std::path::Path::new(file).exists(), "day {day}: {file} is not there yet");
+    std::thread::sleep(Duration::from_millis(20));
+    Ok(day)
+}
+
+/// Days since 1970.
+fn chrono_day(seconds: i64) -> u32 {
+    u32::try_from(seconds / 86_400).unwrap_or_default()
+}
+
+/// A day.
+#[dag(schedule = "@daily", start_date = "2020-01-01")]
+pub fn days(
+    /// What it needs.
+    #[default("there")]
+    file: String,
+) {
+    needs_a_file(file);
+}
