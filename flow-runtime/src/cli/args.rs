@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 /// Runs, records and shows the DAGs of this project. Without a command it runs the default DAG once.
 #[derive(Debug, Parser)]
-#[command(name = "dags", bin_name = "dags", version, max_term_width = 100, after_help = EXIT_CODES, disable_help_subcommand = true)]
+#[command(name = "dags", bin_name = "dags", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
     /// What holds for every command.
     #[command(flatten)]

@@ -51,9 +51,11 @@ fn dag(here: &Path, name: &str, program: &str, out: &Output) -> Result {
         out.json_pretty(&serde_json::json!({"dag_id": name, "files": [path]}));
     } else {
         out.line(format!("wrote {shown}: a DAG of three tasks, with tests"));
+        // A program that was started by its path is not built by being run.
+        let build = if program.starts_with("cargo ") { "" } else { "cargo build && " };
         let package = package(&folder).map_or(String::new(), |package| format!("-p {package} "));
         out.note(format!(
-            "\nIt is picked up by itself at the next build:\n  run it:   {program} run {name}\n  test it:  cargo test {package}--lib {name}"
+            "\nIt is picked up by itself at the next build:\n  run it:   {build}{program} run {name}\n  test it:  cargo test {package}--lib {name}"
         ));
     }
     Ok(Exit::Success)

@@ -67,8 +67,11 @@ fn table(app: &App, runs: &[StoredRun]) -> Table {
     let mut table = Table::new(&["RUN", "DAG", "STATE", "STARTED", "TOOK", "LOGICAL DATE"], &[0, 1]);
     for stored in runs {
         let run = &stored.run;
-        let state =
-            if is_interrupted(app, stored) { paint.warn("interrupted") } else { paint.run(run.state, run.state) };
+        let state = if run.state == RunStatus::Running && is_interrupted(app, stored) {
+            paint.warn("interrupted")
+        } else {
+            paint.run(run.state, run.state)
+        };
         let ended = run.start_date.zip(run.end_date).map(|(start, end)| took(seconds(start, end)));
         table.row([
             run.run_id.clone(),

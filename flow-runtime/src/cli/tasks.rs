@@ -12,7 +12,7 @@ use super::view::cause;
 use super::{describe, lookup, session};
 use crate::run_event::label;
 use crate::store::{InstanceRow, StoredRun};
-use flow_core::{Dag, InstanceKey, TaskIx, TaskState, UNMAPPED};
+use flow_core::{Dag, InstanceKey, RunStatus, TaskIx, TaskState, UNMAPPED};
 use std::collections::HashMap;
 
 /// What is known about a run.
@@ -49,14 +49,17 @@ pub fn tasks(app: &App, args: &Tasks) -> Result {
         return Ok(Exit::Success);
     }
     let run = &facts.stored.run;
-    let state = if interrupted { out.paint.warn("interrupted") } else { out.paint.run(run.state, run.state) };
+    // One that is queued waits for somebody: it was cleared, or its process ended before it began.
+    let left = interrupted && run.state == RunStatus::Running;
+    let state = if left { out.paint.warn("interrupted") } else { out.paint.run(run.state, run.state) };
     out.line(format!("{} {}  {state}\n", out.paint.bold(&run.dag_id), run.run_id));
     for line in table(&facts, &reasons, out.paint).lines(out.width, out.paint) {
         out.line(line);
     }
     if interrupted {
         out.note(format!(
-            "\nits process has ended; go on with it by `{}`",
+            "\n{}; go on with it by `{}`",
+            if left { "its process has ended" } else { "nobody works on it" },
             app.command(&["run", "--resume", &run.run_id])
         ));
     }
