@@ -40,9 +40,15 @@ pub(crate) async fn run(scope: &Scope, job: &Job, inputs: Inputs, program: &Path
         TryEnd::without_value(of, Outcome::Failed, CauseKind::Process, &message)
     };
     let request = request(scope, job, &inputs).map_err(|e| refused("the arguments cannot be handed over", &e))?;
-    let mut running = Running::start(program, job, request)
-        .await
-        .map_err(|e| refused("no process for the try could be started", &e))?;
+    let mut running = match Running::start(program, job, request).await {
+        Ok(running) => running,
+        // That is how it ends, as one that was told so later.
+        Err(_) if job.cancel.is_cancelled() => {
+            let message = "it was told to end before it had its arguments";
+            return Err(TryEnd::without_value(of, Outcome::Failed, CauseKind::Error, message));
+        }
+        Err(e) => return Err(refused("no process for the try could be started", &e)),
+    };
     let end = running.listen(job, &scope.engine.settings.grace, &progress).await;
     let status = running.end().await;
     match end {
@@ -129,7 +135,7 @@ impl Running {
         tokio::select! {
             said = running.say(&request) => said?,
             // A child that does not even listen to its arguments.
-            () = job.cancel.cancelled() => return Err(io::Error::other("it was told to end before it had its arguments")),
+            () = job.cancel.cancelled() => return Err(io::ErrorKind::Interrupted.into()),
         }
         Ok(running)
     }
