@@ -51,7 +51,7 @@ use crate::run_event::Observer;
 use crate::store::{InstanceRow, MetadataStore, RunPk, StoredRun};
 use crate::value::{Erased, Inputs};
 use chrono::{DateTime, Utc};
-use flow_core::{Dag, DagRun, DataInterval, RunType, Selection};
+use flow_core::{Dag, DagRun, DataInterval, NextRun, RunType, Selection};
 use serde_json::{Map, Value};
 use slots::Slots;
 use std::collections::BTreeMap;
@@ -87,6 +87,20 @@ pub struct RunRequest {
     pub run_after: Option<DateTime<Utc>>,
     /// The params that were given; the engine checks them and adds the defaults.
     pub params: Map<String, Value>,
+}
+
+impl RunRequest {
+    /// The run that a timetable names.
+    pub fn of(run_type: RunType, run: NextRun, params: Map<String, Value>) -> RunRequest {
+        RunRequest {
+            run_id: Some(run_type.run_id(run.run_after)),
+            run_type,
+            logical_date: Some(run.logical_date),
+            data_interval: Some(run.data_interval),
+            run_after: Some(run.run_after),
+            params,
+        }
+    }
 }
 
 impl Default for RunRequest {

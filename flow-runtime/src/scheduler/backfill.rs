@@ -161,15 +161,8 @@ async fn fill_in(engine: Engine, dag: ScheduledDag, fill: Fill, listener: Listen
     let params = dag.params.clone().unwrap_or_default();
     let (stored, again) = match fill {
         Fill::Make(next) => {
-            let run_id = RunType::Backfill.run_id(next.run_after);
-            let request = RunRequest {
-                run_id: Some(run_id.clone()),
-                run_type: RunType::Backfill,
-                logical_date: Some(next.logical_date),
-                data_interval: Some(next.data_interval),
-                run_after: Some(next.run_after),
-                params,
-            };
+            let request = RunRequest::of(RunType::Backfill, next, params);
+            let run_id = request.run_id.clone().unwrap_or_default();
             let ended = engine.run(dag.dag.clone(), request, observer(&run_id), stop).await;
             return Filled { run_id, ended };
         }

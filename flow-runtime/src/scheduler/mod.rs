@@ -224,16 +224,8 @@ impl Scheduler {
                 return self.note(note);
             }
         };
-        let run_id = RunType::Scheduled.run_id(run.run_after);
-        let request = RunRequest {
-            run_id: Some(run_id.clone()),
-            run_type: RunType::Scheduled,
-            logical_date: Some(run.logical_date),
-            data_interval: Some(run.data_interval),
-            run_after: Some(run.run_after),
-            params,
-        };
-        let key = (dag_id.to_owned(), run_id);
+        let request = RunRequest::of(RunType::Scheduled, run, params);
+        let key = (dag_id.to_owned(), request.run_id.clone().unwrap_or_default());
         let (engine, dag, stop) = (self.engine.clone(), owned.dag().clone(), self.stop.clone());
         let observer = self.observer(&key);
         self.drive(key, async move { engine.run(dag, request, observer, stop).await });
