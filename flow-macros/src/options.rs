@@ -13,6 +13,7 @@ const TASK_OPTIONS: &str = "retries, retry_delay, retry_backoff, max_retry_delay
                             priority, weight_rule, queue, setup, teardown, on_failure_fail_dagrun, isolation, id, doc, crate";
 const GROUP_OPTIONS: &str = "prefix, defaults, id, doc, crate";
 const DAG_OPTIONS: &str = "default, schedule, timezone, start_date, end_date, catchup, tags, max_active_runs, max_active_tasks, \
+                           fail_fast, max_consecutive_failed_dag_runs, \
                            dagrun_timeout, defaults, id, doc, crate";
 
 /// One `name`, `name = value` or `name(..)`.
@@ -447,15 +448,15 @@ impl DagOptions {
                 }
                 quote!(.#method(#text))
             }
-            "catchup" => {
+            "catchup" | "fail_fast" => {
                 let value = pair.boolean()?;
-                quote!(.catchup(#value))
+                quote!(.#method(#value))
             }
             "tags" => {
                 let tags = tags(pair)?;
                 quote!(.tags([#(#tags),*]))
             }
-            "max_active_runs" | "max_active_tasks" => {
+            "max_active_runs" | "max_active_tasks" | "max_consecutive_failed_dag_runs" => {
                 let number = pair.number(1, u32::MAX.into())?;
                 quote!(.#method(#number))
             }

@@ -41,8 +41,15 @@ pub struct Dag {
     pub tags: Vec<String>,
     /// Most runs in state running at one time. Default 16.
     pub max_active_runs: u32,
-    /// Most task instances in flight at one time, over all runs. Default 16.
+    /// Most task instances of a run in flight at one time. Default 16.
     pub max_active_tasks: u32,
+    /// The first task that fails ends the run: what runs is stopped, all else is upstream_failed; teardowns run all the
+    /// same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fail_fast: bool,
+    /// So many scheduled runs in a row that failed pause the DAG; 0, the default, never does.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub max_consecutive_failed_dag_runs: u32,
     /// A run that takes longer fails, and what it has not finished is skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dagrun_timeout: Option<Duration>,
@@ -98,6 +105,11 @@ pub struct ParamDef {
     /// A `Secret<..>`: never stored and never shown.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub secret: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 /// Keeps an explicit JSON null apart from a missing key.
@@ -328,6 +340,8 @@ impl Dag {
             tags: Vec::new(),
             max_active_runs: 16,
             max_active_tasks: 16,
+            fail_fast: false,
+            max_consecutive_failed_dag_runs: 0,
             dagrun_timeout: None,
             params: Vec::new(),
             tasks: Vec::new(),

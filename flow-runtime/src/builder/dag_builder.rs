@@ -104,6 +104,18 @@ impl DagBuilder {
         self
     }
 
+    /// The first task that fails ends the run: what runs is stopped, all else does not run. Teardowns run all the same.
+    pub fn fail_fast(mut self, fail_fast: bool) -> Self {
+        self.dag.fail_fast = fail_fast;
+        self
+    }
+
+    /// So many scheduled runs in a row that failed pause the DAG.
+    pub fn max_consecutive_failed_dag_runs(mut self, runs: u32) -> Self {
+        self.dag.max_consecutive_failed_dag_runs = runs;
+        self
+    }
+
     /// A run that takes longer fails.
     pub fn dagrun_timeout(mut self, time: impl IntoDuration) -> Self {
         self.dag.dagrun_timeout = self.or_problem("dagrun_timeout", time.into_duration());

@@ -7,10 +7,10 @@ use super::scope::Scope;
 use super::try_runner::{self, Job};
 use crate::run_event::RunEvent;
 use crate::secret;
-use crate::store::{Cause, RETURN_VALUE, RunCommit, XComWrite};
+use crate::store::{Cause, CauseKind, RETURN_VALUE, RunCommit, XComWrite};
 use crate::telemetry::{TryLog, TryLogParts};
 use chrono::{DateTime, Utc};
-use flow_core::{Event, InstanceKey, RunStatus, TaskIx, TaskState, TryRef, because, plan};
+use flow_core::{Event, InstanceKey, Plan, RunStatus, TaskIx, TaskState, Transition, TryRef, because, plan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -76,14 +76,25 @@ impl RunLoop {
         (step, ended)
     }
 
+    /// Why the rest of a run ends that stops at the first failure.
+    fn first_failure(&self, step: &Step, plan: &Plan) -> Option<Cause> {
+        let failed = |change: &&Transition| change.to == TaskState::Failed && step.ends.contains_key(&change.key);
+        let key = plan.transitions.iter().find(failed)?.key;
+        let message =
+            format!("`{}` failed, and this DAG stops at the first failure (fail_fast)", self.scope.ids.task(key.task));
+        Some(Cause { kind: CauseKind::Cancelled, message, place: None })
+    }
+
     /// Asks the planner, and takes in its answer.
     fn plan(&mut self, step: &mut Step, events: &[Event]) {
         let dag = &self.scope.dag;
         let plan = plan(dag, &mut self.state, events, step.now);
+        let first_failure = if dag.fail_fast { self.first_failure(step, &plan) } else { None };
         for change in &plan.transitions {
             let end = step.ends.get(&change.key).filter(|end| end.of.try_number == change.try_number);
             let known = (change, self.state.reported(change.key));
-            self.rows.apply(&self.scope.ids, known, step.now, end, step.stopped.as_ref());
+            let stopped = step.stopped.as_ref().or(first_failure.as_ref());
+            self.rows.apply(&self.scope.ids, known, step.now, end, stopped);
             if change.from == TaskState::Scheduled {
                 self.queue.forget(dag, change.key);
             }

@@ -71,6 +71,8 @@ pub struct Scheduler {
     driving: BTreeSet<RunKey>,
     /// Runs that cannot be gone on with by this program.
     left_alone: BTreeSet<RunKey>,
+    /// DAGs of which a run has failed since the last pass.
+    failing: BTreeSet<String>,
 }
 
 impl Scheduler {
@@ -95,6 +97,7 @@ impl Scheduler {
             driven: JoinSet::new(),
             driving: BTreeSet::new(),
             left_alone: BTreeSet::new(),
+            failing: BTreeSet::new(),
         })
     }
 
@@ -152,6 +155,10 @@ impl Scheduler {
     /// Looks at everything once; says when the next run is due, if that is known.
     async fn pass(&mut self) -> Result<Option<DateTime<Utc>>, StoreError> {
         let store = self.engine.store().clone();
+        while let Some(dag_id) = self.failing.first().cloned() {
+            self.pause_if_it_keeps_failing(&dag_id).await?;
+            self.failing.remove(&dag_id);
+        }
         let paused = store.paused().await?;
         for (dag_id, owned) in &mut self.dags {
             owned.pause(paused.get(dag_id).copied().unwrap_or(self.paused_at_creation));
@@ -172,6 +179,29 @@ impl Scheduler {
             next = next.into_iter().chain(due).min();
         }
         Ok(next)
+    }
+
+    /// Pauses a DAG whose latest scheduled runs have all failed, as many as its author allows.
+    async fn pause_if_it_keeps_failing(&self, dag_id: &str) -> Result<(), StoreError> {
+        let most = self.dags.get(dag_id).map_or(0, |owned| owned.dag().max_consecutive_failed_dag_runs);
+        if most == 0 {
+            return Ok(());
+        }
+        let filter = RunFilter {
+            dag_id: Some(dag_id.into()),
+            run_types: vec![RunType::Scheduled],
+            states: vec![RunStatus::Success, RunStatus::Failed],
+            limit: most,
+            ..RunFilter::default()
+        };
+        let latest = self.engine.store().runs(&filter).await?;
+        if latest.len() == most as usize && latest.iter().all(|run| run.run.state == RunStatus::Failed) {
+            self.engine.store().set_paused(dag_id, true).await?;
+            self.note(format!(
+                "DAG `{dag_id}` is paused: its last {most} scheduled runs have failed (max_consecutive_failed_dag_runs)"
+            ));
+        }
+        Ok(())
     }
 
     /// Goes on with a run that nobody works on.
@@ -248,6 +278,7 @@ impl Scheduler {
         }
         match result {
             // Somebody else has made it, or works on it.
+            Ok(report) if report.run.state == RunStatus::Failed => drop(self.failing.insert(dag_id.clone())),
             Ok(_) | Err(EngineError::Held(_)) | Err(EngineError::Store(StoreError::Fenced { .. })) => {}
             Err(EngineError::Store(StoreError::RunExists { .. } | StoreError::LogicalDateTaken { .. })) => {}
             Err(EngineError::Store(error)) => {

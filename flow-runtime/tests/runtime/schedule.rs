@@ -88,3 +88,20 @@ fn params_and_replacements_hold_for_every_run() {
 fn a_param_that_is_missing_is_told() {
     keyed::test().scheduled_blocking("2026-01-01", "2026-01-02");
 }
+
+#[dag(schedule = "@daily", start_date = "2026-01-01", max_consecutive_failed_dag_runs = 3)]
+fn keeps_failing() {
+    about();
+}
+
+#[test]
+#[should_panic(expected = "DAG `keeps_failing` is paused: its last 3 scheduled runs have failed")]
+fn what_keeps_failing_is_paused() {
+    keeps_failing::test()
+        .replace("about", |call| -> Result<()> {
+            let day = call.context().logical_date().map(|at| at.to_rfc3339()).unwrap_or_default();
+            ensure!(day.starts_with("2026-01-02"), "never again");
+            Ok(())
+        })
+        .scheduled_blocking("2026-01-01", "2026-02-01");
+}

@@ -3,6 +3,7 @@
 use super::{Batch, outlook};
 use crate::backoff::{Seed, retry_delay};
 use crate::clear;
+use crate::dag::TaskKind;
 use crate::event::{Event, InstanceKey, Outcome, TryRef, UNMAPPED};
 use crate::run::Instance;
 use crate::state::{RunStatus, TaskState};
@@ -63,7 +64,7 @@ impl Batch<'_> {
                 self.run.report(of.key, Some(report));
             }
             Outcome::Skipped => self.write(of.key, end(TaskState::Skipped)),
-            Outcome::FailedForGood => self.write(of.key, end(TaskState::Failed)),
+            Outcome::FailedForGood => self.failed(of.key, i),
             Outcome::Failed => {
                 let due = later(self.now, self.delay(of));
                 self.retry(of.key, i, due);
@@ -83,8 +84,30 @@ impl Batch<'_> {
         if i.try_number <= i.max_tries {
             self.write(key, Instance { state: TaskState::UpForRetry, due: Some(due), ..i });
         } else {
-            self.write(key, Instance { state: TaskState::Failed, due: None, ..i });
+            self.failed(key, i);
         }
+    }
+
+    /// It has failed, and will not be tried again.
+    fn failed(&mut self, key: InstanceKey, i: Instance) {
+        self.write(key, Instance { state: TaskState::Failed, due: None, ..i });
+        if !self.dag.fail_fast || self.is_teardown(key) {
+            return;
+        }
+        // As Airflow does, the other instances of the same task are left to themselves.
+        let others: Vec<_> =
+            self.run.filter(|s| !s.is_finished()).filter(|(other, _)| other.task != key.task).collect();
+        for (other, instance) in others {
+            if !self.is_teardown(other) {
+                // Airflow skips them, and a run whose last tasks are skipped counts as a success there.
+                self.end_one(other, instance, TaskState::Failed, TaskState::UpstreamFailed);
+            }
+        }
+    }
+
+    fn is_teardown(&self, key: InstanceKey) -> bool {
+        let task = self.dag.tasks.get(key.task as usize);
+        task.is_some_and(|task| matches!(task.kind, TaskKind::Teardown { .. }))
     }
 
     fn delay(&self, of: TryRef) -> std::time::Duration {
@@ -163,11 +186,16 @@ impl Batch<'_> {
     fn end_all(&mut self, stopped: TaskState) {
         let unfinished: Vec<_> = self.run.filter(|s| !s.is_finished()).collect();
         for (key, instance) in unfinished {
-            self.cancel(key, instance);
-            let ran = matches!(instance.state, TaskState::Running | TaskState::Restarting);
-            let state = if ran { stopped } else { TaskState::Skipped };
-            self.write(key, Instance { state, due: None, ..instance });
+            self.end_one(key, instance, stopped, TaskState::Skipped);
         }
+    }
+
+    /// Ends an instance that is unfinished: one that runs is `stopped`, any other was `left`.
+    fn end_one(&mut self, key: InstanceKey, instance: Instance, stopped: TaskState, left: TaskState) {
+        self.cancel(key, instance);
+        let ran = matches!(instance.state, TaskState::Running | TaskState::Restarting);
+        let state = if ran { stopped } else { left };
+        self.write(key, Instance { state, due: None, ..instance });
     }
 }
 

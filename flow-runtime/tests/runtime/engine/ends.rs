@@ -300,3 +300,46 @@ async fn a_number_that_json_cannot_hold_fails_for_good() {
     assert_eq!(cause.kind, CauseKind::Output);
     assert!(cause.message.contains("NaN or infinite"), "{}", cause.message);
 }
+
+#[task]
+async fn goes_on(ctx: &Context) -> Result<()> {
+    ctx.cancel().cancelled().await;
+    bail!("it was told to stop")
+}
+
+#[task]
+fn breaks() -> Result<()> {
+    std::thread::sleep(Duration::from_millis(30));
+    bail!("no more")
+}
+
+#[task(setup)]
+fn opens() -> u32 {
+    1
+}
+
+#[task(teardown)]
+fn closes(_opened: u32) {}
+
+#[task]
+fn never_starts() {}
+
+#[dag(fail_fast = true)]
+fn stops_at_once() {
+    let opened = opens();
+    let breaks = breaks().after(opened);
+    let goes_on = goes_on().after(opened);
+    breaks >> never_starts();
+    let later = goes_on >> never_starts().id("later");
+    closes(opened) << [breaks, later];
+}
+
+#[test]
+fn the_first_failure_ends_the_rest_but_no_teardown() {
+    use flow_runtime::core::TaskState::{Failed, Success, UpstreamFailed};
+    let run = stops_at_once::test().run_blocking().failed();
+    let states = ["breaks", "goes_on", "never_starts", "later", "closes"].map(|task| run.state(task));
+    assert_eq!(states, [Failed, Failed, UpstreamFailed, UpstreamFailed, Success]);
+    assert_eq!(run.cause("breaks"), "no more");
+    assert_eq!(run.cause("goes_on"), "`breaks` failed, and this DAG stops at the first failure (fail_fast)");
+}
