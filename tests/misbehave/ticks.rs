@@ -117,7 +117,7 @@ fn no_more_runs_at_once_than_may_be_and_one_after_the_other() {
 #[test]
 fn one_scheduler_at_a_time_and_a_pause_holds() {
     let place = place();
-    place.ok(&["pause", "twenty_seconds", "again_and_again", "each_second", "once"]);
+    place.ok(&["pause", "twenty_seconds", "again_and_again", "each_second", "once", "with_url"]);
     let first = Scheduler::start(&place);
     soon("it holds the place", || place.home().join("locks/scheduler.lock").exists());
     let second = place.dags(&["scheduler"]);
@@ -134,11 +134,48 @@ fn one_scheduler_at_a_time_and_a_pause_holds() {
 #[test]
 fn what_a_person_cleared_is_run_by_the_scheduler() {
     let place = place();
-    place.ok(&["pause", "twenty_seconds", "again_and_again", "each_second", "once"]);
+    place.ok(&["pause", "twenty_seconds", "again_and_again", "each_second", "once", "with_url"]);
     place.ok(&["run", "prints", "--run-id", "mine"]);
     let scheduler = Scheduler::start(&place);
     place.ok(&["clear", "mine"]);
     let tries = || place.json(&["tasks", "mine"])[0]["try_number"].clone();
     soon("it runs again", || tries() == 2 && runs(&place, "prints")[0]["state"] == "success");
     assert_eq!(scheduler.end("INT").1, Some(0));
+}
+
+#[test]
+fn no_tick_is_passed_over_while_nothing_can_be_written() {
+    let place = place();
+    place.ok(&["pause", "again_and_again", "each_second", "once", "with_url"]);
+    let locks = place.home().join("locks");
+    let scheduler = Scheduler::start(&place);
+    soon("some have run", || !runs(&place, "twenty_seconds").is_empty());
+    // What is under way keeps its locks; nothing new can be locked.
+    std::fs::rename(&locks, place.home().join("away")).unwrap();
+    std::fs::write(&locks, "in the way").unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    std::fs::remove_file(&locks).unwrap();
+    std::fs::rename(place.home().join("away"), &locks).unwrap();
+    let all = || runs(&place, "twenty_seconds");
+    soon("all ticks are run", || all().len() == 21 && all().iter().all(|run| run["state"] == "success"));
+    assert_eq!(scheduler.end("INT").1, Some(0));
+}
+
+#[test]
+fn a_password_in_a_plain_param_is_there_again_after_a_crash() {
+    let place = place();
+    place.write(
+        "flow.toml",
+        "[pools]\napi = 2\n[dags.with_url.params]\nurl = \"postgres://ada:top-secret-9@db.example/trips\"\n",
+    );
+    place.ok(&["pause", "twenty_seconds", "again_and_again", "each_second", "once"]);
+    let scheduler = Scheduler::start(&place);
+    soon("it runs", || runs(&place, "with_url").iter().any(|run| run["state"] == "running"));
+    scheduler.end("KILL");
+    let scheduler = Scheduler::start(&place);
+    soon("it goes on", || runs(&place, "with_url").iter().all(|run| run["state"] == "success"));
+    let (events, code) = scheduler.end("INT");
+    assert!(code == Some(0) && !format!("{events:?}").contains("top-secret-9"), "{events:?}");
+    let value = place.json(&["xcom", "latest", "slowly", "--dag", "with_url"])["value"].clone();
+    assert_eq!(value, "db.example/trips");
 }

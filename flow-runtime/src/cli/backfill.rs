@@ -14,8 +14,8 @@ use crate::executor::{EngineError, Stop};
 use crate::scheduler::ScheduledDag;
 use crate::scheduler::backfill::{self, BackfillError, BackfillRequest, Fill, Filled, Reprocess};
 use crate::telemetry;
-use chrono::{DateTime, Utc};
-use flow_core::RunStatus;
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use flow_core::{Dag, RunStatus, timetable};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -26,8 +26,8 @@ pub fn backfill(app: &App, args: &args::Backfill) -> Result {
     let resolved = app.params(dag, &args.params)?;
     let dag = ScheduledDag { dag: dag.clone(), params: Ok(params::complete(dag, resolved)?) };
     let request = BackfillRequest {
-        from: instant("--from", &args.from)?,
-        to: instant("--to", &args.to)?,
+        from: instant("--from", &args.from, &dag.dag)?,
+        to: last_instant(&args.to, &dag.dag)?,
         reprocess: args.reprocess.into(),
         backwards: args.backwards,
     };
@@ -61,8 +61,18 @@ pub fn backfill(app: &App, args: &args::Backfill) -> Result {
     })
 }
 
-fn instant(flag: &str, text: &str) -> Result<DateTime<Utc>> {
-    flow_core::parse::date(text).map_err(|why| CliError::input(format!("{flag}: {why}")))
+/// A date as the clocks of the DAG's time zone tell it.
+fn instant(flag: &str, text: &str, dag: &Dag) -> Result<DateTime<Utc>> {
+    let zone = timetable::zone(dag.timezone.as_deref()).map_err(|e| CliError::input(e.to_string()))?;
+    flow_core::parse::date_in(text, zone).map_err(|why| CliError::input(format!("{flag}: {why}")))
+}
+
+/// The same; a day means all of it.
+fn last_instant(text: &str, dag: &Dag) -> Result<DateTime<Utc>> {
+    match text.trim().parse::<NaiveDate>().ok().and_then(|day| day.succ_opt()) {
+        Some(next) => Ok(instant("--to", &next.to_string(), dag)? - TimeDelta::microseconds(1)),
+        None => instant("--to", text, dag),
+    }
 }
 
 fn tell(app: &App, fills: &[Fill]) {
@@ -95,18 +105,24 @@ fn sum_up(app: &App, args: &args::Backfill, work: usize, filled: &[Filled]) -> R
     let with = |wanted| filled.iter().filter(|one| state(one) == Some(wanted)).count();
     let (well, failed) = (with(RunStatus::Success), with(RunStatus::Failed));
     for one in filled {
-        if let Err(error) = &one.ended {
-            app.out.note(format!("run {} was not brought to its end: {error}", one.run_id));
+        match &one.ended {
+            Err(error) if one.is_elsewhere() => app.out.note(format!("run {} was left as it is: {error}", one.run_id)),
+            Err(error) => app.out.note(format!("run {} was not brought to its end: {error}", one.run_id)),
+            Ok(_) => {}
         }
     }
-    let refused = filled.iter().filter(|one| one.ended.is_err()).count();
-    let left = work - well - failed - refused;
-    app.out.note(format!("\n{well} succeeded, {failed} failed, {} not run to the end", left + refused));
+    let elsewhere = filled.iter().filter(|one| one.is_elsewhere()).count();
+    let refused = filled.iter().filter(|one| one.ended.is_err() && !one.is_elsewhere()).count();
+    let left = work - well - failed - refused - elsewhere;
+    app.out.note(format!(
+        "\n{well} succeeded, {failed} failed, {elsewhere} left to others, {} not run to the end",
+        left + refused
+    ));
     if left > 0 {
         app.out.note("the same command goes on with what is left");
         return Ok(Exit::Interrupted);
     }
-    let first = filled.iter().find_map(|one| one.ended.as_ref().err());
+    let first = filled.iter().filter(|one| !one.is_elsewhere()).find_map(|one| one.ended.as_ref().err());
     match first {
         Some(EngineError::Store(_) | EngineError::Io(_)) => Err(CliError::outside("not every date was run: see above")),
         Some(_) => Err(CliError::input("not every date was run: see above")),

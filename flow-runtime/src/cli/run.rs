@@ -8,7 +8,7 @@ use super::params::{self, Origin};
 use super::prints::Prints;
 use super::session::Bodies;
 use super::{list, lookup, session, signals, summary};
-use crate::executor::{Engine, EngineError, EngineSettings, RunReport, RunRequest, Stop, is_held};
+use crate::executor::{Again, Engine, EngineError, EngineSettings, RunReport, RunRequest, Stop, is_held};
 use crate::run_event::Observer;
 use crate::secret::is_redacted;
 use crate::store::{InstanceRow, MemoryStore, MetadataStore, RunFilter, StoredRun, XComFilter};
@@ -155,10 +155,10 @@ async fn resume(app: &App, store: Arc<dyn MetadataStore>, bodies: &Bodies, (args
     // What it was made from is what it shows.
     let made_from = store.dag_version(&stored.dag_version).await?;
     let again = if args.only.is_empty() {
-        None
+        Again::Failed
     } else {
         let tasks = lookup::tasks(&made_from, &args.only)?.into_iter().map(|task| (task, None)).collect();
-        Some(Selection { tasks, ..Selection::default() })
+        Again::These(Selection { tasks, ..Selection::default() })
     };
     let known = store.instances(stored.pk).await?;
     let run = |observer, stop| engine.resume(dag.clone(), stored, given, again, observer, stop);

@@ -10,7 +10,7 @@ use flow_core::{Dag, DagRun, DataInterval, Event, RunState, RunStatus, TryRef};
 use std::sync::Arc;
 
 /// A run that is ready to be driven.
-pub(super) struct Begun {
+pub(crate) struct Begun {
     pub(super) dag: Arc<Dag>,
     pub(super) run: DagRun,
     pub(super) pk: RunPk,

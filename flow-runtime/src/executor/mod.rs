@@ -50,6 +50,7 @@ use crate::registry::Bodies;
 use crate::run_event::Observer;
 use crate::store::{InstanceRow, MetadataStore, RunPk, StoredRun};
 use crate::value::{Erased, Inputs};
+pub(crate) use begin::Begun;
 use chrono::{DateTime, Utc};
 use flow_core::{Dag, DagRun, DataInterval, NextRun, RunType, Selection};
 use serde_json::{Map, Value};
@@ -115,6 +116,19 @@ impl Default for RunRequest {
             params: Map::new(),
         }
     }
+}
+
+/// What of a run that goes on is to run again.
+#[derive(Debug, Clone, Default)]
+pub enum Again {
+    /// Nothing: a run that has ended stays as it is.
+    Nothing,
+    /// Of a run that has failed what failed, with all its retries.
+    #[default]
+    Failed,
+    /// These instances, whatever became of them, also of a run that has succeeded. Their tasks are those of the version of the
+    /// DAG that the run was made from.
+    These(Selection),
 }
 
 /// How a run is stopped from outside. A stopped run can be resumed.
@@ -206,7 +220,17 @@ impl Engine {
         observer: Observer,
         stop: Stop,
     ) -> Result<RunReport, EngineError> {
-        let run = begin::begin(self, dag, request).await?;
+        let run = self.begin(dag, request).await?;
+        self.drive(run, observer, stop).await
+    }
+
+    /// Makes a run, to be driven by [`Engine::drive`].
+    pub(crate) async fn begin(&self, dag: Arc<Dag>, request: RunRequest) -> Result<Begun, EngineError> {
+        begin::begin(self, dag, request).await
+    }
+
+    /// Brings a run to its end.
+    pub(crate) async fn drive(&self, run: Begun, observer: Observer, stop: Stop) -> Result<RunReport, EngineError> {
         run_loop::drive(self, run, observer, stop).await
     }
 
@@ -215,22 +239,21 @@ impl Engine {
     ///
     /// What has succeeded is not run again. A try that was under way when its process died counts, and is followed by
     /// the next if the task has retries left; without retries its task fails, for it may have done its work already.
-    /// Of a failed run, what failed runs again, with all its retries; with `again` (of the version of the DAG that the run was
-    /// made from) that runs again instead, whatever became of it, of a run that succeeded as well.
+    /// `again` says what of it is to run again besides.
     ///
     /// # Errors
-    /// As for [`Engine::run`]; also a run that has succeeded, or that has failed without a task that did, where `again` says
-    /// nothing; one that another process works on; and one whose DAG has changed since. The run is then as it was.
+    /// As for [`Engine::run`]; also a run that has ended and of which nothing is to run again, one that another process works on,
+    /// and one whose DAG has changed since. The run is then as it was.
     pub async fn resume(
         &self,
         dag: Arc<Dag>,
         run: StoredRun,
         given: Map<String, Value>,
-        again: Option<Selection>,
+        again: Again,
         observer: Observer,
         stop: Stop,
     ) -> Result<RunReport, EngineError> {
         let run = resume::resume(self, dag, run, given, again).await?;
-        run_loop::drive(self, run, observer, stop).await
+        self.drive(run, observer, stop).await
     }
 }

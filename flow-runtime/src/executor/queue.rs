@@ -87,9 +87,15 @@ impl Queue {
         self.pools.values().any(|waiting| !waiting.is_empty())
     }
 
-    /// The same, and other runs have slots.
+    /// The same, and other runs have slots, or have just given some back.
     pub(super) fn waits_for_others(&self) -> bool {
-        self.waits() && self.slots.with(|in_flight| in_flight.total() as usize > self.taken.len())
+        let others_have = || self.slots.with(|in_flight| in_flight.total() as usize > self.taken.len());
+        self.waits() && (self.freed.has_changed().unwrap_or(false) || others_have())
+    }
+
+    /// There are other runs that may wait for what this one gives back.
+    pub(super) fn has_company(&self) -> bool {
+        self.slots.is_shared()
     }
 
     /// Another run has given slots back.

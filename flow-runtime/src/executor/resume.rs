@@ -2,14 +2,14 @@
 
 use super::begin::{Begun, hold};
 use super::scope::{Params, lengths};
-use super::{Engine, EngineError};
+use super::{Again, Engine, EngineError};
 use super::{lease, obstacles};
 use crate::secret;
 use crate::store::{CauseKind, InstanceRow, StoredRun};
 use flow_core::dag::TaskDef;
 use flow_core::dag_run::SECRET_MARK;
 use flow_core::params::{self, Extra};
-use flow_core::{Dag, Event, InstanceKey, RunState, RunStatus, Selection, StoredInstance, TaskIx, TaskState, select};
+use flow_core::{Dag, Event, InstanceKey, RunState, RunStatus, StoredInstance, TaskIx, TaskState, select};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -20,15 +20,23 @@ pub(super) async fn resume(
     dag: Arc<Dag>,
     stored: StoredRun,
     given: Map<String, Value>,
-    again: Option<Selection>,
+    again: Again,
 ) -> Result<Begun, EngineError> {
     let given = Params::conceal(&dag, given).values;
     let run_id = stored.run.run_id.clone();
     // Before the lock is taken, others may end the run; after it, nobody can.
     let lease = hold(engine, &stored.run)?;
     let stored = engine.store.run(&stored.run.dag_id, &run_id).await?.unwrap_or(stored);
-    if stored.run.state == RunStatus::Success && again.is_none() {
-        return Err(EngineError::NotResumable(format!("run `{run_id}` has succeeded: there is nothing to go on with")));
+    match (stored.run.state, &again) {
+        (RunStatus::Success, Again::Nothing | Again::Failed) => {
+            let message = format!("run `{run_id}` has succeeded: there is nothing to go on with");
+            return Err(EngineError::NotResumable(message));
+        }
+        (RunStatus::Failed, Again::Nothing) => {
+            let message = format!("run `{run_id}` has failed: only what is unfinished was to go on");
+            return Err(EngineError::NotResumable(message));
+        }
+        _ => {}
     }
     let made_from = Arc::new(engine.store.dag_version(&stored.dag_version).await?);
     if let Some(difference) = difference(&made_from, &of_the_same_tasks(&made_from, &dag)) {
@@ -46,7 +54,7 @@ pub(super) async fn resume(
     let state = restored(&dag, &stored, &rows, &params.lengths());
     let lost = state.in_flight();
     let mut events = Vec::new();
-    if let Some(wanted) = again {
+    if let Again::These(wanted) = again {
         events.push(Event::Cleared(select(&dag, &state, &wanted)));
     } else if stored.run.state == RunStatus::Failed {
         let again: Vec<InstanceKey> = rows.iter().filter(|row| runs_again(row)).filter_map(keys(&dag)).collect();

@@ -38,9 +38,13 @@ impl Slots {
     /// A try has ended.
     pub(super) fn release(&self, pool: &str, slots: u32) {
         self.in_flight.lock().remove("", pool, slots);
-        // One run alone has nobody to tell.
-        if self.freed.receiver_count() > 1 {
+        if self.is_shared() {
             self.freed.send_replace(());
         }
+    }
+
+    /// One run alone has nobody to tell.
+    pub(super) fn is_shared(&self) -> bool {
+        self.freed.receiver_count() > 1
     }
 }

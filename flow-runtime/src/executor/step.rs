@@ -31,7 +31,12 @@ struct Step {
 impl RunLoop {
     /// Takes in what happened, and starts what follows.
     pub(super) async fn step(&mut self, happened: Happened) -> Result<(), EngineError> {
+        let gives_back = !happened.ends.is_empty();
         let (mut step, events) = self.open(happened);
+        if gives_back && self.queue.has_company() {
+            // The runs that wait for those slots are asked before this one takes them again.
+            tokio::task::yield_now().await;
+        }
         self.plan(&mut step, &events);
         if self.state.status() == RunStatus::Queued {
             // A run that was cleared begins anew.

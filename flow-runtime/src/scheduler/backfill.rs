@@ -4,7 +4,7 @@
 //! again goes on where it was: a run is known by its logical date, of which a DAG has one.
 
 use super::{Listener, ScheduledDag, Told, secrets};
-use crate::executor::{Engine, EngineError, RunReport, RunRequest, Stop};
+use crate::executor::{Again, Engine, EngineError, RunReport, RunRequest, Stop};
 use crate::run_event::Observer;
 use crate::store::{MetadataStore, RunFilter, StoreError, StoredRun};
 use chrono::{DateTime, Utc};
@@ -128,6 +128,20 @@ pub struct Filled {
     pub ended: Result<RunReport, EngineError>,
 }
 
+impl Filled {
+    /// Somebody else has made it, works on it or has brought it to its end meanwhile.
+    pub fn is_elsewhere(&self) -> bool {
+        use EngineError::{Held, NotResumable, Store};
+        matches!(
+            &self.ended,
+            Err(Held(_) | NotResumable(_))
+                | Err(Store(
+                    StoreError::RunExists { .. } | StoreError::LogicalDateTaken { .. } | StoreError::Fenced { .. }
+                ))
+        )
+    }
+}
+
 /// Runs what there is to run, at most so many runs at one time, until all is done or it is told to stop.
 pub async fn run(
     engine: &Engine,
@@ -159,6 +173,7 @@ async fn fill_in(engine: Engine, dag: ScheduledDag, fill: Fill, listener: Listen
         Arc::new(move |event| listener(&Told::Event { dag_id: &dag_id, run_id: &run_id, event }))
     };
     let params = dag.params.clone().unwrap_or_default();
+    // It was planned a while ago.
     let (stored, again) = match fill {
         Fill::Make(next) => {
             let request = RunRequest::of(RunType::Backfill, next, params);
@@ -166,10 +181,11 @@ async fn fill_in(engine: Engine, dag: ScheduledDag, fill: Fill, listener: Listen
             let ended = engine.run(dag.dag.clone(), request, observer(&run_id), stop).await;
             return Filled { run_id, ended };
         }
-        Fill::GoOn(stored) | Fill::Retry(stored) | Fill::Leave(stored) => (stored, None),
+        Fill::GoOn(stored) | Fill::Leave(stored) => (stored, Again::Nothing),
+        Fill::Retry(stored) => (stored, Again::Failed),
         Fill::Again(stored) => {
             let tasks = (0..dag.dag.tasks.len() as u32).map(|task| (task, None)).collect();
-            (stored, Some(Selection { tasks, ..Selection::default() }))
+            (stored, Again::These(Selection { tasks, ..Selection::default() }))
         }
     };
     let run_id = stored.run.run_id.clone();

@@ -10,21 +10,21 @@
 pub mod backfill;
 mod owned;
 
-use crate::executor::{Engine, EngineError, RunReport, RunRequest, Stop};
+use crate::executor::{Again, Engine, EngineError, RunReport, RunRequest, Stop};
 use crate::run_event::RunEvent;
+use crate::secret::is_redacted;
 use crate::store::{RunFilter, StoreError, StoredRun};
 use chrono::{DateTime, Utc};
-use flow_core::dag_run::SECRET_MARK;
 use flow_core::timetable::TimetableError;
 use flow_core::{NextRun, RunStatus, RunType};
 use owned::Owned;
 pub use owned::ScheduledDag;
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::task::JoinSet;
+use std::time::{Duration, Instant};
+use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::sleep;
 
 /// Longest time between two looks at the store.
@@ -49,16 +49,30 @@ pub enum Told<'e> {
 /// Whoever listens to a scheduler.
 pub type Listener = Arc<dyn Fn(&Told<'_>) + Send + Sync>;
 
-/// Of a run that goes on, the params that are not stored: its secrets, as they are now.
+/// Of a run that goes on, the params that are not stored, or not as they are: its secrets, and passwords in URLs.
 fn secrets(stored: &StoredRun, params: &Map<String, Value>) -> Map<String, Value> {
-    let is_secret = |name: &String| stored.run.conf.get(name).and_then(Value::as_str) == Some(SECRET_MARK);
+    let is_secret = |name: &String| stored.run.conf.get(name).is_some_and(is_redacted);
     params.iter().filter(|(name, _)| is_secret(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// Which run: the DAG, and its id.
 type RunKey = (String, String);
 
+/// How long a run is left alone after an error.
+#[derive(Debug, Clone)]
+struct Rest {
+    until: Instant,
+    wait: Duration,
+    error: String,
+}
+
+/// Longest time that a run is left alone after an error that may pass.
+const LONGEST_REST: Duration = Duration::from_secs(300);
+
 /// Runs the DAGs of a program by themselves.
+///
+/// One process at a time: who works on a run is known by locks in the home folder, so a store that several hosts share must
+/// have one scheduler, and no engine beside it on another host.
 pub struct Scheduler {
     engine: Engine,
     dags: BTreeMap<String, Owned>,
@@ -67,8 +81,10 @@ pub struct Scheduler {
     listener: Listener,
     stop: Stop,
     /// The runs under way here.
-    driven: JoinSet<(RunKey, Result<RunReport, EngineError>)>,
-    driving: BTreeSet<RunKey>,
+    driven: JoinSet<Result<RunReport, EngineError>>,
+    driving: HashMap<task::Id, RunKey>,
+    /// Runs whose end was an error that may pass: when each is looked at again.
+    resting: BTreeMap<RunKey, Rest>,
     /// Runs that cannot be gone on with by this program.
     left_alone: BTreeSet<RunKey>,
     /// DAGs of which a run has failed since the last pass.
@@ -95,7 +111,8 @@ impl Scheduler {
             listener,
             stop,
             driven: JoinSet::new(),
-            driving: BTreeSet::new(),
+            driving: HashMap::new(),
+            resting: BTreeMap::new(),
             left_alone: BTreeSet::new(),
             failing: BTreeSet::new(),
         })
@@ -116,18 +133,20 @@ impl Scheduler {
     /// As those of [`Scheduler::run`].
     pub async fn run_until(mut self, end: Option<DateTime<Utc>>) -> Result<(), EngineError> {
         let _only_one = self.engine.alone("scheduler")?;
-        let mut next_pass = Duration::ZERO;
+        let (mut next_pass, mut trouble) = (Duration::ZERO, None);
         loop {
             tokio::select! {
                 biased;
                 () = self.stop.graceful.cancelled() => break,
-                Some(ended) = self.driven.join_next() => {
-                    self.ended(ended);
-                    // Whoever waited for it may go now.
-                    next_pass = Duration::ZERO;
+                Some(ended) = self.driven.join_next_with_id() => {
+                    if self.ended(ended) {
+                        // Whoever waited for it may go now.
+                        next_pass = Duration::ZERO;
+                    }
                 }
                 () = sleep(next_pass) => match self.pass().await {
                     Ok(due) => {
+                        trouble = None;
                         let idle = self.driven.is_empty();
                         if idle && end.is_some_and(|end| due.is_none_or(|due| due > end)) {
                             break;
@@ -140,13 +159,17 @@ impl Scheduler {
                         };
                     }
                     Err(error) => {
-                        self.note(format!("the store does not answer, and is asked again in {POLL:?}: {error}"));
+                        let text = format!("nothing can be begun, and it is tried again every {POLL:?}: {error}");
+                        if trouble.as_ref() != Some(&text) {
+                            self.note(text.clone());
+                        }
+                        trouble = Some(text);
                         next_pass = POLL;
                     }
                 },
             }
         }
-        while let Some(ended) = self.driven.join_next().await {
+        while let Some(ended) = self.driven.join_next_with_id().await {
             self.ended(ended);
         }
         Ok(())
@@ -165,9 +188,9 @@ impl Scheduler {
         }
         let states = vec![RunStatus::Queued, RunStatus::Running];
         let open = store.runs(&RunFilter { states, ..RunFilter::default() }).await?;
-        // What was begun a moment ago may not be in the store yet.
-        let mut active = self.driving.clone();
-        active.extend(open.iter().map(|run| (run.run.dag_id.clone(), run.run.run_id.clone())));
+        // A run that cannot go on takes no place away from the others.
+        let keys = open.iter().map(|run| (run.run.dag_id.clone(), run.run.run_id.clone()));
+        let active: BTreeSet<RunKey> = keys.filter(|key| !self.left_alone.contains(key)).collect();
         // The oldest first.
         open.into_iter().rev().for_each(|run| self.go_on_with(run));
         let now = self.engine.clock().now();
@@ -207,7 +230,8 @@ impl Scheduler {
     /// Goes on with a run that nobody works on.
     fn go_on_with(&mut self, stored: StoredRun) {
         let key: RunKey = (stored.run.dag_id.clone(), stored.run.run_id.clone());
-        let is_taken = self.driving.contains(&key) || self.left_alone.contains(&key);
+        let rests = self.resting.get(&key).is_some_and(|rest| rest.until > Instant::now());
+        let is_taken = rests || self.left_alone.contains(&key) || self.driving.values().any(|driven| *driven == key);
         let Some(owned) = self.dags.get(&key.0).filter(|owned| !is_taken && !owned.is_paused()) else { return };
         if self.engine.is_held(&key.0, &key.1) {
             return;
@@ -215,7 +239,7 @@ impl Scheduler {
         let given = owned.params().map(|params| secrets(&stored, params)).unwrap_or_default();
         let (engine, dag, stop) = (self.engine.clone(), owned.dag().clone(), self.stop.clone());
         let observer = self.observer(&key);
-        self.drive(key, async move { engine.resume(dag, stored, given, None, observer, stop).await });
+        self.drive(key, async move { engine.resume(dag, stored, given, Again::Nothing, observer, stop).await });
     }
 
     /// Makes the runs that a DAG owes by now, as many as it may have; says when the next is due, if it is known.
@@ -234,61 +258,97 @@ impl Scheduler {
             owned.ask(last.and_then(|run| run.run.data_interval), now);
         }
         loop {
-            let Some(owned) = self.dags.get_mut(dag_id) else { return Ok(None) };
+            let Some(owned) = self.dags.get(dag_id) else { return Ok(None) };
             match owned.due(active, now) {
                 Ok(run) => {
-                    active += 1;
-                    self.make(dag_id, run);
+                    active += u32::from(self.make(dag_id, run).await?);
+                    if let Some(owned) = self.dags.get_mut(dag_id) {
+                        owned.was_made(run, now);
+                    }
                 }
                 Err(later) => return Ok(later),
             }
         }
     }
 
-    fn make(&mut self, dag_id: &str, run: NextRun) {
-        let Some(owned) = self.dags.get(dag_id) else { return };
+    /// Makes a run, and drives it. Only when it is in the store (or cannot be, ever) does the timetable go on: so none is
+    /// passed over. Says whether it is under way here.
+    async fn make(&mut self, dag_id: &str, run: NextRun) -> Result<bool, StoreError> {
+        let Some(owned) = self.dags.get(dag_id) else { return Ok(false) };
         let params = match owned.params() {
             Ok(params) => params.clone(),
             Err(why) => {
                 let note = format!("DAG `{dag_id}` has no run of {}: {why}", run.logical_date);
-                return self.note(note);
+                self.note(note);
+                return Ok(false);
             }
         };
         let request = RunRequest::of(RunType::Scheduled, run, params);
         let key = (dag_id.to_owned(), request.run_id.clone().unwrap_or_default());
-        let (engine, dag, stop) = (self.engine.clone(), owned.dag().clone(), self.stop.clone());
+        let begun = match self.engine.begin(owned.dag().clone(), request).await {
+            Ok(begun) => begun,
+            // There it is: somebody has made it, or works on it.
+            Err(EngineError::Store(StoreError::RunExists { .. } | StoreError::LogicalDateTaken { .. })) => {
+                return Ok(false);
+            }
+            Err(EngineError::Held(_)) => return Ok(false),
+            Err(EngineError::Store(error)) => return Err(error),
+            Err(EngineError::Io(text)) => return Err(StoreError::Backend(text)),
+            Err(error) => {
+                self.note(format!("DAG `{dag_id}` has no run of {}: {error}", run.logical_date));
+                return Ok(false);
+            }
+        };
+        let (engine, stop) = (self.engine.clone(), self.stop.clone());
         let observer = self.observer(&key);
-        self.drive(key, async move { engine.run(dag, request, observer, stop).await });
+        self.drive(key, async move { engine.drive(begun, observer, stop).await });
+        Ok(true)
     }
 
     fn drive(&mut self, key: RunKey, run: impl Future<Output = Result<RunReport, EngineError>> + Send + 'static) {
-        self.driving.insert(key.clone());
-        self.driven.spawn(async move { (key, run.await) });
+        let id = self.driven.spawn(run).id();
+        self.driving.insert(id, key);
     }
 
-    fn ended(&mut self, ended: Result<(RunKey, Result<RunReport, EngineError>), tokio::task::JoinError>) {
-        // A panic here is one of the engine: its run is free, and is gone on with at the next pass.
-        let Ok((key, result)) = ended else { return };
-        self.driving.remove(&key);
+    /// Takes note of the end of a run; says whether it ended well, so that others may go at once.
+    fn ended(&mut self, ended: Result<(task::Id, Result<RunReport, EngineError>), JoinError>) -> bool {
+        let (id, result) = match ended {
+            Ok((id, result)) => (id, result),
+            Err(error) => (error.id(), Err(EngineError::Io(format!("the engine panicked: {error}")))),
+        };
+        let Some(key) = self.driving.remove(&id) else { return false };
         let (dag_id, run_id) = &key;
         if let Some(owned) = self.dags.get_mut(dag_id) {
-            // Whether a run was made that the store did not answer for is to be seen.
-            let in_doubt = matches!(&result, Err(EngineError::Store(StoreError::Backend(_))));
-            owned.a_run_has_ended(in_doubt);
+            owned.a_run_has_ended();
         }
         match result {
-            // Somebody else has made it, or works on it.
-            Ok(report) if report.run.state == RunStatus::Failed => drop(self.failing.insert(dag_id.clone())),
-            Ok(_) | Err(EngineError::Held(_)) | Err(EngineError::Store(StoreError::Fenced { .. })) => {}
-            Err(EngineError::Store(StoreError::RunExists { .. } | StoreError::LogicalDateTaken { .. })) => {}
-            Err(EngineError::Store(error)) => {
-                self.note(format!("run `{run_id}` of DAG `{dag_id}` was left, and is gone on with: {error}"));
+            Ok(report) => {
+                if report.run.state == RunStatus::Failed {
+                    self.failing.insert(dag_id.clone());
+                }
+                self.resting.remove(&key);
+                return true;
+            }
+            // Somebody else works on it, or has brought it to its end.
+            Err(
+                EngineError::Held(_) | EngineError::NotResumable(_) | EngineError::Store(StoreError::Fenced { .. }),
+            ) => {}
+            Err(error @ (EngineError::Store(_) | EngineError::Io(_))) => {
+                let (error, last) = (error.to_string(), self.resting.get(&key));
+                let wait = last.map_or(POLL, |last| (last.wait * 2).min(LONGEST_REST));
+                if last.is_none_or(|last| last.error != error) {
+                    self.note(format!("run `{run_id}` of DAG `{dag_id}` was left, and is gone on with later: {error}"));
+                }
+                self.resting.insert(key, Rest { until: Instant::now() + wait, wait, error });
             }
             Err(error) => {
-                self.note(format!("run `{run_id}` of DAG `{dag_id}` is left alone: {error}"));
+                self.note(format!(
+                    "run `{run_id}` of DAG `{dag_id}` cannot go on: {error}; until then it stays as it is (`mark {run_id} failed` ends it)"
+                ));
                 self.left_alone.insert(key);
             }
         }
+        false
     }
 
     fn observer(&self, (dag_id, run_id): &RunKey) -> crate::run_event::Observer {

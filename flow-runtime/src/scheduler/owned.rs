@@ -34,6 +34,8 @@ pub(super) struct Owned {
     restriction: Restriction,
     is_paused: bool,
     answer: Answer,
+    /// The data interval of the latest run that was made, or was there already.
+    reached: Option<DataInterval>,
 }
 
 impl Owned {
@@ -44,6 +46,7 @@ impl Owned {
             of,
             is_paused: false,
             answer: Answer::Unasked,
+            reached: None,
         })
     }
 
@@ -74,32 +77,36 @@ impl Owned {
 
     /// Asks the timetable; `last` is the data interval of the latest run that it made.
     pub(super) fn ask(&mut self, last: Option<DataInterval>, now: DateTime<Utc>) {
+        // A date that somebody else has a run of is in the past as well.
+        let last = last.into_iter().chain(self.reached).max_by_key(|interval| interval.end);
         let next = self.timetable.next(last, &self.restriction, now);
         self.answer = next.map_or(Answer::Never, Answer::Next);
     }
 
     /// The run that is to be made now, while so many are active; else when one will be due, if that is known.
-    pub(super) fn due(&mut self, active: u32, now: DateTime<Utc>) -> Result<NextRun, Option<DateTime<Utc>>> {
+    pub(super) fn due(&self, active: u32, now: DateTime<Utc>) -> Result<NextRun, Option<DateTime<Utc>>> {
         let Answer::Next(run) = self.answer else { return Err(None) };
         // One after the other, where the next is not known before the one before has ended.
         let most = if self.timetable.foresees() { self.of.dag.max_active_runs } else { 1 };
         if active >= most {
             return Err(None);
         }
-        if run.run_after > now {
-            return Err(Some(run.run_after));
-        }
+        if run.run_after > now { Err(Some(run.run_after)) } else { Ok(run) }
+    }
+
+    /// That run is in the store, or never will be.
+    pub(super) fn was_made(&mut self, run: NextRun, now: DateTime<Utc>) {
+        self.reached = Some(run.data_interval);
         if self.timetable.foresees() {
             self.ask(Some(run.data_interval), now);
         } else {
             self.answer = Answer::Unasked;
         }
-        Ok(run)
     }
 
-    /// Where that decides what comes next, it is asked for anew; also where a run may not have been made at all.
-    pub(super) fn a_run_has_ended(&mut self, in_doubt: bool) {
-        if in_doubt || !self.timetable.foresees() {
+    /// Where that decides what comes next, it is asked for anew.
+    pub(super) fn a_run_has_ended(&mut self) {
+        if !self.timetable.foresees() {
             self.answer = Answer::Unasked;
         }
     }

@@ -280,6 +280,13 @@ impl TestRun {
     }
 
     async fn schedule(self, from: DateTime<Utc>, until: DateTime<Utc>) -> Result<ScheduleReport, String> {
+        let foresees = flow_core::timetable::of(&self.dag).map_err(|e| e.to_string())?.foresees();
+        if !foresees {
+            return Err(format!(
+                "the next run of `{}` is due when the one before has ended: there is no end to them",
+                self.dag.dag_id
+            ));
+        }
         let dag = ScheduledDag { dag: self.dag.clone(), params: Ok(self.request.params.clone()) };
         let TestEngine { engine, store, folder: _folder, .. } = TestRun { start: from, ..self }.engine()?;
         let notes = Arc::new(Mutex::new(Vec::new()));

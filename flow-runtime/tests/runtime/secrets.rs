@@ -99,7 +99,17 @@ async fn a_run_that_goes_on_must_be_given_its_secrets_again() {
     let stored = world.stored(&sensitive::dag(), "secrets-again").await;
     let dag = Arc::new(sensitive::dag());
     let engine = world.engine();
-    let report = engine.resume(dag, stored, object(params), None, world.observer(), Default::default()).await.unwrap();
+    let report = engine
+        .resume(
+            dag,
+            stored,
+            object(params),
+            flow_runtime::executor::Again::Failed,
+            world.observer(),
+            Default::default(),
+        )
+        .await
+        .unwrap();
     assert_eq!(row(&report, "careless").cause.as_ref().unwrap().message, "cannot connect to *** with ***");
 }
 

@@ -70,3 +70,20 @@ pub fn days(
 ) {
     needs_a_file(file);
 }
+
+/// A run with a password in a plain param.
+#[dag(schedule = "@once")]
+pub fn with_url(
+    /// Where.
+    #[default("nowhere")]
+    url: String,
+) {
+    second(slowly(url));
+}
+
+/// Takes its time.
+#[task(retries = 5, retry_delay = "100ms")]
+async fn slowly(url: &str) -> String {
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    url.rsplit('@').next().unwrap_or_default().to_string()
+}

@@ -12,9 +12,7 @@ const SERIALIZATION_FAILURE: &str = "40001";
 const DEADLOCK: &str = "40P01";
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 const QUERY_CANCELED: &str = "57014";
-const ADMIN_SHUTDOWN: &str = "57P01";
-const CRASH_SHUTDOWN: &str = "57P02";
-const CANNOT_CONNECT_NOW: &str = "57P03";
+const IDLE_IN_TRANSACTION: &str = "25P03";
 const TOO_MANY_CONNECTIONS: &str = "53300";
 const READ_ONLY: &str = "25006";
 const DISK_FULL: &str = "53100";
@@ -32,15 +30,15 @@ pub(super) fn passes(e: &Error) -> bool {
     match e {
         Error::Io(_) | Error::PoolTimedOut | Error::Protocol(_) | Error::WorkerCrashed => true,
         _ => code(e).is_some_and(|code| {
+            // Class 08: the connection; 57P0x: the server restarts, or ended an idle connection.
             code.starts_with("08")
+                || code.starts_with("57P0")
                 || [
                     SERIALIZATION_FAILURE,
                     DEADLOCK,
                     LOCK_NOT_AVAILABLE,
                     QUERY_CANCELED,
-                    ADMIN_SHUTDOWN,
-                    CRASH_SHUTDOWN,
-                    CANNOT_CONNECT_NOW,
+                    IDLE_IN_TRANSACTION,
                     TOO_MANY_CONNECTIONS,
                     READ_ONLY,
                 ]
@@ -52,7 +50,9 @@ pub(super) fn passes(e: &Error) -> bool {
 /// The connection may be used no more.
 pub(super) fn loses_connection(e: &Error) -> bool {
     match code(e) {
-        Some(code) => code.starts_with("08") || code.starts_with("57P") || code == READ_ONLY,
+        Some(code) => {
+            code.starts_with("08") || code.starts_with("57P") || code == READ_ONLY || code == IDLE_IN_TRANSACTION
+        }
         None => true,
     }
 }

@@ -18,7 +18,7 @@ use super::sql::questions::{self, Question};
 use super::sql::writer::Writes;
 use super::sql::{Database, Failure};
 use futures::StreamExt as _;
-use retry::Patience;
+use retry::{Patience, in_time};
 use sqlx::PgPool;
 use sqlx::postgres::PgRow;
 use std::sync::Arc;
@@ -102,7 +102,7 @@ impl Database for PostgresStore {
     ) -> Result<Vec<T>> {
         let mut attempts = self.patience.attempts();
         loop {
-            match self.ask_once(question.clone(), &mut read).await {
+            match in_time(self.ask_once(question.clone(), &mut read)).await {
                 Err(Failure::Sqlx(e)) if attempts.again(&e).await => {}
                 answer => return answer.map_err(|failure| failure.told(|e| error::explain(&self.place, e))),
             }

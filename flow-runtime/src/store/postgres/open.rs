@@ -1,7 +1,7 @@
 //! Opening a database: the address, checks, the schema.
 
 use super::error;
-use super::retry::Patience;
+use super::retry::{Patience, in_time};
 use super::writer::Writer;
 use crate::store::{Result, StoreError};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -34,7 +34,7 @@ pub(super) async fn open(url: &str, patience: Patience) -> Result<Opened> {
     let place: Arc<str> = place(&options).into();
     let mut attempts = patience.attempts();
     let prepared = loop {
-        match prepare(&options).await {
+        match in_time(prepare(&options)).await {
             Err(e) if !is_refused(&e) && attempts.again(&e).await => {}
             answer => break answer,
         }

@@ -1,7 +1,7 @@
 //! The connection that writes.
 
 use super::error;
-use super::retry::Patience;
+use super::retry::{Patience, in_time};
 use crate::store::sql::encode::{Batch, NewRun};
 use crate::store::sql::rows;
 use crate::store::sql::writer::Backend;
@@ -42,12 +42,12 @@ macro_rules! transact {
     ($writer:expr, |$transaction:ident| $body:expr) => {{
         let mut attempts = $writer.patience.attempts();
         loop {
-            let answer = async {
+            let answer = in_time(async {
                 let mut $transaction = $writer.connected().await?.begin().await?;
                 let answer = $body;
                 $transaction.commit().await?;
                 Ok(answer)
-            }
+            })
             .await;
             match $writer.checked(answer) {
                 Err(e) if attempts.again(&e).await => {}
@@ -163,10 +163,9 @@ impl Backend for Writer {
         let sql = format!("SELECT flow_commit({})", literal(&batch.array()));
         let mut attempts = self.patience.attempts();
         loop {
-            let answer = match self.connected().await {
-                Ok(connection) => sqlx::raw_sql(AssertSqlSafe(sql.as_str())).execute(connection).await,
-                Err(e) => Err(e),
-            };
+            let answer =
+                in_time(async { sqlx::raw_sql(AssertSqlSafe(sql.as_str())).execute(self.connected().await?).await });
+            let answer = answer.await;
             match self.checked(answer) {
                 Err(e) if attempts.again(&e).await => {}
                 answer => return answer.map(drop),

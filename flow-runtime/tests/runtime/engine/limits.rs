@@ -115,3 +115,41 @@ async fn all_runs_of_an_engine_share_its_slots_and_none_starves() {
         assert_eq!((noted(&here).len(), most(&here)), (6 * 10 * 2, at_once));
     }
 }
+
+#[task]
+async fn takes(ctx: &Context) {
+    note_in("limits-fair", ctx.run_id());
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
+#[dag(max_active_tasks = 100)]
+fn greedy() {
+    for _ in 0..100 {
+        takes().pool("narrow");
+    }
+}
+
+#[dag]
+fn modest() {
+    takes().pool("narrow");
+}
+
+#[tokio::test]
+async fn a_run_with_much_to_do_lets_others_have_their_turn() {
+    let mut world = World::new().await;
+    world.settings.pools = [("narrow".to_string(), 1)].into();
+    let engine = world.engine();
+    let run = |dag, run_id: &str| {
+        let request = RunRequest { run_id: Some(run_id.into()), ..RunRequest::default() };
+        let (engine, observer, stop) = (engine.clone(), world.observer(), world.stop.clone());
+        tokio::spawn(async move { engine.run(std::sync::Arc::new(dag), request, observer, stop).await.map(drop) })
+    };
+    let greedy = run(greedy::dag(), "greedy");
+    super::until("the first is under way", || noted("limits-fair").len() > 5).await;
+    let modest = run(modest::dag(), "modest");
+    greedy.await.unwrap().unwrap();
+    modest.await.unwrap().unwrap();
+    let turns = noted("limits-fair");
+    let turn = turns.iter().position(|run_id| run_id == "modest").unwrap();
+    assert!(turn < 60, "it had its turn after {turn} others");
+}

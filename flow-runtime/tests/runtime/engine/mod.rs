@@ -10,7 +10,7 @@ mod values;
 
 use flow_runtime::Context;
 use flow_runtime::core::{Dag, TaskState};
-use flow_runtime::executor::{Engine, EngineError, EngineSettings, RunReport, RunRequest, Stop};
+use flow_runtime::executor::{Again, Engine, EngineError, EngineSettings, RunReport, RunRequest, Stop};
 use flow_runtime::registry::Bodies;
 use flow_runtime::run_event::{Observer, RunEvent};
 use flow_runtime::store::{Durability, InstanceRow, MetadataStore, SqliteStore, StoredRun, XComFilter, XComRow};
@@ -103,7 +103,8 @@ impl World {
     pub async fn try_resume(&self, dag: Dag, run_id: &str) -> Result<Ran, EngineError> {
         let stored = self.stored(&dag, run_id).await;
         let engine = self.engine();
-        let resumed = engine.resume(Arc::new(dag), stored, Map::new(), None, self.observer(), self.stop.clone());
+        let resumed =
+            engine.resume(Arc::new(dag), stored, Map::new(), Again::Failed, self.observer(), self.stop.clone());
         Ok(self.with_values(resumed.await?).await)
     }
 
