@@ -38,4 +38,9 @@ fn unknown_default() {
     work();
 }
 
+#[dag(schedule = "@daily", timezone = "Berlin")]
+fn no_zone() {
+    work();
+}
+
 fn main() {}
