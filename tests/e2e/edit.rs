@@ -149,3 +149,34 @@ fn an_element_of_a_mapped_group_goes_its_own_way() {
     assert_eq!(group, month);
     place.ok(&["run", "--resume", "one"]);
 }
+
+#[test]
+fn what_has_ended_long_ago_is_deleted_with_its_logs_and_values() {
+    let place = Place::new();
+    for run in ["old", "new"] {
+        place.ok(&["run", "taxi", "--run-id", run]);
+    }
+    place.dags(&["run", "taxi", "--run-id", "open", "-p", "url=file:///nothing.csv"]);
+    let logs = |run: &str| place.home().join("logs/dag_id=taxi").join(format!("run_id={run}"));
+    assert!(logs("old").exists() && logs("new").exists());
+    place.sql("flow.db", "UPDATE dag_run SET end_date = 1 WHERE run_id = 'old'");
+    place.sql("flow.db", "UPDATE dag_run SET state = 'running', end_date = NULL, run_after = 1 WHERE run_id = 'open'");
+    // A large value to which no run refers, an old one and a young one.
+    let folder = place.home().join("xcom/ab");
+    std::fs::create_dir_all(&folder).unwrap();
+    for (name, age) in [("abold", 7200), ("abnew", 0)] {
+        let file = std::fs::File::create(folder.join(format!("{name}.json"))).unwrap();
+        file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(age)).unwrap();
+    }
+    let dry = place.dags(&["clean", "--before", "30d", "--dry-run"]);
+    assert!(dry.out.contains("old") && !dry.out.contains("new") && !dry.out.contains("open"), "{dry:?}");
+    assert!(dry.err.contains("1 run would be deleted") && logs("old").exists(), "{dry:?}");
+    let cleaned = place.dags(&["clean", "--before", "30d"]);
+    assert!(cleaned.code == Some(0) && cleaned.err.contains("1 run deleted, and 1 file"), "{cleaned:?}");
+    assert!(!logs("old").exists() && logs("new").exists());
+    assert!(!folder.join("abold.json").exists() && folder.join("abnew.json").exists());
+    assert_eq!(place.json(&["runs"]).as_array().unwrap().len(), 2);
+    assert_eq!(place.dags(&["tasks", "old"]).code, Some(2));
+    let strange = place.dags(&["clean", "--before", "soon"]);
+    assert!(strange.code == Some(2) && strange.err.contains("neither a date"), "{strange:?}");
+}

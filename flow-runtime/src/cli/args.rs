@@ -56,6 +56,8 @@ pub enum Command {
     Clear(Clear),
     /// Set the state of tasks of a run that has ended or was interrupted, or of the run itself
     Mark(Mark),
+    /// Delete runs that have ended long ago, with their logs and values
+    Clean(Clean),
     /// List runs, the newest first
     Runs(Runs),
     /// Show the tasks of a run
@@ -257,6 +259,20 @@ pub struct Clear {
     #[arg(long)]
     pub only_failed: bool,
     /// Tell what would be cleared, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `clean`
+#[derive(Debug, Args)]
+pub struct Clean {
+    /// What has ended before this date, or so long ago: 2026-01-31, 30d
+    #[arg(long, value_name = "DATE|TIME")]
+    pub before: String,
+    /// Runs of this DAG alone
+    #[arg(long, value_name = "DAG")]
+    pub dag: Option<String>,
+    /// Tell what would be deleted, and delete nothing
     #[arg(long)]
     pub dry_run: bool,
 }

@@ -18,6 +18,7 @@ mod args;
 mod backfill;
 mod bench;
 mod check;
+mod clean;
 mod describe;
 mod edit;
 mod exit;
@@ -149,6 +150,7 @@ fn dispatch(program: String, cli: Cli, out: &Arc<Output>) -> exit::Result {
         Some(Command::Unpause(args)) => scheduler::pause(&app(None)?, &args, false),
         Some(Command::Clear(args)) => edit::clear(&history()?, &args),
         Some(Command::Mark(args)) => edit::mark(&history()?, &args),
+        Some(Command::Clean(args)) => clean::clean(&history()?, &args),
         Some(Command::Runs(args)) => runs::runs(&history()?, &args),
         Some(Command::Tasks(args)) => tasks::tasks(&history()?, &args),
         Some(Command::Logs(args)) => logs::logs(&history()?, &args),

@@ -9,6 +9,7 @@
 //! gives its tries processes of their own ([`isolated`]).
 
 mod begin;
+mod clean;
 mod edit;
 mod error;
 mod gather;
@@ -35,6 +36,7 @@ mod step;
 mod try_runner;
 mod values;
 
+pub use clean::Swept;
 pub use edit::Edited;
 pub use error::EngineError;
 pub use isolated::serve;

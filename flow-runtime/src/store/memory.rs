@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use flow_core::{Dag, DagRun};
 use parking_lot::Mutex;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// A [`MetadataStore`] in memory; everything in it ends with it.
@@ -25,6 +25,8 @@ struct Tables {
     /// Run number `n` is at `n - 1`.
     runs: Vec<Run>,
     by_id: HashMap<(String, String), usize>,
+    /// Places of runs that were deleted.
+    deleted: BTreeSet<usize>,
 }
 
 #[derive(Debug)]
@@ -44,7 +46,12 @@ impl MemoryStore {
 
 impl Tables {
     fn place(&self, run: RunPk) -> Option<usize> {
-        usize::try_from(run.0).ok()?.checked_sub(1).filter(|&i| i < self.runs.len())
+        usize::try_from(run.0).ok()?.checked_sub(1).filter(|i| *i < self.runs.len() && !self.deleted.contains(i))
+    }
+
+    /// All runs that there are.
+    fn all(&self) -> impl Iterator<Item = &Run> {
+        self.runs.iter().enumerate().filter(|(place, _)| !self.deleted.contains(place)).map(|(_, run)| run)
     }
 
     fn get(&self, run: RunPk) -> Option<&Run> {
@@ -115,7 +122,7 @@ impl MetadataStore for MemoryStore {
             return Err(StoreError::RunExists { dag_id: id.0, run_id: id.1 });
         }
         let taken = |at: DateTime<Utc>| {
-            let of_dag = tables.runs.iter().map(|r| &r.stored.run).filter(|r| r.dag_id == run.dag_id);
+            let of_dag = tables.all().map(|r| &r.stored.run).filter(|r| r.dag_id == run.dag_id);
             of_dag.filter_map(|r| r.logical_date).any(|other| other == cut(at))
         };
         if let Some(logical_date) = run.logical_date.filter(|at| taken(*at)) {
@@ -154,6 +161,26 @@ impl MetadataStore for MemoryStore {
         Ok(stored.epoch)
     }
 
+    async fn delete_run(&self, run: RunPk, epoch: Epoch) -> Result<()> {
+        let mut tables = self.tables.lock();
+        let place = tables.place(run).ok_or(StoreError::NoSuchRun(run.0))?;
+        let gone = &mut tables.runs[place];
+        if gone.stored.epoch != epoch {
+            return Err(StoreError::Fenced { run: run.0, given: epoch.0, present: gone.stored.epoch.0 });
+        }
+        (gone.instances, gone.history, gone.xcoms) = Default::default();
+        let id = (gone.stored.run.dag_id.clone(), gone.stored.run.run_id.clone());
+        tables.by_id.remove(&id);
+        tables.deleted.insert(place);
+        Ok(())
+    }
+
+    async fn spilled(&self) -> Result<BTreeSet<String>> {
+        let tables = self.tables.lock();
+        let values = tables.all().flat_map(|run| run.xcoms.values()).map(|xcom| &xcom.value);
+        Ok(values.filter(|value| value.inline.is_none()).map(|value| value.sha256.to_string()).collect())
+    }
+
     async fn commit(&self, commits: &[RunCommit]) -> Result<()> {
         let mut tables = self.tables.lock();
         let mut places = Vec::with_capacity(commits.len());
@@ -179,7 +206,7 @@ impl MetadataStore for MemoryStore {
 
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<StoredRun>> {
         let tables = self.tables.lock();
-        let mut found: Vec<&StoredRun> = (tables.runs.iter().map(|r| &r.stored))
+        let mut found: Vec<&StoredRun> = (tables.all().map(|r| &r.stored))
             .filter(|s| filter.dag_id.as_ref().is_none_or(|id| *id == s.run.dag_id))
             .filter(|s| filter.run_id.as_ref().is_none_or(|id| *id == s.run.run_id))
             .filter(|s| filter.states.is_empty() || filter.states.contains(&s.run.state))

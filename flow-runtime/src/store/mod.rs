@@ -28,7 +28,7 @@ use chrono::{DateTime, Utc};
 use flow_core::event::Report;
 use flow_core::{Dag, DagRun, RunStatus, RunType, TaskState};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What a commit survives once it has returned.
@@ -329,6 +329,15 @@ pub trait MetadataStore: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::NoSuchRun`].
     async fn acquire_run(&self, run: RunPk, owner: &str) -> Result<Epoch>;
+
+    /// Deletes a run with all its instances, tries and values. Its number is never given again.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] if the epoch is not the present one, [`StoreError::NoSuchRun`].
+    async fn delete_run(&self, run: RunPk, epoch: Epoch) -> Result<()>;
+
+    /// SHA-256 of all values that lie outside of the store, of any run.
+    async fn spilled(&self) -> Result<BTreeSet<String>>;
 
     /// Applies all of these changes, of several runs, or none, in their order. When this returns, they survive a crash.
     /// May be called by many tasks at the same time; a store gathers what waits into one transaction, and one

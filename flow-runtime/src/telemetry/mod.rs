@@ -6,7 +6,7 @@ mod try_log;
 
 pub use layer::TaskLayer;
 pub(crate) use layer::{EventSink, try_span};
-pub use path::{log_path, read_log};
+pub use path::{log_path, read_log, run_folder};
 pub(crate) use try_log::{TryLog, TryLogParts};
 
 use std::sync::OnceLock;

@@ -11,15 +11,18 @@ const LONGEST: usize = 200;
 ///
 /// What could leave its folder, or what file systems do not take, is written as `%2F`.
 pub fn log_path(home: &Path, dag_id: &str, run_id: &str, task_id: &str, map_index: i32, try_number: u32) -> PathBuf {
-    let mut path = home.join("logs");
-    path.push(part("dag_id", dag_id));
-    path.push(part("run_id", run_id));
+    let mut path = run_folder(home, dag_id, run_id);
     path.push(part("task_id", task_id));
     if map_index >= 0 {
         path.push(format!("map_index={map_index}"));
     }
     path.push(format!("attempt={try_number}.log"));
     path
+}
+
+/// The folder of all logs of a run.
+pub fn run_folder(home: &Path, dag_id: &str, run_id: &str) -> PathBuf {
+    home.join("logs").join(part("dag_id", dag_id)).join(part("run_id", run_id))
 }
 
 /// The lines of a try's log, oldest first, each a JSON object; none if the try logged nothing.

@@ -45,6 +45,7 @@ macro_rules! store_conformance {
                 runs_come_newest_first
                 runs_are_filtered
                 a_dag_is_paused_and_goes_on
+                a_run_is_deleted_with_all_of_it
                 an_unknown_run_is_empty
                 a_takeover_raises_the_epoch
                 every_field_of_an_instance_comes_back

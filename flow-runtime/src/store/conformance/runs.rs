@@ -1,9 +1,9 @@
 //! DAGs and runs.
 
-use super::{Store, at, begin, dag, dag_run};
-use crate::store::{Epoch, RunFilter, RunPk, StoreError, StoredRun, XComFilter};
+use super::{Store, at, begin, dag, dag_run, plain, rows, write, xcom};
+use crate::store::{Epoch, RunCommit, RunFilter, RunPk, StoreError, StoredRun, XComFilter};
 use chrono::{DateTime, TimeDelta, Utc};
-use flow_core::{DataInterval, RunStatus, RunType};
+use flow_core::{DataInterval, RunStatus, RunType, TaskState};
 
 /// A DAG comes back as it was, under the SHA-256 of its JSON, however often it is put.
 pub async fn a_dag_is_kept_once(store: Store) {
@@ -233,4 +233,32 @@ pub async fn a_dag_is_paused_and_goes_on(store: Store) {
     store.set_paused("other", false).await.unwrap();
     let want = [("täxi".to_string(), true), ("other".to_string(), false)].into();
     assert_eq!(store.paused().await.unwrap(), want);
+}
+
+/// A deleted run is gone with its instances, tries and values; who held it can do nothing, and nobody gets its number.
+pub async fn a_run_is_deleted_with_all_of_it(store: Store) {
+    let (one, two) = (begin(&store, "one").await, begin(&store, "two").await);
+    let mut far = xcom("a", -1, "null");
+    (far.value.inline, far.value.sha256) = (None, "f".repeat(64).into());
+    for held in [one, two] {
+        let commit = rows(held, [write(plain("a", -1, TaskState::Success, 1))]);
+        store.commit(&[RunCommit { xcoms: vec![far.clone()], ..commit }]).await.unwrap();
+    }
+    assert_eq!(store.spilled().await.unwrap(), ["f".repeat(64)].into());
+    let stale = Err(StoreError::Fenced { run: one.0.0, given: 7, present: 1 });
+    assert_eq!(store.delete_run(one.0, Epoch(7)).await, stale);
+    store.delete_run(one.0, one.1).await.unwrap();
+    assert_eq!(store.delete_run(one.0, one.1).await, Err(StoreError::NoSuchRun(one.0.0)));
+    assert_eq!(store.run("taxi", "one").await.unwrap(), None);
+    assert_eq!(store.instances(one.0).await.unwrap(), []);
+    assert_eq!(store.tries(one.0, None).await.unwrap(), []);
+    assert_eq!(store.xcoms(one.0, XComFilter::default()).await.unwrap(), []);
+    let late = rows(one, [write(plain("b", -1, TaskState::Success, 1))]);
+    assert_eq!(store.commit(&[late]).await, Err(StoreError::NoSuchRun(one.0.0)));
+    assert_eq!(store.instances(two.0).await.unwrap().len(), 1, "the other is untouched");
+    assert_eq!(store.runs(&RunFilter::default()).await.unwrap().len(), 1);
+    let again = begin(&store, "one").await;
+    assert!(again.0 > two.0, "{again:?}");
+    store.delete_run(two.0, two.1).await.unwrap();
+    assert!(store.spilled().await.unwrap().is_empty());
 }

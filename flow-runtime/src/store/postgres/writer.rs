@@ -27,6 +27,8 @@ const CREATED_RUN: &str = "SELECT id FROM dag_run WHERE dag_id = $1 AND run_id =
 
 const ACQUIRE_RUN: &str = "UPDATE dag_run SET epoch = epoch + 1, owner = $1 WHERE id = $2 RETURNING epoch";
 
+const DELETE_RUN: &str = "DELETE FROM dag_run WHERE id = $1 AND epoch = $2 RETURNING id";
+
 const EPOCHS: &str = "SELECT id, epoch FROM dag_run WHERE id = ANY ($1)";
 
 pub(super) struct Writer {
@@ -156,6 +158,15 @@ impl Backend for Writer {
             Ok(None) => Err(StoreError::NoSuchRun(run.0)),
             Err(e) => Err(self.explain(&e)),
         }
+    }
+
+    /// One whose answer was lost finds nothing to delete any more, and is told that there is no such run.
+    async fn delete_run(&mut self, run: RunPk, epoch: Epoch) -> Result<bool> {
+        let row = transact!(self, |transaction| {
+            let query = sqlx::query(DELETE_RUN).persistent(false).bind(run.0).bind(epoch.0);
+            query.fetch_optional(&mut *transaction).await?
+        });
+        row.map(|row| row.is_some()).map_err(|e| self.explain(&e))
     }
 
     /// One text without parameters: it goes to the server and comes back once, and is a transaction by itself.

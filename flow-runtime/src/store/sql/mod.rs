@@ -14,7 +14,7 @@ use encode::{Batch, NewRun};
 use flow_core::{Dag, DagRun};
 use questions::Question;
 use rows::Columns;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use writer::Writes;
 
@@ -96,6 +96,14 @@ impl<D: Database> MetadataStore for D {
 
     async fn acquire_run(&self, run: RunPk, owner: &str) -> Result<Epoch> {
         self.writes().acquire_run(run, owner).await
+    }
+
+    async fn delete_run(&self, run: RunPk, epoch: Epoch) -> Result<()> {
+        self.writes().delete_run(run, epoch).await
+    }
+
+    async fn spilled(&self) -> Result<BTreeSet<String>> {
+        Ok(self.ask(questions::spilled(), rows::hash).await?.into_iter().collect())
     }
 
     async fn commit(&self, commits: &[RunCommit]) -> Result<()> {

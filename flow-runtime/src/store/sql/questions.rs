@@ -107,6 +107,11 @@ pub(in crate::store) fn paused() -> Question {
     Question::new("SELECT dag_id, is_paused FROM dag")
 }
 
+/// Every value that lies outside.
+pub(in crate::store) fn spilled() -> Question {
+    Question::new("SELECT DISTINCT sha256 FROM xcom WHERE inline IS NULL")
+}
+
 /// The run of this DAG with this id.
 pub(in crate::store) fn run(dag_id: &str, run_id: &str) -> Question {
     let mut question = Question::new(RUN);

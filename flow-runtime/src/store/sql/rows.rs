@@ -152,6 +152,11 @@ pub(in crate::store) fn xcom(row: &impl Columns) -> Result<XComRow> {
     })
 }
 
+/// A row of [`questions::spilled`](super::questions::spilled).
+pub(in crate::store) fn hash(row: &impl Columns) -> Result<String> {
+    Ok(text(row, 0)?.to_owned())
+}
+
 /// A row of [`questions::paused`](super::questions::paused).
 pub(in crate::store) fn paused(row: &impl Columns) -> Result<(String, bool)> {
     Ok((text(row, 0)?.to_owned(), integer::<i64>(row, 1)? != 0))

@@ -34,6 +34,9 @@ pub(in crate::store) trait Backend: Send + 'static {
 
     fn acquire_run(&mut self, run: RunPk, owner: &str) -> impl Future<Output = Result<Epoch>> + Send;
 
+    /// Deletes the run, if it has this epoch; says whether it did.
+    fn delete_run(&mut self, run: RunPk, epoch: Epoch) -> impl Future<Output = Result<bool>> + Send;
+
     fn commit(&mut self, batch: &Batch) -> impl Future<Output = std::result::Result<(), Self::Error>> + Send;
 
     /// A smaller transaction, or one without the culprit, may still succeed.
@@ -58,6 +61,7 @@ enum Job {
     SetPaused { dag_id: String, paused: bool, reply: Reply<()> },
     CreateRun { new: Box<NewRun>, reply: Reply<RunPk> },
     AcquireRun { run: RunPk, owner: String, reply: Reply<Epoch> },
+    DeleteRun { run: RunPk, epoch: Epoch, reply: Reply<()> },
     Commit { batch: Batch, reply: Reply<()> },
     Close { reply: Reply<()> },
 }
@@ -94,6 +98,10 @@ impl Writes {
     pub(in crate::store) async fn acquire_run(&self, run: RunPk, owner: &str) -> Result<Epoch> {
         let owner = owner.to_owned();
         self.ask(|reply| Job::AcquireRun { run, owner, reply }).await
+    }
+
+    pub(in crate::store) async fn delete_run(&self, run: RunPk, epoch: Epoch) -> Result<()> {
+        self.ask(|reply| Job::DeleteRun { run, epoch, reply }).await
     }
 
     pub(in crate::store) async fn commit(&self, batch: Batch) -> Result<()> {
@@ -165,6 +173,7 @@ async fn serve(mut backend: impl Backend, mut jobs: mpsc::Receiver<Job>) {
             Job::SetPaused { dag_id, paused, reply } => drop(reply.send(backend.set_paused(&dag_id, paused).await)),
             Job::CreateRun { new, reply } => drop(reply.send(backend.create_run(&new).await)),
             Job::AcquireRun { run, owner, reply } => drop(reply.send(backend.acquire_run(run, &owner).await)),
+            Job::DeleteRun { run, epoch, reply } => drop(reply.send(delete_run(&mut backend, run, epoch).await)),
             Job::Commit { batch, reply } => {
                 let mut group = Group::new(batch, reply);
                 while group.has_room() {
@@ -217,16 +226,20 @@ async fn commit<B: Backend>(backend: &mut B, group: Group) {
 async fn commit_one<B: Backend>(backend: &mut B, batch: &Batch) -> Result<()> {
     match backend.commit(batch).await {
         Ok(()) => Ok(()),
-        Err(e) if B::is_fenced(&e) => Err(culprit(backend, batch).await?),
+        Err(e) if B::is_fenced(&e) => Err(culprit(backend, &batch.claims).await?),
         Err(e) => Err(backend.explain(&e)),
     }
 }
 
-/// The first claim of a refused batch that does not hold.
-async fn culprit(backend: &mut impl Backend, batch: &Batch) -> Result<StoreError> {
-    let runs: Vec<i64> = batch.claims.iter().map(|(run, _)| run.0).collect();
+async fn delete_run(backend: &mut impl Backend, run: RunPk, epoch: Epoch) -> Result<()> {
+    if backend.delete_run(run, epoch).await? { Ok(()) } else { Err(culprit(backend, &[(run, epoch)]).await?) }
+}
+
+/// The first of the claims that does not hold.
+async fn culprit(backend: &mut impl Backend, claims: &[(RunPk, Epoch)]) -> Result<StoreError> {
+    let runs: Vec<i64> = claims.iter().map(|(run, _)| run.0).collect();
     let present = backend.epochs(&runs).await?;
-    for &(RunPk(run), Epoch(given)) in &batch.claims {
+    for &(RunPk(run), Epoch(given)) in claims {
         match present.get(&run) {
             None => return Ok(StoreError::NoSuchRun(run)),
             Some(&present) if present != given => return Ok(StoreError::Fenced { run, given, present }),

@@ -75,5 +75,10 @@ pub(super) const ACQUIRE_RUN: &str = "
     UPDATE dag_run SET epoch = epoch + 1, owner = ? WHERE id = ? RETURNING epoch;
     COMMIT";
 
+pub(super) const DELETE_RUN: &str = "
+    BEGIN IMMEDIATE;
+    DELETE FROM dag_run WHERE id = ? AND epoch = ? RETURNING id;
+    COMMIT";
+
 /// Present epochs of these runs.
 pub(super) const EPOCHS: &str = "SELECT r.id, r.epoch FROM json_each(?) AS j CROSS JOIN dag_run AS r ON r.id = j.value";

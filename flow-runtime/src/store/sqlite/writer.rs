@@ -105,6 +105,11 @@ impl Backend for Writer {
         if rows.is_empty() { Err(StoreError::NoSuchRun(run.0)) } else { self.number(&rows).map(Epoch) }
     }
 
+    async fn delete_run(&mut self, run: RunPk, epoch: Epoch) -> Result<bool> {
+        let query = sqlx::query(statements::DELETE_RUN).bind(run.0).bind(epoch.0);
+        self.transact(query).await.map(|rows| !rows.is_empty()).map_err(|e| self.explain(&e))
+    }
+
     /// The whole transaction of a batch.
     async fn commit(&mut self, batch: &Batch) -> sqlx::Result<()> {
         let mut query = match batch.rounds.len() {

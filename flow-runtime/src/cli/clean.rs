@@ -1,0 +1,80 @@
+//! `clean`: runs that have ended long ago are deleted, with their logs and values.
+
+use super::app::App;
+use super::args::Clean;
+use super::exit::{CliError, Exit, Result};
+use super::format::{date, plural};
+use super::table::Table;
+use super::{lookup, session};
+use crate::clock::{Clock as _, SystemClock};
+use crate::executor::{Engine, EngineError};
+use crate::store::{RunFilter, StoredRun};
+use chrono::{DateTime, TimeDelta, Utc};
+use flow_core::RunStatus;
+use serde_json::json;
+
+/// Deletes what has ended before a date.
+pub fn clean(app: &App, args: &Clean) -> Result {
+    let before = before(&args.before, SystemClock.now())?;
+    session::block_on(async {
+        let Some(store) = app.store_to_read().await? else { return Err(lookup::no_runs(app, args.dag.as_deref())) };
+        let states = vec![RunStatus::Success, RunStatus::Failed];
+        let runs = store.runs(&RunFilter { dag_id: args.dag.clone(), states, ..RunFilter::default() }).await?;
+        let old = |run: &StoredRun| run.run.end_date.unwrap_or(run.run.run_after) < before;
+        let runs: Vec<StoredRun> = runs.into_iter().filter(old).collect();
+        if args.dry_run {
+            tell(app, &runs);
+            app.out.note(format!("{} would be deleted", plural(runs.len(), "run")));
+            store.close().await;
+            return Ok(Exit::Success);
+        }
+        let engine = Engine::new(store.clone(), app.registry.bodies().clone(), session::settings(app));
+        let mut deleted = Vec::new();
+        for run in runs {
+            match engine.delete(&run).await {
+                Ok(()) => deleted.push(run),
+                // Somebody lets it run again just now.
+                Err(EngineError::Held(why)) => app.out.note(why),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let swept = engine.sweep().await.map_err(CliError::from)?;
+        tell(app, &deleted);
+        app.out.note(format!(
+            "{} deleted, and {} of values that no run refers to ({:.1} MB)",
+            plural(deleted.len(), "run"),
+            plural(swept.files as usize, "file"),
+            swept.bytes as f64 / 1e6
+        ));
+        store.close().await;
+        Ok(Exit::Success)
+    })
+}
+
+/// A date, or how long ago.
+fn before(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>> {
+    if let Ok(age) = flow_core::parse::duration(text) {
+        let age = TimeDelta::from_std(age).ok().and_then(|age| now.checked_sub_signed(age));
+        return age.ok_or_else(|| CliError::input(format!("--before: `{text}` is longer ago than dates go")));
+    }
+    flow_core::parse::date(text).map_err(|_| {
+        CliError::input(format!(
+            "--before: `{text}` is neither a date like `2026-01-31` nor a length of time like `30d`"
+        ))
+    })
+}
+
+fn tell(app: &App, runs: &[StoredRun]) {
+    let out = &app.out;
+    if out.json {
+        let ids = runs.iter().map(|run| json!({"dag_id": run.run.dag_id, "dag_run_id": run.run.run_id}));
+        return out.json_pretty(&ids.collect::<Vec<_>>());
+    }
+    let mut table = Table::new(&["RUN", "DAG", "STATE", "ENDED"], &[0]);
+    for run in runs {
+        let run = &run.run;
+        let ended = run.end_date.map_or(String::new(), date);
+        table.row([run.run_id.clone(), run.dag_id.clone(), out.paint.run(run.state, run.state), ended]);
+    }
+    table.lines(out.width, out.paint).iter().for_each(|line| out.line(line));
+}

@@ -1,0 +1,97 @@
+//! Runs that nobody needs any more.
+
+use super::begin::hold;
+use super::{Engine, EngineError, lease};
+use crate::store::StoredRun;
+use crate::telemetry;
+use std::collections::BTreeSet;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// Files of values younger than this may be those of a try that is about to end.
+const YOUNG: Duration = Duration::from_secs(3600);
+
+/// What [`Engine::sweep`] removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Engine {
+    /// Deletes a run that nobody works on: its record, its tries and values, and its logs.
+    ///
+    /// # Errors
+    /// A run that somebody works on, a store or a file system that fails.
+    pub async fn delete(&self, run: &StoredRun) -> Result<(), EngineError> {
+        let _lease = hold(self, &run.run)?;
+        let epoch = self.store.acquire_run(run.pk, &lease::owner()).await?;
+        self.store.delete_run(run.pk, epoch).await?;
+        // Last: a folder without a run is found by nobody, a run without its logs would be.
+        let logs = telemetry::run_folder(&self.settings.home, &run.run.dag_id, &run.run.run_id);
+        blocking(move || match std::fs::remove_dir_all(&logs) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(because(&logs, &e)),
+            _ => Ok(()),
+        })
+        .await
+    }
+
+    /// Removes the files of large values to which no run refers.
+    ///
+    /// # Errors
+    /// A store or a file system that fails.
+    pub async fn sweep(&self) -> Result<Swept, EngineError> {
+        let home = self.settings.home.clone();
+        // What is old now and is in no row after that is in none for ever: whoever keeps such a value again makes its file young.
+        let found = blocking(move || old_files(&home.join("xcom"))).await?;
+        let needed = self.store.spilled().await?;
+        blocking(move || remove(&found, &needed)).await
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
+) -> Result<T, EngineError> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| EngineError::Io(e.to_string()))?
+}
+
+fn because(path: &Path, e: &io::Error) -> EngineError {
+    EngineError::Io(format!("{} cannot be removed: {e}", path.display()))
+}
+
+fn is_old(path: &Path) -> bool {
+    let modified = path.metadata().and_then(|m| m.modified());
+    modified.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > YOUNG))
+}
+
+/// The files of values, in their folders.
+fn old_files(folder: &Path) -> Result<Vec<PathBuf>, EngineError> {
+    let folders = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(EngineError::Io(format!("{} cannot be read: {e}", folder.display()))),
+    };
+    let files = folders.flatten().filter_map(|folder| std::fs::read_dir(folder.path()).ok()).flatten().flatten();
+    Ok(files.map(|file| file.path()).filter(|path| is_old(path)).collect())
+}
+
+fn remove(found: &[PathBuf], needed: &BTreeSet<String>) -> Result<Swept, EngineError> {
+    let mut swept = Swept::default();
+    for path in found {
+        let hash = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        // Still old: nobody has kept it again in the meantime.
+        if needed.contains(hash) || !is_old(path) {
+            continue;
+        }
+        let bytes = path.metadata().map_or(0, |m| m.len());
+        match std::fs::remove_file(path) {
+            Ok(()) => (swept.files, swept.bytes) = (swept.files + 1, swept.bytes + bytes),
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            Err(e) => return Err(because(path, &e)),
+        }
+    }
+    Ok(swept)
+}
