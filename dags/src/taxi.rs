@@ -55,7 +55,7 @@ pub async fn summary(ctx: &Context, object: &Uploaded, loaded: &Loaded, warehous
 }
 
 /// Yellow taxi trips of one month, from the web to a table.
-#[dag(default, tags = ["taxi"], defaults(retries = 2, retry_delay = "5s"))]
+#[dag(default, schedule = "@monthly", start_date = "2021-01-01", tags = ["taxi"], defaults(retries = 2, retry_delay = "5s"))]
 pub fn taxi(
     /// Where the CSV file lies: http(s)://, file://, .csv or .csv.gz.
     #[default(SAMPLE)]
