@@ -30,19 +30,33 @@ fn text<'v>(run: &'v Value, field: &str) -> &'v str {
 /// A scheduler under way, whose events are read as they come.
 struct Scheduler {
     pid: String,
-    reader: JoinHandle<(Vec<Value>, Option<i32>)>,
+    reader: Option<JoinHandle<(Vec<Value>, Option<i32>)>>,
 }
 
 impl Scheduler {
     fn start(place: &Place) -> Scheduler {
         let running = place.start(&["scheduler"]);
-        Scheduler { pid: running.child.id().to_string(), reader: std::thread::spawn(move || running.end()) }
+        Scheduler { pid: running.child.id().to_string(), reader: Some(std::thread::spawn(move || running.end())) }
     }
 
     /// Its events and its exit code, once it has got this signal.
-    fn end(self, signal: &str) -> (Vec<Value>, Option<i32>) {
-        assert!(Command::new("kill").args(["-s", signal, &self.pid]).status().unwrap().success());
-        self.reader.join().unwrap()
+    fn end(mut self, signal: &str) -> (Vec<Value>, Option<i32>) {
+        let reader = self.reader.take().unwrap();
+        assert!(self.signal(signal));
+        reader.join().unwrap()
+    }
+
+    fn signal(&self, signal: &str) -> bool {
+        Command::new("kill").args(["-s", signal, &self.pid]).status().is_ok_and(|status| status.success())
+    }
+}
+
+impl Drop for Scheduler {
+    /// A test that fails leaves none behind.
+    fn drop(&mut self) {
+        if self.reader.is_some() {
+            self.signal("KILL");
+        }
     }
 }
 
