@@ -15,8 +15,8 @@ test:
 vectors:
     cargo test -p flow-core vectors -- --nocapture
 
-# The long suites: many more worlds for the planner's laws.
-nightly: vectors
+# The long suites: many more worlds for the planner's laws, and the rivals.
+nightly: vectors rivals
     PROPTEST_CASES=40000 cargo test -p flow-core laws
 
 # What the engine costs, beside its rivals at their own level of durability. They are installed from their registries.

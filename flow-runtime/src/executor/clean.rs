@@ -2,6 +2,7 @@
 
 use super::begin::hold;
 use super::{Engine, EngineError, lease};
+use crate::clock::{Clock as _, SystemClock};
 use crate::store::StoredRun;
 use crate::telemetry;
 use std::collections::BTreeSet;
@@ -64,7 +65,7 @@ fn because(path: &Path, e: &io::Error) -> EngineError {
 
 fn is_old(path: &Path) -> bool {
     let modified = path.metadata().and_then(|m| m.modified());
-    modified.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > YOUNG))
+    modified.is_ok_and(|at| SystemTime::from(SystemClock.now()).duration_since(at).is_ok_and(|age| age > YOUNG))
 }
 
 /// The files of values, in their folders.

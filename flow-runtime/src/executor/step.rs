@@ -10,6 +10,7 @@ use crate::secret;
 use crate::store::{Cause, CauseKind, RETURN_VALUE, RunCommit, XComWrite};
 use crate::telemetry::{TryLog, TryLogParts};
 use chrono::{DateTime, Utc};
+use flow_core::dag::TaskKind;
 use flow_core::{Event, InstanceKey, Plan, RunStatus, TaskIx, TaskState, Transition, TryRef, because, plan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -83,7 +84,10 @@ impl RunLoop {
 
     /// Why the rest of a run ends that stops at the first failure.
     fn first_failure(&self, step: &Step, plan: &Plan) -> Option<Cause> {
-        let failed = |change: &&Transition| change.to == TaskState::Failed && step.ends.contains_key(&change.key);
+        let is_work = |task: TaskIx| !matches!(self.scope.dag.tasks[task as usize].kind, TaskKind::Teardown { .. });
+        let failed = |change: &&Transition| {
+            change.to == TaskState::Failed && step.ends.contains_key(&change.key) && is_work(change.key.task)
+        };
         let key = plan.transitions.iter().find(failed)?.key;
         let message =
             format!("`{}` failed, and this DAG stops at the first failure (fail_fast)", self.scope.ids.task(key.task));

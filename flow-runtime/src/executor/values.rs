@@ -1,5 +1,6 @@
 //! Where the text of a value lies: a small one in its row, a large one in a file under its SHA-256.
 
+use crate::clock::{Clock as _, SystemClock};
 use crate::store::XComValue;
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -55,7 +56,7 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     if std::fs::metadata(path).is_ok_and(|m| m.len() == text.len() as u64) {
         // Young again: what no run refers to is removed once it is old.
-        return File::options().write(true).open(path)?.set_modified(std::time::SystemTime::now());
+        return File::options().write(true).open(path)?.set_modified(SystemClock.now().into());
     }
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;

@@ -160,8 +160,8 @@ pub async fn run(
         }
         match under_way.join_next().await {
             Some(Ok(filled)) => done.push(filled),
-            // A panic of the engine's: the run is free, and the same backfill goes on with it.
-            Some(Err(_)) => {}
+            // The run is free, and the same backfill goes on with it.
+            Some(Err(error)) => listener(&Told::Note(format!("the engine panicked, and a run was left: {error}"))),
             None => return done,
         }
     }
@@ -173,7 +173,6 @@ async fn fill_in(engine: Engine, dag: ScheduledDag, fill: Fill, listener: Listen
         Arc::new(move |event| listener(&Told::Event { dag_id: &dag_id, run_id: &run_id, event }))
     };
     let params = dag.params.clone().unwrap_or_default();
-    // It was planned a while ago.
     let (stored, again) = match fill {
         Fill::Make(next) => {
             let request = RunRequest::of(RunType::Backfill, next, params);
@@ -181,6 +180,7 @@ async fn fill_in(engine: Engine, dag: ScheduledDag, fill: Fill, listener: Listen
             let ended = engine.run(dag.dag.clone(), request, observer(&run_id), stop).await;
             return Filled { run_id, ended };
         }
+        // It was planned a while ago: what has ended since then stays as it is.
         Fill::GoOn(stored) | Fill::Leave(stored) => (stored, Again::Nothing),
         Fill::Retry(stored) => (stored, Again::Failed),
         Fill::Again(stored) => {

@@ -25,7 +25,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::{self, JoinError, JoinSet};
-use tokio::time::sleep;
+use tokio::time::sleep_until;
 
 /// Longest time between two looks at the store.
 pub const POLL: Duration = Duration::from_secs(2);
@@ -133,7 +133,8 @@ impl Scheduler {
     /// As those of [`Scheduler::run`].
     pub async fn run_until(mut self, end: Option<DateTime<Utc>>) -> Result<(), EngineError> {
         let _only_one = self.engine.alone("scheduler")?;
-        let (mut next_pass, mut trouble) = (Duration::ZERO, None);
+        // An instant, not a length of time: what ends in between must not put off what is due.
+        let (mut next_pass, mut trouble) = (Instant::now(), None);
         loop {
             tokio::select! {
                 biased;
@@ -141,10 +142,10 @@ impl Scheduler {
                 Some(ended) = self.driven.join_next_with_id() => {
                     if self.ended(ended) {
                         // Whoever waited for it may go now.
-                        next_pass = Duration::ZERO;
+                        next_pass = Instant::now();
                     }
                 }
-                () = sleep(next_pass) => match self.pass().await {
+                () = sleep_until(next_pass.into()) => match self.pass().await {
                     Ok(due) => {
                         trouble = None;
                         let idle = self.driven.is_empty();
@@ -152,11 +153,12 @@ impl Scheduler {
                             break;
                         }
                         let clock = self.engine.clock();
-                        next_pass = match due {
+                        let wait = match due {
                             Some(due) if idle && clock.skip_to(due) => Duration::ZERO,
                             Some(due) => clock.until(due).min(POLL),
                             None => POLL,
                         };
+                        next_pass = Instant::now() + wait;
                     }
                     Err(error) => {
                         let text = format!("nothing can be begun, and it is tried again every {POLL:?}: {error}");
@@ -164,7 +166,7 @@ impl Scheduler {
                             self.note(text.clone());
                         }
                         trouble = Some(text);
-                        next_pass = POLL;
+                        next_pass = Instant::now() + POLL;
                     }
                 },
             }
