@@ -70,13 +70,20 @@ fn is_old(path: &Path) -> bool {
 
 /// The files of values, in their folders.
 fn old_files(folder: &Path) -> Result<Vec<PathBuf>, EngineError> {
-    let folders = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(EngineError::Io(format!("{} cannot be read: {e}", folder.display()))),
-    };
-    let files = folders.flatten().filter_map(|folder| std::fs::read_dir(folder.path()).ok()).flatten().flatten();
-    Ok(files.map(|file| file.path()).filter(|path| is_old(path)).collect())
+    let mut files = Vec::new();
+    for folder in entries(folder)?.into_iter().filter(|path| path.is_dir()) {
+        files.extend(entries(&folder)?.into_iter().filter(|path| is_old(path)));
+    }
+    Ok(files)
+}
+
+/// What lies in a folder; nothing where there is none.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, EngineError> {
+    let read = || std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>();
+    match read() {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        found => found.map_err(|e| EngineError::Io(format!("{} cannot be read: {e}", folder.display()))),
+    }
 }
 
 fn remove(found: &[PathBuf], needed: &BTreeSet<String>) -> Result<Swept, EngineError> {
