@@ -1,7 +1,10 @@
 //! A DAG as data: what the macros and [`DagBuilder`](https://docs.rs/flow-runtime) make, what is stored with a run,
 //! and all that the planner knows. It holds no code and no user value but literals.
 
+use crate::asset::AssetDef;
+use crate::notify::{Deadline, Notifiers};
 use crate::schedule::Schedule;
+use crate::sensor::SensorPolicy;
 use crate::trigger_rule::TriggerRule;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -27,6 +30,10 @@ pub struct Dag {
     /// The time zone whose clocks a cron expression means, by its name in the tz database; `None` means UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timezone: Option<String>,
+    /// A run at the end of each interval between two ticks, whose logical date is the start: what a schedule meant before
+    /// Airflow 3. Default false: a run at each tick.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub data_intervals: bool,
     /// No scheduled run before this instant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_date: Option<DateTime<Utc>>,
@@ -53,6 +60,12 @@ pub struct Dag {
     /// A run that takes longer fails, and what it has not finished is skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dagrun_timeout: Option<Duration>,
+    /// By when a run should be done; one that is not goes on, and that is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Deadline>,
+    /// Who is told what becomes of its runs.
+    #[serde(default, skip_serializing_if = "Notifiers::is_empty")]
+    pub notify: Notifiers,
     /// What a person may set when a run starts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub params: Vec<ParamDef>,
@@ -61,6 +74,9 @@ pub struct Dag {
     /// Mapped task groups (and groups at large), by id; a task names the one it lies in.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupDef>,
+    /// The assets that it speaks of (its schedule, its tasks), each once, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub assets: Vec<AssetDef>,
     /// The DAG that the binary runs when it is started without a word.
     #[serde(default)]
     pub is_default: bool,
@@ -143,6 +159,21 @@ pub struct TaskDef {
     pub pool: String,
     /// How many slots of the pool one try takes. Default 1.
     pub pool_slots: u32,
+    /// Most instances of it in flight at one time, of all runs of the DAG.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_active: Option<u32>,
+    /// Most instances of it in flight at one time in one run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_active_per_run: Option<u32>,
+    /// Most tries at one time with the same key, of all tasks, DAGs and runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_once: Option<AtOnce>,
+    /// Most tries that are started in a span of time with the same key, of all tasks, DAGs and runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+    /// Does it wait for what became of it in the run before?
+    #[serde(default, skip_serializing_if = "Past::is_default")]
+    pub past: Past,
     /// Its own weight; the larger total goes first. Default 1.
     pub priority: i64,
     /// How the weights around it count into its total.
@@ -150,9 +181,15 @@ pub struct TaskDef {
     pub weight_rule: WeightRule,
     /// Name of the group of workers that may run it. Default `default`.
     pub queue: String,
+    /// A sensor: how it looks whether what it waits for is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensor: Option<SensorPolicy>,
     /// Where its tries run.
     #[serde(default, skip_serializing_if = "Isolation::is_none")]
     pub isolation: Isolation,
+    /// Who is told what becomes of its tries.
+    #[serde(default, skip_serializing_if = "Notifiers::is_empty")]
+    pub notify: Notifiers,
     /// The arguments, in order (the context is not one of them).
     pub inputs: Vec<Input>,
     /// Direct upstream tasks, by data or by order, each once, ascending.
@@ -166,6 +203,12 @@ pub struct TaskDef {
     /// The innermost group it lies in, by index into [`Dag::groups`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<u32>,
+    /// Names of the assets that it makes: its success is an event of each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outlets: Vec<String>,
+    /// Names of the assets that it reads, for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inlets: Vec<String>,
     /// The Rust type of its output, as the author wrote it; `()` for none.
     pub output: String,
     /// Where the function was written.
@@ -228,6 +271,62 @@ impl Isolation {
     /// No isolation?
     pub fn is_none(&self) -> bool {
         *self == Isolation::None
+    }
+}
+
+/// At most so many tries at one time that have the same key.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AtOnce {
+    /// How many.
+    pub most: u32,
+    /// The key: a [template](crate::key) over the task's arguments.
+    pub key: String,
+}
+
+/// At most so many tries that have the same key are started in a span of time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Rate {
+    /// How many.
+    pub starts: u32,
+    /// In how long.
+    pub span: Duration,
+    /// The key: a [template](crate::key) over the task's arguments.
+    pub key: String,
+}
+
+/// What a task waits for in the run of its DAG with the logical date before. The names are Airflow's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Past {
+    /// Its own instances there must have succeeded, or been skipped.
+    #[serde(default)]
+    pub depends_on_past: bool,
+    /// So must those of the tasks right below it. Implies the other.
+    #[serde(default)]
+    pub wait_for_downstream: bool,
+    /// A task that no earlier run has had waits for nothing. Default true, as in Airflow.
+    #[serde(default = "yes")]
+    pub ignore_first: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Default for Past {
+    fn default() -> Self {
+        Past { depends_on_past: false, wait_for_downstream: false, ignore_first: true }
+    }
+}
+
+impl Past {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+    fn is_default(&self) -> bool {
+        *self == Past::default()
+    }
+
+    /// Does it wait for nothing?
+    pub fn is_none(&self) -> bool {
+        !self.depends_on_past && !self.wait_for_downstream
     }
 }
 
@@ -334,6 +433,7 @@ impl Dag {
             doc: None,
             schedule: None,
             timezone: None,
+            data_intervals: false,
             start_date: None,
             end_date: None,
             catchup: false,
@@ -343,9 +443,12 @@ impl Dag {
             fail_fast: false,
             max_consecutive_failed_dag_runs: 0,
             dagrun_timeout: None,
+            deadline: None,
+            notify: Notifiers::new(),
             params: Vec::new(),
             tasks: Vec::new(),
             groups: Vec::new(),
+            assets: Vec::new(),
             is_default: false,
             place: None,
             partial: false,
@@ -444,15 +547,24 @@ impl TaskDef {
             timeout: None,
             pool: "default_pool".into(),
             pool_slots: 1,
+            max_active: None,
+            max_active_per_run: None,
+            at_once: None,
+            rate: None,
+            past: Past::default(),
             priority: 1,
             weight_rule: WeightRule::default(),
             queue: "default".into(),
+            sensor: None,
             isolation: Isolation::None,
+            notify: Notifiers::new(),
             inputs: Vec::new(),
             upstream: Vec::new(),
             conditions: Vec::new(),
             mapped: false,
             group: None,
+            outlets: Vec::new(),
+            inlets: Vec::new(),
             output: "()".into(),
             place: None,
         }

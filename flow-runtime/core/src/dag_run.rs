@@ -46,6 +46,11 @@ impl RunType {
         [Manual, Scheduled, Backfill, AssetTriggered].into_iter().find(|t| t.name() == name)
     }
 
+    /// Do runs of it come by themselves, because the DAG is scheduled?
+    pub const fn is_scheduled(self) -> bool {
+        matches!(self, RunType::Scheduled | RunType::AssetTriggered)
+    }
+
     /// The id of a run of this type at this instant, as Airflow writes it: `manual__2026-01-31T09:30:20.123456+00:00`.
     pub fn run_id(self, at: DateTime<Utc>) -> String {
         let micros = at.timestamp_subsec_micros();

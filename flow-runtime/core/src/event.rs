@@ -38,6 +38,8 @@ pub enum Event {
     Started(TryRef),
     /// A try ended.
     Ended(TryRef, Outcome),
+    /// What these deferred instances waited for has happened.
+    Woken(Vec<InstanceKey>),
     /// Somebody wants these instances to run again (see [`clear`](crate::clear)).
     Cleared(Vec<InstanceKey>),
     /// Somebody sets the state of these instances: success, failed or skipped.
@@ -46,6 +48,13 @@ pub enum Event {
     RunMarked(RunStatus),
     /// The run took longer than the DAG allows: it fails, what is unfinished is skipped.
     RunTimedOut,
+}
+
+impl Event {
+    /// Is it a person's order? Nothing else lets go on what has ended.
+    pub const fn is_order(&self) -> bool {
+        matches!(self, Event::Cleared(_) | Event::Marked(..) | Event::RunMarked(_))
+    }
 }
 
 /// How a try ended.
@@ -67,6 +76,9 @@ pub enum Outcome {
     Returned,
     /// It wants to be looked at again at this instant; the same try goes on.
     Rescheduled(DateTime<Utc>),
+    /// It gives its slot back and waits: for this instant, or for an event that a shell will tell of by
+    /// [`Event::Woken`] (or for whichever comes first); then the same try goes on.
+    Deferred(Option<DateTime<Utc>>),
 }
 
 /// What the planner must know about a value it never sees.
@@ -120,7 +132,7 @@ pub struct Transition {
     pub try_number: u32,
     /// It may be tried again while `try_number <= max_tries`; starts as the task's retries.
     pub max_tries: u32,
-    /// When it is due again (up_for_retry, up_for_reschedule). After up_for_reschedule it stays set until the try
-    /// ends, as a mark that the same try goes on: store it as it is.
+    /// When it is due again (up_for_retry, up_for_reschedule, deferred). After the latter two it stays set until the
+    /// try ends, as a mark that the same try goes on: store it as it is.
     pub due: Option<DateTime<Utc>>,
 }

@@ -5,13 +5,16 @@
 //! which of the scheduled instances may go first.
 
 pub mod admit;
+pub mod asset;
 pub mod backoff;
 pub mod clear;
 pub mod dag;
 pub mod dag_run;
 pub mod decided;
 pub mod event;
+pub mod key;
 pub mod mapping;
+pub mod notify;
 pub mod params;
 pub mod parse;
 pub mod part;
@@ -19,23 +22,28 @@ mod plan;
 pub mod priority;
 mod run;
 pub mod schedule;
+pub mod sensor;
 pub mod state;
 pub mod timetable;
 pub mod trigger_rule;
+pub mod version;
 pub mod waiting;
 
-pub use admit::{Candidate, InFlight, Limits, admit};
+pub use admit::{Board, Candidate, InFlight, Limits, Needs, admit};
+pub use asset::{AssetDef, AssetExpr};
 pub use clear::{Selection, select};
 pub use dag::{Dag, TaskDef, TaskIx};
 pub use dag_run::{DagRun, DataInterval, RunType};
 pub use decided::{Decided, because};
 pub use event::{Event, InstanceKey, Outcome, Plan, Report, Transition, TryRef, UNMAPPED};
 pub use mapping::element_indices;
+pub use notify::{Deadline, DeadlineFrom, Notifier, Notifiers, Occasion};
 pub use params::{Extra, ParamProblem};
 pub use part::part;
 pub use plan::{decide, outlook, plan, plan_pass};
 pub use run::{Instance, RunState, StoredInstance};
 pub use schedule::Schedule;
+pub use sensor::{Look, SensorMode, SensorPolicy};
 pub use state::{RunStatus, TaskState};
 pub use timetable::{NextRun, Restriction, Timetable};
 pub use trigger_rule::{Decision, TriggerRule};

@@ -53,6 +53,16 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(millis))
 }
 
+/// Reads how many in how long a time: `10/s`, `100/1h30m`, `1/500ms`.
+pub fn rate(text: &str) -> Result<(u32, Duration), String> {
+    let refuse =
+        || format!("`{text}` is not a rate: write how many in how long, like \"10/s\", \"100/m\" or \"1/30s\"");
+    let (number, span) = text.split_once('/').ok_or_else(refuse)?;
+    let number = number.trim().parse::<u32>().ok().filter(|n| *n > 0).ok_or_else(refuse)?;
+    let span = duration(span).or_else(|_| duration(&format!("1{}", span.trim()))).map_err(|_| refuse())?;
+    if span.is_zero() { Err(refuse()) } else { Ok((number, span)) }
+}
+
 /// Reads `2021-01-01`, `2021-01-01T10:00`, `2021-01-01 10:00:00.5`, or RFC 3339 with an offset; without one it is UTC.
 pub fn date(text: &str) -> Result<DateTime<Utc>, String> {
     date_in(text, Tz::UTC)
@@ -119,6 +129,16 @@ pub fn human(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rate_is_a_number_and_a_time() {
+        let read = |text| rate(text).unwrap();
+        assert_eq!((read("10/s"), read("1 / 500ms")), ((10, Duration::from_secs(1)), (1, Duration::from_millis(500))));
+        assert_eq!((read("7/m"), read("2/1h30m")), ((7, Duration::from_secs(60)), (2, Duration::from_secs(5400))));
+        for text in ["", "10", "0/s", "-1/s", "10/", "10/0s", "1.5/s", "10/year"] {
+            assert!(rate(text).unwrap_err().contains("like \"10/s\""), "{text}");
+        }
+    }
 
     #[test]
     fn a_date_without_an_offset_is_told_by_the_clocks_of_its_zone() {

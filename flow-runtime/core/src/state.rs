@@ -1,7 +1,8 @@
 //! The states of a task instance and of a run, and every legal move between them.
 //!
 //! The names and their meaning are Airflow's. [`TaskState::may_become`] is the one table of moves;
-//! the planner, the stores and the tests all ask it.
+//! the planner asks it about each of its moves (in builds with debug assertions), and so do the laws.
+//! [`TaskState::may_pass_to`] says what that comes to in one commit, and the stores refuse all else.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -118,8 +119,10 @@ impl TaskState {
         use TaskState::*;
         match self {
             None => matches!(next, Scheduled | Success | Skipped | UpstreamFailed | Removed),
-            Scheduled => matches!(next, None | Queued | Running | Failed | Skipped | Removed),
-            Queued => matches!(next, None | Scheduled | Running | UpForRetry | Failed | Skipped | Removed),
+            Scheduled => matches!(next, None | Queued | Running | Failed | Skipped | UpstreamFailed | Removed),
+            Queued => {
+                matches!(next, None | Scheduled | Running | UpForRetry | Failed | Skipped | UpstreamFailed | Removed)
+            }
             Running => matches!(
                 next,
                 Success
@@ -134,11 +137,32 @@ impl TaskState {
                     | None
             ),
             UpForRetry | UpForReschedule | Deferred | AwaitingInput => {
-                matches!(next, None | Scheduled | Failed | Skipped | Removed)
+                matches!(next, None | Scheduled | Failed | Skipped | UpstreamFailed | Removed)
             }
             Restarting => matches!(next, None | UpForRetry | Failed | Removed),
             Removed => matches!(next, None),
             Success | Failed | Skipped | UpstreamFailed => false,
+        }
+    }
+
+    /// May one commit that no person has ordered bring an instance from this state to that? A commit holds several moves at
+    /// once: what waits is let go and begins in one. But a try is written down before its body starts, and again when it has
+    /// ended: so no commit leads past a running try. What has ended is left by a person's order alone, save that it is removed
+    /// where the list of a mapped task was made anew.
+    pub const fn may_pass_to(self, next: TaskState) -> bool {
+        use TaskState::*;
+        match (self, next) {
+            (Success, Success) | (Failed, Failed) | (Skipped, Skipped) | (UpstreamFailed, UpstreamFailed) => true,
+            (_, Removed) => true,
+            (Success | Failed | Skipped | UpstreamFailed, _) => false,
+            // A try has come to it.
+            (Queued | Running, Success | UpForRetry | UpForReschedule | Deferred | AwaitingInput) => true,
+            // Cleared while it ran, and lost.
+            (Restarting, UpForRetry) => true,
+            (_, Success | UpForRetry | UpForReschedule | Deferred | AwaitingInput | Restarting) => {
+                self as u8 == next as u8
+            }
+            (_, None | Scheduled | Queued | Running | Failed | Skipped | UpstreamFailed) => true,
         }
     }
 }
@@ -167,6 +191,16 @@ impl RunStatus {
     /// True for success and failed.
     pub const fn is_finished(self) -> bool {
         matches!(self, RunStatus::Success | RunStatus::Failed)
+    }
+
+    /// May a commit that no person has ordered bring a run from this state to that?
+    pub const fn may_pass_to(self, next: RunStatus) -> bool {
+        use RunStatus::*;
+        match (self, next) {
+            (Queued | Running, Running | Success | Failed) | (Queued, Queued) => true,
+            (Success, Success) | (Failed, Failed) => true,
+            (Running, Queued) | (Success | Failed, _) => false,
+        }
     }
 
     /// Airflow's name: `queued`, `running`, `success`, `failed`.

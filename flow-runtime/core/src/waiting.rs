@@ -1,4 +1,5 @@
-//! Why does it not run? Each reason prints as one sentence for people.
+//! Why does it not run? Each reason prints as one sentence for people. [`why`] knows those inside of a run; those around
+//! it (limits, the past, who works on it, the schedule) are known to the shells, which give them by the same type.
 
 use crate::dag::{Dag, TaskDef};
 use crate::event::{InstanceKey, UNMAPPED};
@@ -14,11 +15,61 @@ use std::fmt;
 /// Most names in one reason.
 const NAMES: usize = 10;
 
-/// Why an instance (or a whole mapped task) does not run. Each prints as a sentence.
+/// Why an instance (or a whole mapped task), a run or a DAG does not run. Each prints as a sentence without its subject.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "reason")]
 #[non_exhaustive]
 pub enum Waiting {
+    /// Of a DAG or a run of it: a person has paused the DAG.
+    Paused,
+    /// Of a DAG: a person has paused a backfill of it.
+    BackfillPaused {
+        /// Its number.
+        backfill: i64,
+    },
+    /// Of a DAG: nothing makes runs of it.
+    NoSchedule,
+    /// Of a DAG: its schedule asks for no more runs.
+    NoMoreRuns,
+    /// Of a DAG: it has a run once more assets have come.
+    Assets {
+        /// What must come: `weather | news`.
+        missing: String,
+        /// Those that have come, at most 10.
+        come: Vec<String>,
+    },
+    /// Of a DAG: the assets that it waits for have come, and a run will be made.
+    AssetsCome,
+    /// Of a DAG: its next run is made at this instant.
+    NextRun {
+        /// When.
+        due: DateTime<Utc>,
+        /// How long that is from now, for people.
+        wait: String,
+    },
+    /// Of a DAG: a run is due since this instant, and will be made.
+    RunDue {
+        /// Since when.
+        due: DateTime<Utc>,
+    },
+    /// Of a DAG: a run is due, and it has as many unfinished ones as it may.
+    MaxActiveRuns {
+        /// The limit.
+        limit: u32,
+        /// Ids of the runs that must end first, at most 10.
+        runs: Vec<String>,
+    },
+    /// Of a DAG: runs are made by a scheduler, and none works on this home folder.
+    NoScheduler,
+    /// Of a run: no process works on it.
+    Unattended {
+        /// A scheduler is there, and will go on with it.
+        scheduler: bool,
+    },
+    /// No process works on its run.
+    Resume,
+    /// The process that ran it has ended, and nobody has taken note of it yet.
+    Lost,
     /// Its run was not started yet.
     Run,
     /// Its trigger rule waits for these upstream tasks.
@@ -57,6 +108,15 @@ pub enum Waiting {
         /// How long that is from now, for people.
         wait: String,
     },
+    /// It waits for what becomes of a task in the run before (depends_on_past, wait_for_downstream).
+    Past {
+        /// The run before.
+        run_id: String,
+        /// The task there: the same, or one right below it.
+        task_id: String,
+        /// The state of an instance of it that has not ended well; `None` if that run has no such task.
+        state: Option<TaskState>,
+    },
     /// It may run, and waits for a slot.
     Slot,
     /// All slots of its pool are taken, or too few are free.
@@ -69,30 +129,90 @@ pub enum Waiting {
         open: u32,
         /// Slots that it needs.
         needs: u32,
+        /// Who has the slots, where that is known: `load of run scheduled__2026-01-31T00:00:00+00:00`, at most 10.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        holders: Vec<String>,
     },
     /// Its pool does not exist.
     NoPool {
         /// The pool.
         pool: String,
     },
-    /// The DAG has as many task instances in flight as it may.
+    /// Its run has as many task instances in flight as it may.
     ActiveTasks {
         /// The DAG.
         dag_id: String,
         /// Its limit.
         limit: u32,
     },
+    /// As many instances of its task are in flight in all runs of the DAG as may be.
+    MaxActive {
+        /// The limit of the task.
+        limit: u32,
+        /// Who has them, where that is known, at most 10.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        holders: Vec<String>,
+    },
+    /// As many instances of its task are in flight in its run as may be.
+    MaxActivePerRun {
+        /// The limit of the task.
+        limit: u32,
+    },
+    /// As many tries with its key are in flight as may be.
+    AtOnce {
+        /// The key.
+        key: String,
+        /// The limit.
+        limit: u32,
+        /// Who has the key, where that is known, at most 10.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        holders: Vec<String>,
+    },
+    /// As many tries with its key were started as may be in a span of time.
+    Rate {
+        /// The key.
+        key: String,
+        /// How many may be started ..
+        limit: u32,
+        /// .. in how long, for people.
+        span: String,
+        /// When the next may be, where that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        due: Option<DateTime<Utc>>,
+    },
+    /// Tasks in other processes have what is left of a limit.
+    Elsewhere {
+        /// The limit, by its [name](crate::admit::Share::name).
+        limit: String,
+        /// When it is asked for again.
+        due: DateTime<Utc>,
+    },
     /// As many task instances are in flight as may be at all.
     Parallelism {
         /// The limit.
         limit: u32,
+        /// Who is in flight, where that is known, at most 10.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        holders: Vec<String>,
     },
     /// An executor has it, and has not begun.
     Executor,
     /// It was cleared while it ran, and its old try has not stopped yet.
     Stopping,
-    /// A trigger must fire first.
-    Trigger,
+    /// It is deferred until this instant.
+    Until {
+        /// When.
+        due: DateTime<Utc>,
+        /// How long that is from now, for people.
+        wait: String,
+    },
+    /// It is deferred until this event happens.
+    Event {
+        /// The event, if it is known here.
+        event: Option<String>,
+        /// It goes on then, even without the event.
+        due: Option<DateTime<Utc>>,
+    },
     /// A person must answer first.
     Answer,
 }
@@ -115,7 +235,8 @@ pub fn why(dag: &Dag, run: &RunState, key: InstanceKey, now: DateTime<Utc>) -> O
         TaskState::Restarting => Some(Waiting::Stopping),
         TaskState::UpForRetry => Some(Waiting::Retry { due, wait: wait() }),
         TaskState::UpForReschedule => Some(Waiting::Reschedule { due, wait: wait() }),
-        TaskState::Deferred => Some(Waiting::Trigger),
+        TaskState::Deferred if instance.due.is_some() => Some(Waiting::Until { due, wait: wait() }),
+        TaskState::Deferred => Some(Waiting::Event { event: None, due: None }),
         TaskState::AwaitingInput => Some(Waiting::Answer),
         TaskState::Running
         | TaskState::Success
@@ -165,6 +286,40 @@ impl fmt::Display for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = |due: &DateTime<Utc>| due.format("%Y-%m-%d %H:%M:%S UTC").to_string();
         match self {
+            Waiting::Paused => write!(f, "is paused: nothing of it is begun until somebody unpauses the DAG"),
+            Waiting::BackfillPaused { backfill } => {
+                write!(f, "has a backfill that is paused: `backfill unpause {backfill}` goes on with it")
+            }
+            Waiting::NoSchedule => write!(f, "has no schedule: it runs when somebody asks"),
+            Waiting::NoMoreRuns => write!(f, "will not run any more: its schedule has come to its end"),
+            Waiting::Assets { missing, come } => {
+                write!(f, "waits for {missing}")?;
+                match &come[..] {
+                    [] => Ok(()),
+                    [one] => write!(f, "; {one} has come"),
+                    most => write!(f, "; {} have come", names(most)),
+                }
+            }
+            Waiting::AssetsCome => write!(f, "has a run that is due, for what it waits for has come, and not made yet"),
+            Waiting::NextRun { due, wait } => write!(f, "runs next in {wait}, at {}", at(due)),
+            Waiting::RunDue { due } => write!(f, "has a run that is due since {}, and not made yet", at(due)),
+            Waiting::MaxActiveRuns { limit, runs } => write!(
+                f,
+                "has as many runs as it may (max_active_runs is {limit}): the next is made when one of these has ended: {}",
+                names(runs)
+            ),
+            Waiting::NoScheduler => write!(f, "makes no runs by itself: no scheduler works on this home folder"),
+            Waiting::Unattended { scheduler: true } => {
+                write!(f, "waits for the scheduler, which goes on with it at its next look")
+            }
+            Waiting::Unattended { scheduler: false } => {
+                write!(
+                    f,
+                    "waits for somebody to go on with it: no process works on it, and no scheduler on this home folder"
+                )
+            }
+            Waiting::Resume => write!(f, "waits for the run to be resumed"),
+            Waiting::Lost => write!(f, "its process ended while it ran"),
             Waiting::Run => write!(f, "its run has not started yet"),
             Waiting::Upstream { rule, unfinished } => {
                 write!(f, "waits for {} to finish (trigger rule {rule})", names(unfinished))
@@ -185,25 +340,80 @@ impl fmt::Display for Waiting {
                 write!(f, "failed, and is tried again in {wait}, at {}", at(due))
             }
             Waiting::Reschedule { due, wait } => write!(f, "looks again in {wait}, at {}", at(due)),
+            Waiting::Past { run_id, task_id, state: None } => {
+                write!(f, "waits for {task_id} in the run before, {run_id}, which has no such task (depends_on_past)")
+            }
+            Waiting::Past { run_id, task_id, state: Some(state) } if state.is_finished() => write!(
+                f,
+                "waits for {task_id} to succeed in the run before, {run_id}, where it is {state}: clear it there, or mark \
+                 it as success (depends_on_past)"
+            ),
+            Waiting::Past { run_id, task_id, state: Some(state) } => {
+                let is = if *state == TaskState::None { "not decided" } else { state.name() };
+                write!(
+                    f,
+                    "waits for {task_id} to succeed in the run before, {run_id}, where it is {is} (depends_on_past)"
+                )
+            }
             Waiting::Slot => write!(f, "may run, and waits for a slot"),
             Waiting::Pool { pool, slots, needs, .. } if needs > slots => {
                 write!(f, "needs {needs} slots of the pool {pool}, which has {slots} in all")
             }
-            Waiting::Pool { pool, slots, open, needs } => {
-                write!(f, "needs {needs} of the {slots} slots of the pool {pool}, {open} of them free")
+            Waiting::Pool { pool, slots, open, needs, holders } => {
+                write!(f, "needs {needs} of the {slots} slots of the pool {pool}, {open} of them free")?;
+                held_by(f, holders)
             }
             Waiting::NoPool { pool } => write!(f, "its pool {pool} does not exist"),
             Waiting::ActiveTasks { dag_id, limit } => {
-                write!(f, "{dag_id} has as many tasks in flight as it may (max_active_tasks is {limit})")
+                write!(f, "its run has as many tasks in flight as it may (max_active_tasks of {dag_id} is {limit})")
             }
-            Waiting::Parallelism { limit } => {
-                write!(f, "as many tasks are in flight as may be at one time (parallelism is {limit})")
+            Waiting::MaxActive { limit, holders } => {
+                write!(f, "as many of it are in flight in all runs as may be (max_active is {limit})")?;
+                held_by(f, holders)
+            }
+            Waiting::MaxActivePerRun { limit } => {
+                write!(f, "its run has as many of it in flight as it may (max_active_per_run is {limit})")
+            }
+            Waiting::AtOnce { key, limit, holders } => {
+                write!(f, "as many tries with the key `{key}` are in flight as may be at one time ({limit})")?;
+                held_by(f, holders)
+            }
+            Waiting::Rate { key, limit, span, due } => {
+                write!(f, "as many tries with the key `{key}` were started as may be ({limit} in {span})")?;
+                due.map_or(Ok(()), |due| write!(f, ": the next is at {}", at(&due)))
+            }
+            Waiting::Elsewhere { limit, due } => {
+                write!(
+                    f,
+                    "tasks in other processes have what is left of the limit `{limit}`: it is asked for again at {}",
+                    at(due)
+                )
+            }
+            Waiting::Parallelism { limit, holders } => {
+                write!(f, "as many tasks are in flight as may be at one time (parallelism is {limit})")?;
+                held_by(f, holders)
             }
             Waiting::Executor => write!(f, "was handed to the executor, and waits for a worker to begin"),
             Waiting::Stopping => write!(f, "was cleared while it ran, and waits for its old try to stop"),
-            Waiting::Trigger => write!(f, "waits for its trigger to fire"),
+            Waiting::Until { due, wait } => write!(f, "sleeps for {wait}, until {}", at(due)),
+            Waiting::Event { event, due } => {
+                match event {
+                    Some(event) => write!(f, "waits for the event `{event}`")?,
+                    None => f.write_str("waits for an event")?,
+                }
+                due.as_ref().map_or(Ok(()), |due| write!(f, ", and goes on without it at {}", at(due)))
+            }
             Waiting::Answer => write!(f, "waits for a person's answer"),
         }
+    }
+}
+
+/// `: a and b have them`
+fn held_by(f: &mut fmt::Formatter<'_>, holders: &[String]) -> fmt::Result {
+    match holders {
+        [] => Ok(()),
+        [one] => write!(f, ": {one} is in flight"),
+        many => write!(f, ": {} are in flight", names(many)),
     }
 }
 

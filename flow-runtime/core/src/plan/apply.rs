@@ -11,10 +11,18 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 impl Batch<'_> {
     pub(super) fn apply(&mut self, event: &Event) {
+        use Event::{Cleared, Marked, RunMarked, RunTimedOut};
+        self.by_hand = matches!(event, Cleared(_) | Marked(..) | RunMarked(_) | RunTimedOut);
+        self.apply_one(event);
+        self.by_hand = false;
+    }
+
+    fn apply_one(&mut self, event: &Event) {
         match event {
             Event::Dispatched(key) => self.dispatched(*key),
             Event::Started(of) => self.started(*of),
             Event::Ended(of, outcome) => self.ended(*of, outcome),
+            Event::Woken(keys) => self.woken(keys),
             Event::Cleared(keys) => self.cleared(keys),
             Event::Marked(keys, state) => self.marked(keys, *state),
             Event::RunMarked(status) => self.run_marked(*status),
@@ -50,6 +58,7 @@ impl Batch<'_> {
 
     /// An end implies its start: it is taken from a queued try as well.
     fn ended(&mut self, of: TryRef, outcome: &Outcome) {
+        self.started(of);
         let Some(i) = self.held(of) else { return };
         if i.state == TaskState::Restarting {
             // It was cleared while it ran; how that try ended matters no more.
@@ -76,6 +85,16 @@ impl Batch<'_> {
             }
             Outcome::Rescheduled(due) => {
                 self.write(of.key, Instance { state: TaskState::UpForReschedule, due: Some(*due), ..i });
+            }
+            Outcome::Deferred(due) => self.write(of.key, Instance { state: TaskState::Deferred, due: *due, ..i }),
+        }
+    }
+
+    fn woken(&mut self, keys: &[InstanceKey]) {
+        for &key in keys {
+            if let Some(i) = self.run.instance(key).filter(|i| i.state == TaskState::Deferred) {
+                // Set, as a mark that the same try goes on.
+                self.write(key, Instance { state: TaskState::None, due: Some(i.due.unwrap_or(self.now)), ..i });
             }
         }
     }

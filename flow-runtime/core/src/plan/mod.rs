@@ -76,6 +76,11 @@ struct Batch<'a> {
     dirty_tasks: BTreeSet<TaskIx>,
     /// Single instances that must be looked at again.
     dirty: BTreeSet<InstanceKey>,
+    /// What is scheduled of these tasks, and of single instances, may have to wait again: something above it is to run anew.
+    doubted_tasks: BTreeSet<TaskIx>,
+    doubted: BTreeSet<InstanceKey>,
+    /// The event that is applied is what a person wants, or what was said to hold for a run that takes too long.
+    by_hand: bool,
     cancel: Vec<TryRef>,
 }
 
@@ -90,6 +95,9 @@ impl<'a> Batch<'a> {
             dirty_wholly: BTreeSet::new(),
             dirty_tasks: BTreeSet::new(),
             dirty: BTreeSet::new(),
+            doubted_tasks: BTreeSet::new(),
+            doubted: BTreeSet::new(),
+            by_hand: false,
             cancel: Vec::new(),
         }
     }
@@ -102,6 +110,16 @@ impl<'a> Batch<'a> {
         if old == new {
             return;
         }
+        // A person may do what he likes, and a list that was made anew may be shorter.
+        debug_assert!(
+            self.by_hand
+                || new.state == TaskState::Removed
+                || old.state == new.state
+                || old.state.may_become(new.state),
+            "{key:?} must not go from {} to {}",
+            old.state,
+            new.state
+        );
         self.touched.entry(key).or_insert(Some(old));
         self.run.write(key, new);
         if old.state == new.state {
@@ -125,12 +143,22 @@ impl<'a> Batch<'a> {
         let node = &graph.nodes[key.task as usize];
         let counted = [&node.down, &node.scope, &node.held, &node.feeds];
         self.dirty_tasks.extend(counted.into_iter().flatten());
+        let is_anew = from.is_finished() && !to.is_finished();
+        if is_anew {
+            self.doubted_tasks.extend(counted.into_iter().flatten());
+        }
         for &task in [&node.down_beside, &node.scope_beside, &node.held_beside].into_iter().flatten() {
             let below = InstanceKey { task, ..key };
             if key.map_index >= 0 && self.run.slot(below).is_some() {
                 self.dirty.insert(below);
+                if is_anew {
+                    self.doubted.insert(below);
+                }
             } else {
                 self.dirty_tasks.insert(task);
+                if is_anew {
+                    self.doubted_tasks.insert(task);
+                }
             }
         }
     }

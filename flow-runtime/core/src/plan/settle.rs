@@ -35,6 +35,7 @@ impl Batch<'_> {
         if std::mem::take(&mut self.run.unsettled) {
             self.dirty_wholly.extend(0..self.run.tasks.len() as TaskIx);
         }
+        self.take_back();
         while !(self.dirty_wholly.is_empty() && self.dirty_tasks.is_empty() && self.dirty.is_empty()) {
             if rounds == 0 {
                 self.run.unsettled = true;
@@ -70,6 +71,20 @@ impl Batch<'_> {
             }
         }
         true
+    }
+
+    /// What is scheduled, and below something that is to run anew, is undecided again: it has not begun, and must not before
+    /// that has ended once more.
+    fn take_back(&mut self) {
+        let mut keys = std::mem::take(&mut self.doubted);
+        for task in std::mem::take(&mut self.doubted_tasks) {
+            keys.extend(self.run.instances(task).map(|(map_index, _)| InstanceKey { task, map_index }));
+        }
+        for key in keys {
+            if let Some(i) = self.run.instance(key).filter(|i| i.state == TaskState::Scheduled) {
+                self.write(key, Instance { state: TaskState::None, ..i });
+            }
+        }
     }
 
     /// Looks at all undecided instances of a task. If something in its mapped group may have changed unseen, `wholly`

@@ -73,7 +73,7 @@ pub struct Instance {
     pub try_number: u32,
     /// It may be tried again while `try_number <= max_tries`.
     pub max_tries: u32,
-    /// When it is due again. After up_for_reschedule it stays set, as a mark that the same try goes on.
+    /// When it is due again. After up_for_reschedule and deferred it stays set, as a mark that the same try goes on.
     pub due: Option<DateTime<Utc>>,
 }
 

@@ -6,11 +6,14 @@
 //! | `@once` | [`Once`] | at the start date, else at once |
 //! | `@continuous` | [`Continuous`] | when the one before has ended, about the time since that one |
 //! | cron | [`CronTrigger`] | at each tick; its logical date is the tick, its data interval is empty |
+//! | several of cron | [`MultipleCronTrigger`] | the same at each tick of any |
 //! | `every 10m` | [`DeltaTrigger`] | the same at fixed steps from the run before |
+//! | dates | [`Events`] | at each of them |
+//! | assets alone | [`Never`] | made by what has come, not by time |
 //!
-//! [`CronDataInterval`] and [`DeltaDataInterval`] are what a schedule meant before Airflow 3: a run at the *end* of
-//! each interval, whose logical date is its start. [`MultipleCronTrigger`] takes several expressions, [`Events`] a list
-//! of dates. A timetable of an author's own implements [`Timetable`].
+//! With `data_intervals`, a schedule of one cron expression or of steps means what it meant before Airflow 3
+//! ([`CronDataInterval`], [`DeltaDataInterval`]): a run at the *end* of each interval, whose logical date is its start.
+//! A timetable of an author's own implements [`Timetable`]; a DAG, which is data, knows it by name.
 //!
 //! **An answer is kept until its run is made.** What is next may depend on `now`: without catchup, a fixed step that is
 //! overdue is due now, and a list of dates without a start date looks only ahead. So a scheduler asks when a run was
@@ -38,12 +41,17 @@ pub use trigger::{CronTrigger, DeltaTrigger, FirstRun, MultipleCronTrigger, Trig
 
 use crate::dag::Dag;
 use crate::dag_run::DataInterval;
+use crate::parse;
 use crate::schedule::{Schedule, ScheduleKind};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
 
 /// Which runs a DAG owes by itself. The same question always gets the same answer: time is an argument.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a timetable",
+    label = "this takes a value that implements `Timetable` (and `Debug`, `Send` and `Sync`)"
+)]
 pub trait Timetable: Debug + Send + Sync {
     /// The run after `last`, the data interval of the latest run that a timetable made; `None` when there will be none.
     ///
@@ -129,25 +137,77 @@ pub enum TimetableError {
     /// Several expressions were to be given, and there is none.
     #[error("a timetable of several cron expressions needs at least one")]
     NoCron,
+    /// Not a date.
+    #[error("{0}")]
+    Date(String),
+    /// A schedule without intervals, which was to run at the end of each.
+    #[error(
+        "`{0}` has no data intervals: they lie between the ticks of one cron expression, or between the steps of \
+         `every 10m`; take `data_intervals` away"
+    )]
+    NoIntervals(String),
+    /// The name of a timetable of somebody's own, which is not known here.
+    #[error("this program has no timetable `{0}`: link the crate that it is in, or give the DAG another schedule")]
+    Unknown(String),
 }
 
-/// The timetable of a DAG: of its schedule, in its time zone.
+/// Finds the timetables of authors' own, by name.
+pub type Find<'f> = &'f dyn Fn(&str) -> Option<Box<dyn Timetable>>;
+
+/// The timetable of a DAG: of its schedule, in its time zone. One of an author's own is not known here: a program finds
+/// its own by [`of_with`].
 pub fn of(dag: &Dag) -> Result<Box<dyn Timetable>, TimetableError> {
+    of_with(dag, &|_| None)
+}
+
+/// The same, where `own` knows the timetables of authors' own.
+pub fn of_with(dag: &Dag, own: Find<'_>) -> Result<Box<dyn Timetable>, TimetableError> {
     let timezone = dag.timezone.as_deref();
     match &dag.schedule {
         None => Ok(Box::new(Never)),
-        Some(schedule) => of_schedule(schedule, timezone),
+        Some(schedule) if dag.data_intervals => with_intervals(schedule, timezone),
+        Some(schedule) => of_schedule_with(schedule, timezone, own),
     }
 }
 
 /// The timetable of a schedule in a time zone, by its name in the tz database; UTC when none is given. Only cron
-/// expressions are told by the clock on a wall.
+/// expressions and dates are told by the clock on a wall.
 pub fn of_schedule(schedule: &Schedule, timezone: Option<&str>) -> Result<Box<dyn Timetable>, TimetableError> {
+    of_schedule_with(schedule, timezone, &|_| None)
+}
+
+fn of_schedule_with(
+    schedule: &Schedule,
+    timezone: Option<&str>,
+    own: Find<'_>,
+) -> Result<Box<dyn Timetable>, TimetableError> {
+    let cron = |text: &String| Ok(CronTrigger::new(Cron::parse(text, timezone)?));
     Ok(match schedule.kind() {
         ScheduleKind::Once => Box::new(Once),
         ScheduleKind::Continuous => Box::new(Continuous),
-        ScheduleKind::Cron(text) => Box::new(CronTrigger::new(Cron::parse(text, timezone)?)),
+        ScheduleKind::Cron(text) => Box::new(cron(text)?),
+        ScheduleKind::Crons(texts) => {
+            Box::new(MultipleCronTrigger::new(texts.iter().map(cron).collect::<Result<_, TimetableError>>()?)?)
+        }
         ScheduleKind::Every(step) => Box::new(DeltaTrigger::new(Every::new(*step)?)),
+        ScheduleKind::Dates(texts) => {
+            let zone = zone(timezone)?;
+            let date = |text: &String| parse::date_in(text, zone).map_err(TimetableError::Date);
+            Box::new(Events::new(texts.iter().map(date).collect::<Result<Vec<_>, _>>()?))
+        }
+        ScheduleKind::Custom(name) => own(name).ok_or_else(|| TimetableError::Unknown(name.clone()))?,
+        ScheduleKind::Assets(_) => Box::new(Never),
+        ScheduleKind::AssetsOr(_, times) => of_schedule_with(times, timezone, own)?,
+    })
+}
+
+/// As before Airflow 3: a run at the end of each interval.
+fn with_intervals(schedule: &Schedule, timezone: Option<&str>) -> Result<Box<dyn Timetable>, TimetableError> {
+    Ok(match schedule.kind() {
+        ScheduleKind::Cron(text) => Box::new(CronDataInterval::new(Cron::parse(text, timezone)?)),
+        ScheduleKind::Every(step) => Box::new(DeltaDataInterval::new(Every::new(*step)?)),
+        ScheduleKind::AssetsOr(_, times) => with_intervals(times, timezone)?,
+        _ => return Err(TimetableError::NoIntervals(schedule.to_string())),
     })
 }
 

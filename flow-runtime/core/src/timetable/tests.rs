@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 fn at(text: &str) -> DateTime<Utc> {
-    crate::parse::date(text).unwrap_or_else(|why| panic!("{why}"))
+    parse::date(text).unwrap_or_else(|why| panic!("{why}"))
 }
 
 fn interval(start: &str, end: &str) -> DataInterval {
@@ -375,4 +375,52 @@ fn a_dag_has_a_timetable() {
     assert_eq!(run, Some(NextRun::at(at("2026-06-30T04:00"))));
     dag.timezone = Some("Atlantis".into());
     assert_eq!(of(&dag).map(drop).expect_err("sunk"), TimetableError::Zone("Atlantis".into()));
+}
+
+fn dag_of(schedule: Schedule) -> Dag {
+    Dag { schedule: Some(schedule), timezone: Some("Europe/Berlin".into()), ..Dag::new("d") }
+}
+
+fn next_of(dag: &Dag, now: &str) -> Option<NextRun> {
+    of(dag).expect("a timetable").next(None, &Restriction::of(dag), at(now))
+}
+
+#[test]
+fn dates_and_several_expressions_are_told_by_the_clocks_of_the_dag() {
+    let mut dag = dag_of(Schedule::list(&["2026-02-14T10:00", "2026-01-01"]).expect("dates"));
+    dag.start_date = Some(at("2025-01-01"));
+    dag.catchup = true;
+    assert_eq!(next_of(&dag, "2026-07-01"), Some(NextRun::at(at("2025-12-31T23:00"))));
+    let mut dag = dag_of(Schedule::list(&["0 6 * * *", "30 18 * * 5"]).expect("expressions"));
+    dag.start_date = Some(at("2026-01-02T06:00")); // a Friday
+    dag.catchup = true;
+    let several = of(&dag).expect("several");
+    let runs = upcoming(&*several, None, Restriction::of(&dag), at("2026-01-02")).take(3);
+    let ticks: Vec<_> = runs.map(|run| run.logical_date).collect();
+    assert_eq!(ticks, [at("2026-01-02T17:30"), at("2026-01-03T05:00"), at("2026-01-04T05:00")]);
+}
+
+#[test]
+fn data_intervals_are_what_a_schedule_meant_before() {
+    let mut dag = dag_of(Schedule::parse("@daily").expect("daily"));
+    dag.data_intervals = true;
+    let yesterday = NextRun::over(at("2026-06-29T22:00"), at("2026-06-30T22:00"));
+    assert_eq!(next_of(&dag, "2026-07-01"), Some(yesterday));
+    dag.schedule = Some(Schedule::parse("assets(a) or @daily").expect("or daily"));
+    assert_eq!(next_of(&dag, "2026-07-01"), Some(yesterday));
+    for text in ["@once", "on 2026-01-01", "assets(a)", "0 1 * * * or 0 2 * * *"] {
+        dag.schedule = Some(Schedule::parse(text).expect(text));
+        let error = of(&dag).map(drop).expect_err(text).to_string();
+        assert!(error.starts_with(&format!("`{text}` has no data intervals")), "{error}");
+    }
+}
+
+#[test]
+fn a_timetable_of_an_authors_own_is_found_by_its_name() {
+    let dag = dag_of(Schedule::parse("assets(a) or custom(days::Twelfth)").expect("custom"));
+    let own = |name: &str| (name == "days::Twelfth").then(|| Box::new(Once) as Box<dyn Timetable>);
+    let run = of_with(&dag, &own).expect("found").next(None, &Restriction::of(&dag), at("2026-07-01"));
+    assert_eq!(run, Some(NextRun::at(at("2026-07-01"))));
+    let error = of(&dag).map(drop).expect_err("not found").to_string();
+    assert!(error.starts_with("this program has no timetable `days::Twelfth`: "), "{error}");
 }

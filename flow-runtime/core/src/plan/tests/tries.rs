@@ -95,6 +95,22 @@ fn an_end_implies_its_start() {
 }
 
 #[test]
+fn what_has_not_begun_waits_again_when_what_is_above_it_is_cleared() {
+    let mut w = given("a > b > c; a > d");
+    w.when("");
+    w.when("go a");
+    assert_eq!(w.when("ok a"), "a running>success, b none>scheduled, d none>scheduled");
+    w.when("go d");
+    assert_eq!(w.when("clear a"), "a success>scheduled, b scheduled>none", "what runs already is left alone");
+    w.when("go a");
+    assert_eq!(w.when("ok a"), "a running>success, b none>scheduled");
+    assert_eq!(w.when("clear c"), "", "it had not begun, and is below");
+    w.when("go b");
+    assert_eq!(w.when("ok b"), "b running>success, c none>scheduled");
+    assert_eq!(w.when("clear a"), "a success>scheduled", "what is right above is as it was");
+}
+
+#[test]
 fn clearing_what_runs_stops_it_first() {
     let mut w = given("a");
     w.when("");
@@ -136,4 +152,38 @@ fn what_is_due_waits_for_what_was_cleared_above_it() {
     assert_eq!(w.after(60, ""), "b up_for_retry>none");
     w.when("go a");
     assert_eq!(w.when("ok a"), "a running>success, b none>scheduled");
+}
+
+#[test]
+fn a_deferred_try_gives_its_slot_back_and_goes_on_as_the_same() {
+    let mut w = given("a > b");
+    w.when("");
+    w.when("go a");
+    assert_eq!(w.when("defer a 60"), "a running>deferred");
+    assert_eq!(w.last.wake_at, Some(w.now + chrono::TimeDelta::seconds(60)));
+    assert!(w.run.in_flight().is_empty());
+    assert_eq!(w.after(59, ""), "");
+    assert_eq!(w.after(1, ""), "a deferred>scheduled");
+    w.when("go a");
+    assert_eq!(w.run.instance(w.key("a")).map(|i| i.try_number), Some(1));
+    assert_eq!(w.when("defer a"), "a running>deferred");
+    assert_eq!(w.last.wake_at, None);
+    assert_eq!(w.after(1_000_000, ""), "", "an event is no matter of time");
+    assert_eq!(w.when("wake a"), "a deferred>scheduled");
+    assert_eq!(w.when("wake a"), "", "it waits no more");
+    w.when("go a");
+    assert_eq!(w.run.instance(w.key("a")).map(|i| i.try_number), Some(1));
+    assert_eq!(w.when("ok a"), "a running>success, b none>scheduled");
+    assert_eq!(w.run.instance(w.key("a")).and_then(|i| i.due), None);
+}
+
+#[test]
+fn an_event_that_comes_before_its_deadline_wakes() {
+    let mut w = given("a");
+    w.when("");
+    w.when("go a");
+    w.when("defer a 60");
+    assert_eq!(w.when("wake a"), "a deferred>scheduled");
+    assert_eq!(w.last.wake_at, None);
+    assert_eq!(w.after(61, ""), "", "its deadline is past and gone");
 }

@@ -62,7 +62,8 @@ impl History {
                 let of = *in_flight.get(pick(in_flight.len()))?;
                 Some(Event::Ended(of, self.outcome(what, which, of)))
             }
-            85..=89 => {
+            85 => any_key.map(|key| Event::Woken(vec![key])),
+            86..=89 => {
                 self.now += TimeDelta::seconds(i64::from(which % 90));
                 None
             }
@@ -89,6 +90,8 @@ impl History {
             77 => Outcome::FailedForGood,
             78..=79 => Outcome::Lost,
             80..=81 => Outcome::Returned,
+            82 => Outcome::Deferred(None),
+            83 => Outcome::Deferred(Some(self.now + TimeDelta::seconds(i64::from(which % 50)))),
             _ => Outcome::Rescheduled(self.now + TimeDelta::seconds(i64::from(which % 50))),
         }
     }

@@ -2,8 +2,10 @@
 
 use super::worlds;
 use chrono::{DateTime, TimeDelta};
-use flow_core::dag::{ParamDef, Place, Source, WeightRule};
-use flow_core::{Dag, Event, InstanceKey, Outcome, Schedule, TryRef};
+use flow_core::dag::{AtOnce, ParamDef, Past, Place, Rate, Source, WeightRule};
+use flow_core::{
+    AssetDef, Dag, Deadline, DeadlineFrom, Event, InstanceKey, Notifier, Occasion, Outcome, Schedule, TryRef,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -57,7 +59,17 @@ fn param() -> impl Strategy<Value = ParamDef> {
 }
 
 fn schedule() -> impl Strategy<Value = Option<Schedule>> {
-    let texts = ["@once", "@daily", "*/5 * * * *", "every 10m", "0 0 * * 1 30"];
+    let texts = [
+        "@once",
+        "@daily",
+        "*/5 * * * *",
+        "every 10m",
+        "0 0 * * 1 30",
+        "0 6 * * * or 30 18 * * 5",
+        "on 2026-01-01, 2026-02-14T10:00",
+        "custom(reports::WorkingDays::new(3))",
+        "assets(trips & (weather | news)) or @daily",
+    ];
     prop::option::of(prop::sample::select(texts.to_vec()).prop_map(|t| Schedule::parse(t).expect("a schedule")))
 }
 
@@ -81,7 +93,13 @@ prop_compose! {
         (dag.doc, dag.schedule, dag.start_date, dag.end_date) = (doc.clone(), schedule, date, date);
         (dag.catchup, dag.is_default, dag.tags, dag.params) = (catchup, is_default, tags, params);
         dag.dagrun_timeout = Some(Duration::from_millis(millis));
+        dag.data_intervals = catchup;
+        let uri = doc.clone();
+        dag.assets = dag.tags.iter().map(|tag| AssetDef { name: tag.clone(), uri: uri.clone() }).collect();
         dag.timezone = is_default.then(|| "Europe/Berlin".into());
+        let to = vec![Notifier::Log, Notifier::named("ops"), Notifier::webhook("https://h"), Notifier::command(["sh"])];
+        dag.deadline = date.map(|_| Deadline { after: Duration::from_millis(millis), from: DeadlineFrom::LogicalDate });
+        dag.notify = if catchup { [(Occasion::Deadline, to.clone())].into() } else { Default::default() };
         dag.place = Some(Place { file: "dags/src/a.rs".into(), line: 7 });
         for (n, source) in sources.into_iter().enumerate() {
             let last = dag.tasks.len() - 1;
@@ -92,9 +110,16 @@ prop_compose! {
             task.retry.max_delay = Some(Duration::from_millis(millis));
             task.timeout = Some(Duration::from_nanos(millis));
             task.priority = priority;
+            (task.max_active, task.max_active_per_run) = (Some(millis as u32), is_default.then_some(1));
+            task.at_once = is_default.then(|| AtOnce { most: millis as u32, key: "load {table}".into() });
+            task.rate = catchup.then(|| Rate { starts: 1, span: Duration::from_millis(millis), key: "api".into() });
+            task.past = Past { depends_on_past: catchup, wait_for_downstream: is_default, ignore_first: catchup };
             task.weight_rule = WeightRule::Absolute;
             task.isolation = flow_core::dag::Isolation::Process;
+            task.notify = Occasion::ALL.into_iter().zip(to.iter().map(|to| vec![to.clone()])).collect();
             task.doc.clone_from(&doc);
+            task.outlets.clone_from(&dag.tags);
+            task.inlets.clone_from(&dag.tags);
         }
         dag
     }
@@ -119,7 +144,10 @@ proptest! {
             Event::Dispatched(key),
             Event::Cleared(vec![key]),
             Event::RunTimedOut,
+            Event::Woken(vec![key]),
             Event::Ended(TryRef { key, try_number: task }, Outcome::Rescheduled(due)),
+            Event::Ended(TryRef { key, try_number: task }, Outcome::Deferred(None)),
+            Event::Ended(TryRef { key, try_number: task }, Outcome::Deferred(Some(due))),
         ] {
             let text = serde_json::to_string(&event).expect("it is data");
             prop_assert_eq!(serde_json::from_str::<Event>(&text).expect("it was written so"), event);

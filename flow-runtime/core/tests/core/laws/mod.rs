@@ -1,6 +1,7 @@
 //! Laws: what holds in every world, not only in those that somebody thought of.
 
 mod admission;
+mod asset;
 mod history;
 mod json;
 mod planner;
