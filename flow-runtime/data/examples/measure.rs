@@ -4,6 +4,8 @@
 //! cargo run --release -p flow-data --example measure -- parquet CSV OUT
 //! cargo run --release -p flow-data --example measure -- csv DATABASE_URL TABLE CSV
 //! cargo run --release -p flow-data --example measure -- load DATABASE_URL TABLE PARQUET
+//! cargo run --release -p flow-data --example measure -- into DATABASE_URL TABLE FILE [connections=N] [unlogged] [raw] [replace]
+//! cargo run --release -p flow-data --example measure -- unload DATABASE_URL TABLE PARQUET
 //! cargo run --release -p flow-data --example measure -- show DATABASE_URL TABLE
 //! cargo run --release -p flow-data --example measure -- download URL FOLDER
 //! cargo run --release -p flow-data --example measure -- upload FILE URL
@@ -17,7 +19,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use flow_data::{
-    Error, ParquetOptions, Schema, download, fetch, load_csv, load_parquet, parquetize, summarise, upload,
+    Error, Input, Mode, ParquetOptions, Schema, Select, TableLoadOptions, UnloadOptions, Warehouse, download, fetch,
+    load_csv, load_parquet, parquetize, summarise, upload,
 };
 
 #[tokio::main]
@@ -29,7 +32,7 @@ async fn main() -> ExitCode {
     let seconds = started.elapsed().as_secs_f64();
     let mut out = std::io::stdout().lock();
     let written = match &outcome {
-        Ok(told) => writeln!(out, "{seconds:.2} s, {}\n{told}", memory()),
+        Ok(told) => writeln!(out, "{seconds:.4} s, {}\n{told}", memory()),
         Err(error) => writeln!(out, "failed after {seconds:.2} s: {error}"),
     };
     ExitCode::from(u8::from(written.is_err() || outcome.is_err()))
@@ -50,6 +53,15 @@ async fn run(arguments: &[&str]) -> Result<String, Error> {
         ["csv" | "infer-csv", url, table, csv] => {
             Ok(format!("{:?}", load_csv(url, table, csv, &schema, "measure", &()).await?))
         }
+        ["into", url, table, file, ref options @ ..] => {
+            let file = if file.ends_with(".parquet") { Input::parquet(file) } else { Input::csv(file, &schema) };
+            let report = Warehouse::open(url)?.load(&file, table, &stated(options)?, &()).await?;
+            Ok(format!("{report:?}"))
+        }
+        ["unload", url, table, parquet] => {
+            let (table, options) = (Select::Table(table.to_owned()), UnloadOptions::default());
+            Ok(format!("{:?}", Warehouse::open(url)?.unload(&table, parquet, &options, &()).await?))
+        }
         ["load", url, table, parquet] => Ok(format!("{:?}", load_parquet(url, table, parquet, "measure", &()).await?)),
         ["download", url, folder] => Ok(format!("{:?}", download(url, folder, &()).await?)),
         ["upload", file, url] => Ok(format!("{:?}", upload(file, url, &()).await?)),
@@ -57,6 +69,22 @@ async fn run(arguments: &[&str]) -> Result<String, Error> {
         ["show", url, table] => Ok(format!("{:#?}", summarise(url, table, None).await?)),
         _ => Err(Error::Invalid("see the comment at the top of this example for its arguments".into())),
     }
+}
+
+fn stated(words: &[&str]) -> Result<TableLoadOptions, Error> {
+    let mut options = TableLoadOptions::default();
+    for word in words {
+        match word.split_once('=') {
+            Some(("connections", n)) => {
+                options.connections = n.parse().map_err(|_| Error::Invalid(format!("`{n}` is no number")))?;
+            }
+            None if *word == "unlogged" => options.unlogged = true,
+            None if *word == "raw" => options.raw_csv = true,
+            None if *word == "replace" => options.mode = Mode::Replace,
+            _ => return Err(Error::Invalid(format!("`{word}` is no option"))),
+        }
+    }
+    Ok(options)
 }
 
 fn memory() -> String {

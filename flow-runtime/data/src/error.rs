@@ -36,6 +36,14 @@ pub enum Error {
         /// How many attempts in a row brought nothing.
         attempts: u32,
     },
+    /// A server could not be reached, or broke off.
+    #[error("{url}: {reason}")]
+    Request {
+        /// The redacted URL.
+        url: String,
+        /// The cause.
+        reason: String,
+    },
     /// A file could not be read or written.
     #[error("{}: {source}", path.display())]
     Io {
@@ -94,11 +102,20 @@ pub enum Error {
         /// True when trying again cannot help.
         permanent: bool,
     },
+    /// A content is another one than was stated or seen: that of an object which a conditional write is about, that of a
+    /// download with a checksum, that of a job.
+    #[error("{url}: {message}")]
+    Conflict {
+        /// The redacted URL.
+        url: String,
+        /// What is there instead.
+        message: String,
+    },
     /// An argument makes no sense.
     #[error("{0}")]
     Invalid(String),
     /// [`Progress::cancelled`](crate::Progress::cancelled) said so.
-    #[error("cancelled")]
+    #[error("it was told to end, and what it was at is given up")]
     Cancelled,
 }
 
@@ -108,8 +125,8 @@ impl Error {
     /// disk.
     pub fn is_permanent(&self) -> bool {
         match self {
-            Self::Status { status, .. } => (400..500).contains(status) && !matches!(status, 408 | 425 | 429),
-            Self::Transfer { .. } | Self::Cancelled => false,
+            Self::Status { status, .. } => (400..500).contains(status) && !may_pass(*status),
+            Self::Transfer { .. } | Self::Request { .. } | Self::Cancelled => false,
             Self::Io { source, .. } => matches!(
                 source.kind(),
                 io::ErrorKind::NotFound
@@ -117,7 +134,11 @@ impl Error {
                     | io::ErrorKind::InvalidInput
                     | io::ErrorKind::IsADirectory
             ),
-            Self::Value { .. } | Self::Columns { .. } | Self::Format { .. } | Self::Invalid(_) => true,
+            Self::Conflict { .. }
+            | Self::Value { .. }
+            | Self::Columns { .. }
+            | Self::Format { .. }
+            | Self::Invalid(_) => true,
             Self::Database { permanent, .. } | Self::Store { permanent, .. } => *permanent,
         }
     }
@@ -139,6 +160,11 @@ impl Error {
     pub(crate) fn lost_thread(what: &str) -> Self {
         Self::Invalid(format!("{what} ended with a panic; this is a defect"))
     }
+}
+
+/// Is this a status that time may heal?
+pub(crate) fn may_pass(status: u16) -> bool {
+    matches!(status, 408 | 425 | 429 | 500..=599)
 }
 
 /// At most 80 characters of a text, so that an error stays readable.

@@ -1,11 +1,12 @@
 //! Files that appear whole: written as `NAME.part` under a lock, then renamed.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use sha2::{Digest, Sha256};
 
 use crate::progress::Progress;
 use crate::{Error, Result};
@@ -13,8 +14,8 @@ use crate::{Error, Result};
 /// How often a writer that waits for another looks again.
 const LOCK_POLL: Duration = Duration::from_millis(50);
 
-/// How much of a file is copied at once.
-const COPY_BYTES: usize = 1 << 20;
+/// How much of a file is copied or hashed at once. Each piece is a hop to another thread, for which a busy machine takes its time.
+const COPY_BYTES: usize = 4 << 20;
 
 /// A file on its way: `DEST.part`, locked against other writers of the same destination, in this process and others.
 pub(crate) struct Part {
@@ -103,6 +104,17 @@ impl Part {
         sync_folder_of(&self.dest)
     }
 
+    /// The same, unless something is there already: false then.
+    pub(crate) fn commit_new(self) -> Result<bool> {
+        self.file.sync_all().map_err(Error::io(&self.path))?;
+        // A second name, which unlike a rename replaces nothing. The first one goes with this.
+        match fs::hard_link(&self.path, &self.dest) {
+            Ok(()) => sync_folder_of(&self.dest).map(|()| true),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(Error::io(&self.dest)(error)),
+        }
+    }
+
     /// Removes the part file, whatever it holds.
     pub(crate) fn discard(mut self) {
         self.keep = false;
@@ -139,32 +151,99 @@ pub(crate) fn write_small(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::rename(&temporary, path).map_err(Error::io(path))
 }
 
-/// Copies a file; the copy appears whole. Returns its size. Copying a file onto itself changes nothing.
-pub(crate) async fn copy(source: &Path, dest: &Path, progress: &dyn Progress) -> Result<u64> {
-    let (part, bytes) = copy_part(source, dest, progress).await?;
-    part.commit()?;
-    Ok(bytes)
-}
-
-/// Copies a file to the part file of a destination. Returns its size, too.
-pub(crate) async fn copy_part(source: &Path, dest: &Path, progress: &dyn Progress) -> Result<(Part, u64)> {
-    let mut from = tokio::fs::File::open(source).await.map_err(Error::io(source))?;
+/// Copies a file to the part file of a destination. Returns its size and SHA-256, too.
+pub(crate) async fn copy_part(source: &Path, dest: &Path, progress: &dyn Progress) -> Result<(Part, u64, String)> {
+    let from = tokio::fs::File::open(source).await.map_err(Error::io(source))?;
     let metadata = from.metadata().await.map_err(Error::io(source))?;
     if metadata.is_dir() {
         return Err(Error::io(source)(std::io::ErrorKind::IsADirectory.into()));
     }
     let part = Part::start(dest).await?;
-    let mut to = part.writer()?;
-    let mut buffer = BytesMut::with_capacity(COPY_BYTES);
+    let to = part.file.try_clone().map_err(Error::io(part.path()))?;
+    let mut copying = Copying { from: from.into_std().await, source: source.to_owned(), to, target: part.path.clone() };
+    let mut hash = Sha256::new();
+    let (mut piece, mut spare) = (Vec::new(), Vec::new());
     let mut done = 0;
-    while from.read_buf(&mut buffer).await.map_err(Error::io(source))? > 0 {
-        to.write_all(&buffer).await.map_err(Error::io(part.path()))?;
-        done += buffer.len() as u64;
-        buffer.clear();
+    loop {
+        let next = tokio::task::spawn_blocking(move || {
+            copying.piece(&mut spare)?;
+            Ok((copying, spare))
+        });
+        // Meanwhile the piece before is looked at here.
+        hash.update(&piece);
+        spare = piece;
+        (copying, piece) = next.await.unwrap_or_else(|_| Err(Error::lost_thread("copying a file")))?;
+        if piece.is_empty() {
+            return Ok((part, done, hex(&hash.finalize())));
+        }
+        done += piece.len() as u64;
         progress.report(done, Some(metadata.len()));
     }
-    to.flush().await.map_err(Error::io(part.path()))?;
-    Ok((part, done))
+}
+
+/// A file on its way into another.
+struct Copying {
+    from: File,
+    source: PathBuf,
+    to: File,
+    target: PathBuf,
+}
+
+impl Copying {
+    /// Copies a piece, and leaves it in the buffer; nothing at the end. Blocks.
+    fn piece(&mut self, buffer: &mut Vec<u8>) -> Result<()> {
+        buffer.clear();
+        (&mut self.from).take(COPY_BYTES as u64).read_to_end(buffer).map_err(Error::io(&self.source))?;
+        self.to.write_all(buffer).map_err(Error::io(&self.target))
+    }
+}
+
+/// The SHA-256 of a file, in hexadecimal.
+///
+/// # Errors
+/// The file cannot be read.
+///
+/// # Panics
+/// Without a tokio runtime.
+pub async fn sha256(path: impl AsRef<Path>) -> Result<String> {
+    Ok(fingerprint(path.as_ref()).await?.1)
+}
+
+/// A file's size and SHA-256, taken on a thread that may block. It ends when the future is dropped.
+pub(crate) async fn fingerprint(path: &Path) -> Result<(u64, String)> {
+    let path: PathBuf = path.to_owned();
+    let wanted = Arc::new(());
+    let still = Arc::downgrade(&wanted);
+    let work = move || {
+        let mut file = File::open(&path).map_err(Error::io(&path))?;
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; COPY_BYTES];
+        let mut bytes = 0;
+        loop {
+            if still.strong_count() == 0 {
+                return Err(Error::Cancelled);
+            }
+            let n = file.read(&mut buffer).map_err(Error::io(&path))?;
+            if n == 0 {
+                return Ok((bytes, hex(&hash.finalize())));
+            }
+            bytes += n as u64;
+            hash.update(&buffer[..n]);
+        }
+    };
+    let outcome = tokio::task::spawn_blocking(work).await;
+    drop(wanted);
+    outcome.unwrap_or_else(|_| Err(Error::lost_thread("reading a file")))
+}
+
+/// Bytes in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Is this a file on its way?
+pub(crate) fn is_part(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "part")
 }
 
 #[cfg(unix)]
@@ -195,8 +274,6 @@ fn sync_folder_of(path: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
 
     #[test]

@@ -1,48 +1,101 @@
-//! A cautious guess at a file's types.
+//! A cautious guess at a file's types, and a look at the whole file where the guess was wrong.
 
 use std::path::Path;
 
+use crate::batches::ReadRecords;
+use crate::columns::Reading;
+use crate::csv::Chunks;
+use crate::json::JsonLines;
+use crate::records::Records;
 use crate::schema::{Schema, Type};
-use crate::{Error, Result, csv, parse};
+use crate::{CsvOptions, Error, Progress, Result, parse};
 
-/// How many rows are looked at, at most.
-const SAMPLE_ROWS: usize = 10_000;
+/// How many rows and bytes are looked at, at most.
+const SAMPLE_ROWS: u64 = 10_000;
+const SAMPLE_BYTES: usize = 4 << 20;
 
-/// See [`Schema::infer`].
-pub(crate) fn infer(path: &Path) -> Result<Schema> {
-    let frame = csv::sample(path, SAMPLE_ROWS)?;
-    let mut schema = Schema::default();
-    for column in frame.columns() {
-        let texts = column.as_materialized_series().str().map_err(|e| Error::format(path, e.to_string()))?;
-        let kind = guess(texts.iter().flatten().filter(|text| !text.trim().is_empty()));
-        schema = schema.with(column.name().as_str(), kind);
-    }
-    Ok(schema)
+/// Whole numbers beyond are not all there among the numbers with a fraction.
+const EXACT: u64 = 1 << 53;
+
+/// See [`Schema::infer_with`].
+pub(crate) fn infer_csv(path: &Path, options: &CsvOptions) -> Result<Schema> {
+    let (header, mut chunks) = Chunks::open(path, &Schema::default(), options)?;
+    sample(&mut chunks, &header.reading, false)
 }
 
-/// Whether a text is of a type.
-type Test = fn(&str) -> bool;
+/// The same for JSON lines.
+pub(crate) fn infer_json(path: &Path, options: &CsvOptions) -> Result<Schema> {
+    let (reading, mut lines) = JsonLines::open(path, &Schema::default(), options)?;
+    sample(&mut lines, &reading, true)
+}
 
-fn guess<'a>(texts: impl Iterator<Item = &'a str>) -> Type {
-    const TRIED: [(Type, Test); 5] = [
-        (Type::Int, |t| is_plain_number(t) && t.parse::<i64>().is_ok()),
-        (Type::Float, |t| {
-            is_plain_number(t) && if is_whole(t) { t.parse::<i64>().is_ok() } else { t.parse::<f64>().is_ok() }
-        }),
-        (Type::Timestamp, |t| parse::timestamp(t).is_some()),
-        (Type::Date, |t| parse::date(t).is_some()),
-        (Type::Bool, |t| t.eq_ignore_ascii_case("true") || t.eq_ignore_ascii_case("false")),
-    ];
-    let mut possible = TRIED.to_vec();
-    let mut any = false;
-    for text in texts {
-        any = true;
-        possible.retain(|(_, holds)| holds(text));
-        if possible.is_empty() {
+/// Guesses by the first values of each column. Records that are wrong are left to those who load the file.
+fn sample(reader: &mut impl ReadRecords, reading: &Reading, is_json: bool) -> Result<Schema> {
+    let mut guesses: Vec<_> = reading.formats.iter().map(|formats| Guess::new(formats)).collect();
+    let (mut rows, mut bytes) = (0, 0);
+    while let Some(records) = reader.next()? {
+        let wrong = wrong_rows(&records);
+        for (at, guess) in guesses.iter_mut().enumerate() {
+            let most = (SAMPLE_ROWS - rows) as usize;
+            for (row, field) in records.column(at).enumerate().take(most) {
+                let text = std::str::from_utf8(records.bytes(field)).map(str::trim);
+                match text {
+                    Ok("") => {}
+                    _ if wrong.binary_search(&row).is_ok() => {}
+                    Ok(text) => guess.see(text, is_json && field.is_quoted()),
+                    Err(_) => guess.possible.clear(),
+                }
+            }
+        }
+        rows += (records.len() as u64).min(SAMPLE_ROWS - rows);
+        bytes += records.text.len();
+        if rows == SAMPLE_ROWS || bytes >= SAMPLE_BYTES {
             break;
         }
     }
-    possible.first().filter(|_| any).map_or(Type::Text, |(kind, _)| *kind)
+    let kinds = reading.columns.iter().zip(&guesses).map(|(column, guess)| (column.name.clone(), guess.kind()));
+    Ok(Schema::new(kinds))
+}
+
+fn wrong_rows(records: &Records) -> Vec<usize> {
+    records.wrong.iter().map(|(row, _)| *row).collect()
+}
+
+/// What a column may be by the values that were seen.
+struct Guess<'a> {
+    formats: &'a [String],
+    possible: Vec<Type>,
+    any: bool,
+}
+
+impl<'a> Guess<'a> {
+    /// In the order in which they are preferred.
+    fn new(formats: &'a [String]) -> Self {
+        let possible = vec![Type::Int, Type::Float, Type::Date, Type::Timestamp, Type::Bool];
+        Self { formats, possible, any: false }
+    }
+
+    /// Looks at a value. A text that is marked as one is no number.
+    fn see(&mut self, text: &str, is_text: bool) {
+        self.any = true;
+        let formats = self.formats;
+        self.possible.retain(|kind| match kind {
+            Type::Int => !is_text && is_plain_number(text) && text.parse::<i64>().is_ok(),
+            Type::Float if is_text || !is_plain_number(text) => false,
+            Type::Float if is_whole(text) => text.parse::<i64>().is_ok(),
+            Type::Float => text.parse::<f64>().is_ok(),
+            Type::Timestamp if formats.is_empty() => parse::timestamp(text).is_some(),
+            Type::Timestamp => parse::timestamp_in(text.as_bytes(), formats).is_some(),
+            Type::Date if formats.is_empty() => parse::date(text).is_some(),
+            Type::Date => parse::date_in(text.as_bytes(), formats).is_some() && !parse::has_time(text, formats),
+            Type::Bool => !is_text && (text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false")),
+            Type::Text => true,
+        });
+    }
+
+    fn kind(&self) -> Type {
+        self.possible.first().filter(|_| self.any).copied().unwrap_or(Type::Text)
+    }
 }
 
 /// A number that means an amount: no `007`, `+1`, `nan`, `inf`.
@@ -60,9 +113,86 @@ fn is_whole(text: &str) -> bool {
     !text.contains(['.', 'e', 'E'])
 }
 
+/// Reads the whole file and gives each stated column the narrowest type that holds all of its values: its own, a number with a
+/// fraction instead of a whole one, or text.
+pub(crate) fn widen(
+    mut reader: impl ReadRecords,
+    reading: &Reading,
+    schema: &Schema,
+    total: u64,
+    progress: &dyn Progress,
+) -> Result<Schema> {
+    let mut columns: Vec<_> = reading.columns.iter().map(|column| Widening::of(column.kind)).collect();
+    while let Some(records) = reader.next()? {
+        if progress.cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let wrong = wrong_rows(&records);
+        for (at, column) in columns.iter_mut().enumerate() {
+            for (row, field) in records.column(at).enumerate() {
+                if column.kind == Type::Text {
+                    break;
+                }
+                let bytes = records.bytes(field);
+                let text = bytes.trim_ascii();
+                let is_value = !text.is_empty() && !reading.is_null(bytes) && wrong.binary_search(&row).is_err();
+                if is_value {
+                    column.see(text, |kind| reading.holds(at, kind, text));
+                }
+            }
+        }
+        progress.report(records.position, Some(total));
+    }
+    let mut widened = schema.clone();
+    for (column, now) in reading.columns.iter().zip(&columns).filter(|(column, now)| column.kind != now.kind) {
+        tracing::info!(
+            column = column.name,
+            "not all values are {}: the column is {:?}",
+            column.kind.wanted(),
+            now.kind
+        );
+        widened = widened.with(&column.name, now.kind);
+    }
+    Ok(widened)
+}
+
+/// A column on its way to a type that holds all of its values.
+struct Widening {
+    stated: Type,
+    kind: Type,
+    /// No whole number was seen that a number with a fraction cannot hold.
+    exact: bool,
+}
+
+impl Widening {
+    fn of(stated: Type) -> Self {
+        Self { stated, kind: stated, exact: true }
+    }
+
+    fn see(&mut self, text: &[u8], holds: impl Fn(Type) -> bool) {
+        let is_exact = || match parse::int(text) {
+            Some(number) => number.unsigned_abs() <= EXACT,
+            None => text.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E')),
+        };
+        match self.kind {
+            Type::Int if holds(Type::Int) => self.exact &= is_exact(),
+            Type::Int if self.exact && holds(Type::Float) && is_exact() => self.kind = Type::Float,
+            Type::Float if self.stated == Type::Int && !is_exact() => self.kind = Type::Text,
+            kind if kind != Type::Int && holds(kind) => {}
+            _ => self.kind = Type::Text,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn guess(texts: &[&str], formats: &[String]) -> Type {
+        let mut guess = Guess::new(formats);
+        texts.iter().for_each(|text| guess.see(text, false));
+        guess.kind()
+    }
 
     #[test]
     fn a_type_is_guessed_only_when_every_value_is_of_it() {
@@ -80,7 +210,40 @@ mod tests {
             (vec!["t", "f"], Type::Text),
             (vec![], Type::Text),
         ] {
-            assert_eq!(guess(texts.iter().copied()), want, "{texts:?}");
+            assert_eq!(guess(&texts, &[]), want, "{texts:?}");
+        }
+    }
+
+    #[test]
+    fn stated_formats_tell_days_from_moments() {
+        let formats = ["%d.%m.%Y".to_owned(), "%d.%m.%Y %H:%M".to_owned()];
+        assert_eq!(guess(&["31.01.2021"], &formats), Type::Date);
+        assert_eq!(guess(&["31.01.2021 08:05"], &formats), Type::Timestamp);
+        assert_eq!(guess(&["31.01.2021 08:05", "31.01.2021"], &formats), Type::Timestamp);
+        assert_eq!(guess(&["2021-01-31"], &formats), Type::Text);
+    }
+
+    #[test]
+    fn a_column_is_widened_no_further_than_needed_and_never_loses_a_digit() {
+        for (stated, texts, want) in [
+            (Type::Int, vec!["1", "2"], Type::Int),
+            (Type::Int, vec!["1", "2.5", "3"], Type::Float),
+            (Type::Int, vec!["1", "2.5", "x"], Type::Text),
+            (Type::Int, vec!["x"], Type::Text),
+            (Type::Int, vec!["9007199254740993", "2.5"], Type::Text),
+            (Type::Int, vec!["2.5", "9007199254740993"], Type::Text),
+            (Type::Int, vec!["1", "99999999999999999999"], Type::Text),
+            (Type::Float, vec!["1", "1e9"], Type::Float),
+            (Type::Float, vec!["1", "1 km"], Type::Text),
+            (Type::Date, vec!["2021-01-01", "2021-01-01 00:00:00"], Type::Text),
+            (Type::Bool, vec!["t", "2"], Type::Text),
+        ] {
+            let mut column = Widening::of(stated);
+            for text in &texts {
+                let reading = Reading { columns: Vec::new(), nulls: Vec::new(), formats: vec![Vec::new()] };
+                column.see(text.as_bytes(), |kind| reading.holds(0, kind, text.as_bytes()));
+            }
+            assert_eq!(column.kind, want, "{texts:?}");
         }
     }
 }

@@ -1,4 +1,6 @@
-//! Text to days and moments and back. A fixed form is several times faster to read than a general date parser.
+//! Text to numbers, days and moments and back. A fixed form is several times faster to read than a general date parser.
+
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime};
 
 /// Days from 1970-01-01 to a day of the Gregorian calendar, or `None` if there is no such day.
 fn days_from_civil(year: i64, month: u32, day: u32) -> Option<i64> {
@@ -38,12 +40,72 @@ fn digits(text: &[u8]) -> Option<u32> {
     text.iter().try_fold(0u32, |n, b| b.is_ascii_digit().then(|| n * 10 + u32::from(b - b'0')))
 }
 
+/// A whole number; the text has no blanks around.
+#[inline]
+pub(crate) fn int(text: &[u8]) -> Option<i64> {
+    let (negative, digits) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        rest => (false, rest),
+    };
+    // So many digits cannot overflow.
+    if digits.is_empty() || digits.len() > 18 {
+        return std::str::from_utf8(text).ok()?.parse().ok();
+    }
+    let mut number = 0i64;
+    for byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number * 10 + i64::from(digit);
+    }
+    Some(if negative { -number } else { number })
+}
+
+/// A number with or without a fraction, the nearest that there is; the text has no blanks around.
+#[inline]
+pub(crate) fn float(text: &[u8]) -> Option<f64> {
+    short_float(text).or_else(|| std::str::from_utf8(text).ok()?.parse().ok())
+}
+
+/// Digits and a point: up to fifteen digits are a whole number that is exact, and so is the power of ten that divides it.
+#[inline]
+fn short_float(text: &[u8]) -> Option<f64> {
+    const POWERS: [f64; 16] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+    let (negative, rest) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        rest => (false, rest),
+    };
+    if rest.len() > 16 {
+        return None;
+    }
+    let (mut number, mut count, mut point) = (0u64, 0, None);
+    for byte in rest {
+        let digit = byte.wrapping_sub(b'0');
+        if digit <= 9 {
+            number = number * 10 + u64::from(digit);
+            count += 1;
+        } else if *byte == b'.' && point.is_none() {
+            point = Some(count);
+        } else {
+            return None;
+        }
+    }
+    if count == 0 || count > 15 {
+        return None;
+    }
+    let number = number as f64 / POWERS[count - point.unwrap_or(count)];
+    Some(if negative { -number } else { number })
+}
+
 /// `2021-01-31` as days from 1970-01-01.
 pub(crate) fn date(text: &str) -> Option<i32> {
     date_bytes(text.trim().as_bytes())
 }
 
-fn date_bytes(b: &[u8]) -> Option<i32> {
+/// The same; the text has no blanks around.
+pub(crate) fn date_bytes(b: &[u8]) -> Option<i32> {
     if b.len() != 10 || b[4] != b'-' || b[7] != b'-' {
         return None;
     }
@@ -51,13 +113,78 @@ fn date_bytes(b: &[u8]) -> Option<i32> {
     i32::try_from(days).ok()
 }
 
+/// A day in the first of some formats that fits. A time of the day that stands beside it would be lost: it must be midnight.
+pub(crate) fn date_in(text: &[u8], formats: &[String]) -> Option<i32> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (format, day) = formats.iter().find_map(|format| Some((format, day_in(text, format)?)))?;
+    let time = NaiveDateTime::parse_from_str(text, format).map_or(NaiveTime::MIN, |moment| moment.time());
+    (time == NaiveTime::MIN).then(|| day.to_epoch_days())
+}
+
+/// Whether the first of some formats that fits has a time of the day.
+pub(crate) fn has_time(text: &str, formats: &[String]) -> bool {
+    let format = formats.iter().find(|format| day_in(text, format).is_some());
+    format.is_some_and(|format| NaiveDateTime::parse_from_str(text, format).is_ok())
+}
+
+/// A moment in the first of some formats that fits: with a zone, which is turned to UTC, without, or a day alone.
+pub(crate) fn timestamp_in(text: &[u8], formats: &[String]) -> Option<i64> {
+    let text = std::str::from_utf8(text).ok()?;
+    formats.iter().find_map(|format| {
+        let day = day_in(text, format)?;
+        if let Ok(moment) = DateTime::parse_from_str(text, format) {
+            return Some(moment.timestamp_micros());
+        }
+        let moment = NaiveDateTime::parse_from_str(text, format).unwrap_or_else(|_| day.and_time(NaiveTime::MIN));
+        Some(moment.and_utc().timestamp_micros())
+    })
+}
+
+/// The day of a text in one format. `%Y` takes `21` for the year 21: a year must stand there with all of its four digits.
+fn day_in(text: &str, format: &str) -> Option<NaiveDate> {
+    let day = NaiveDate::parse_from_str(text, format).ok()?;
+    let is_whole = day.year() >= 1_000 || text.contains(&format!("{:04}", day.year()));
+    is_whole.then_some(day)
+}
+
 /// `2021-01-31 08:05[:00[.123456]][Z|+01:00]` as microseconds from 1970-01-01.
 pub(crate) fn timestamp(text: &str) -> Option<i64> {
-    let b = text.trim().as_bytes();
-    if b.len() < 16 || !matches!(b[10], b' ' | b'T') || b[13] != b':' {
-        return None;
+    Days::default().timestamp(text.trim().as_bytes())
+}
+
+/// The day that was read last: moments that follow each other are mostly of one day.
+pub(crate) struct Days {
+    text: [u8; 10],
+    days: i32,
+}
+
+impl Default for Days {
+    fn default() -> Self {
+        Self { text: *b"1970-01-01", days: 0 }
     }
-    let days = i64::from(date_bytes(&b[..10])?);
+}
+
+impl Days {
+    fn date(&mut self, text: &[u8]) -> Option<i32> {
+        if text != self.text {
+            self.days = date_bytes(text)?;
+            self.text.copy_from_slice(text);
+        }
+        Some(self.days)
+    }
+
+    /// A moment; the text has no blanks around.
+    pub(crate) fn timestamp(&mut self, b: &[u8]) -> Option<i64> {
+        if b.len() < 16 || !matches!(b[10], b' ' | b'T') || b[13] != b':' {
+            return None;
+        }
+        let days = i64::from(self.date(&b[..10])?);
+        moment(days, b)
+    }
+}
+
+/// The moment of a text whose first ten letters are this day.
+fn moment(days: i64, b: &[u8]) -> Option<i64> {
     let (hour, minute) = (digits(&b[11..13])?, digits(&b[14..16])?);
     let mut rest = &b[16..];
     let mut second = 0;
@@ -68,6 +195,10 @@ pub(crate) fn timestamp(text: &str) -> Option<i64> {
         if let [b'.', after @ ..] = rest {
             let length = after.iter().take_while(|b| b.is_ascii_digit()).count();
             if length == 0 || length > 9 {
+                return None;
+            }
+            // What microseconds cannot hold is not cut off.
+            if after[..length].iter().skip(6).any(|digit| *digit != b'0') {
                 return None;
             }
             let fraction = after[..length].iter().chain(std::iter::repeat(&b'0')).take(6);
@@ -99,30 +230,57 @@ fn offset(text: &[u8]) -> Option<i64> {
     (hours <= 15 && minutes <= 59).then(|| sign * i64::from(hours * 3_600 + minutes * 60))
 }
 
-/// A truth value.
-pub(crate) fn boolean(text: &str) -> Option<bool> {
-    match text.trim() {
-        "1" => Some(true),
-        "0" => Some(false),
-        word if word.eq_ignore_ascii_case("true") || word.eq_ignore_ascii_case("t") => Some(true),
-        word if word.eq_ignore_ascii_case("false") || word.eq_ignore_ascii_case("f") => Some(false),
+/// A truth value; the text has no blanks around.
+pub(crate) fn boolean_bytes(text: &[u8]) -> Option<bool> {
+    match text {
+        b"1" => Some(true),
+        b"0" => Some(false),
+        word if word.eq_ignore_ascii_case(b"true") || word.eq_ignore_ascii_case(b"t") => Some(true),
+        word if word.eq_ignore_ascii_case(b"false") || word.eq_ignore_ascii_case(b"f") => Some(false),
         _ => None,
     }
 }
 
 /// `2021-01-31`.
 pub(crate) fn write_date(days: i32) -> String {
-    let (year, month, day) = civil_from_days(days.into());
-    format!("{year:04}-{month:02}-{day:02}")
+    let mut text = String::with_capacity(10);
+    push_date(&mut text, days.into());
+    text
+}
+
+fn push_date(text: &mut String, days: i64) {
+    let (year, month, day) = civil_from_days(days);
+    if (0..10_000).contains(&year) {
+        push_two(text, (year / 100) as u32);
+        push_two(text, (year % 100) as u32);
+    } else {
+        text.push_str(&format!("{year:04}"));
+    }
+    text.push('-');
+    push_two(text, month);
+    text.push('-');
+    push_two(text, day);
+}
+
+/// Two digits. Writing them one by one is several times faster than a format.
+fn push_two(text: &mut String, number: u32) {
+    for digit in [number / 10 % 10, number % 10] {
+        text.push(char::from(b'0' + digit as u8));
+    }
 }
 
 /// `2021-01-31 08:05:00`, with `.123456` where there is a fraction.
 pub(crate) fn write_timestamp(micros: i64) -> String {
-    let (year, month, day) = civil_from_days(micros.div_euclid(86_400_000_000));
     let of_day = micros.rem_euclid(86_400_000_000);
-    let (seconds, fraction) = (of_day / 1_000_000, of_day % 1_000_000);
-    let mut text =
-        format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    let (seconds, fraction) = ((of_day / 1_000_000) as u32, of_day % 1_000_000);
+    let mut text = String::with_capacity(26);
+    push_date(&mut text, micros.div_euclid(86_400_000_000));
+    text.push(' ');
+    push_two(&mut text, seconds / 3_600);
+    text.push(':');
+    push_two(&mut text, seconds / 60 % 60);
+    text.push(':');
+    push_two(&mut text, seconds % 60);
     if fraction != 0 {
         text.push_str(&format!(".{fraction:06}"));
     }
@@ -143,13 +301,14 @@ mod tests {
             ("2021-01-01T01:30:10+01:00", Some(1_609_461_010_000_000)),
             ("2020-12-31 23:00:10.5-0130", Some(1_609_461_010_500_000)),
             ("2021-01-01 00:30", Some(1_609_461_000_000_000)),
-            ("2021-01-01 00:30:10.123456789", Some(1_609_461_010_123_456)),
+            ("2021-01-01 00:30:10.123456000", Some(1_609_461_010_123_456)),
             ("2020-02-29 00:00:00", Some(1_582_934_400_000_000)),
             ("2021-02-29 00:00:00", None),
             ("1900-02-29 00:00:00", None),
             ("2021-13-01 00:00:00", None),
             ("2021-01-01 24:00:00", None),
             ("2021-01-01", None),
+            ("2021-01-01 00:30:10.123456789", None),
             ("2021-01-01 00:30:1", None),
             ("2021-01-01 00:30:10.", None),
             ("2021-01-01 00:30:10 CET", None),
@@ -176,11 +335,89 @@ mod tests {
     }
 
     #[test]
+    fn whole_numbers_are_read_as_the_standard_library_does() {
+        for text in [
+            "0",
+            "-0",
+            "+7",
+            "-12",
+            "9223372036854775807",
+            "-9223372036854775808",
+            "9223372036854775808",
+            "000000000000000000012",
+            "",
+            "-",
+            "+",
+            "1.0",
+            "1e3",
+            "12a",
+            "١",
+        ] {
+            assert_eq!(int(text.as_bytes()), text.parse().ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_read_as_the_standard_library_does() {
+        for text in [
+            "0",
+            "-0",
+            "1.5",
+            ".20",
+            "5.",
+            "-.5",
+            "0.1",
+            "123456789012345",
+            "1234567890123456",
+            "0.000000000000001",
+            "99999999999999.9",
+            "1e5",
+            "-1E-3",
+            "1e400",
+            "inf",
+            "NaN",
+            "",
+            ".",
+            "-",
+            "1.2.3",
+            "1,5",
+            "+1.5",
+            "4.35",
+            "2.675",
+            "179769313486231570000.5",
+        ] {
+            let (read, want) = (float(text.as_bytes()), text.parse::<f64>().ok());
+            assert_eq!(read.map(f64::to_bits), want.map(f64::to_bits), "{text}");
+        }
+        for cents in 0..200_000u64 {
+            let text = format!("{}.{:02}", cents / 100, cents % 100);
+            assert_eq!(float(text.as_bytes()), text.parse().ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn stated_formats_are_tried_in_order() {
+        let formats = ["%d.%m.%Y %H:%M", "%m/%d/%y", "%Y-%m-%dT%H:%M:%S%z"].map(String::from);
+        for (text, want) in [
+            ("31.01.2021 08:05", Some("2021-01-31 08:05:00")),
+            ("01/31/21", Some("2021-01-31 00:00:00")),
+            ("2021-01-31T08:05:00+0100", Some("2021-01-31 07:05:00")),
+            ("2021-01-31 08:05:00", None),
+            ("31.02.2021 08:05", None),
+            ("31.01.21 08:05", None),
+            ("31.01.0021 08:05", Some("0021-01-31 08:05:00")),
+        ] {
+            assert_eq!(timestamp_in(text.as_bytes(), &formats).map(write_timestamp).as_deref(), want, "{text}");
+        }
+        assert_eq!(date_in(b"31.01.2021", &["%d.%m.%Y".into()]).map(write_date).as_deref(), Some("2021-01-31"));
+    }
+
+    #[test]
     fn truth_has_few_names() {
         assert_eq!(
-            ["TRUE", "t", "1", "False", "0"].map(boolean),
+            ["TRUE", "t", "1", "False", "0"].map(|text| boolean_bytes(text.as_bytes())),
             [Some(true), Some(true), Some(true), Some(false), Some(false)]
         );
-        assert_eq!(["yes", "2", ""].map(boolean), [None, None, None]);
+        assert_eq!(["yes", "2", ""].map(|text| boolean_bytes(text.as_bytes())), [None, None, None]);
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use polars::prelude::{DataType, TimeUnit};
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
+use crate::{CsvOptions, Result};
 
 /// What a column holds. Every type has a null; in a CSV file it is written as nothing at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -20,7 +20,8 @@ pub enum Type {
     /// A day, `2021-01-31`. SQL: `date`.
     Date,
     /// A day and a time without a zone, in microseconds: `2021-01-31 08:05:00`, with `T` instead of the blank, with a
-    /// fraction, or with an offset (`Z`, `+01:00`), which is then turned to UTC. SQL: `timestamp`.
+    /// fraction, or with an offset (`Z`, `+01:00`), which is then turned to UTC. A finer one than microseconds does not fit,
+    /// unless it is zeros. SQL: `timestamp`.
     Timestamp,
     /// Any text. An empty text is written as `""`. SQL: `text`.
     Text,
@@ -36,28 +37,6 @@ impl Type {
             Self::Date => "a date such as 2021-01-31",
             Self::Timestamp => "a timestamp such as 2021-01-31 08:05:00",
             Self::Text => "text in UTF-8",
-        }
-    }
-
-    pub(crate) fn postgres(self) -> &'static str {
-        match self {
-            Self::Bool => "boolean",
-            Self::Int => "bigint",
-            Self::Float => "double precision",
-            Self::Date => "date",
-            Self::Timestamp => "timestamp without time zone",
-            Self::Text => "text",
-        }
-    }
-
-    pub(crate) fn sqlite(self) -> &'static str {
-        match self {
-            Self::Bool => "BOOLEAN",
-            Self::Int => "INTEGER",
-            Self::Float => "REAL",
-            Self::Date => "DATE",
-            Self::Timestamp => "TIMESTAMP",
-            Self::Text => "TEXT",
         }
     }
 
@@ -116,15 +95,33 @@ impl Schema {
         self
     }
 
-    /// Guesses from the first rows of a CSV file (gzipped or not). At most 10,000 rows and 4 MiB are looked at. The guess
+    /// Guesses from the first rows of a CSV file (gzipped or not). At most 10,000 rows and some 4 MiB are looked at. The guess
     /// is cautious: a column gets a type only when every value in the sample is of it, at least one is there, and no
     /// number has a leading zero or plus (codes such as `007` stay text). Should a later row differ, the load says so; state
-    /// that column with [`Schema::with`] then. Blocks.
+    /// that column with [`Schema::with`] then, or let [`ParquetOptions::widen`](crate::ParquetOptions::widen) look at the
+    /// whole file. Blocks.
     ///
     /// # Errors
     /// The file cannot be read, is empty, or is no CSV.
     pub fn infer(csv: impl AsRef<Path>) -> Result<Self> {
-        crate::infer::infer(csv.as_ref())
+        Self::infer_with(csv, &CsvOptions::default())
+    }
+
+    /// [`Schema::infer`] for a CSV file that is written as the options say.
+    ///
+    /// # Errors
+    /// As [`Schema::infer`].
+    pub fn infer_with(csv: impl AsRef<Path>, options: &CsvOptions) -> Result<Self> {
+        crate::infer::infer_csv(csv.as_ref(), options)
+    }
+
+    /// [`Schema::infer`] for JSON lines. What JSON marks as a text is never guessed to be a number or a truth value; lists and objects are
+    /// text, as they stand there. Of the options only the formats matter.
+    ///
+    /// # Errors
+    /// The file cannot be read, or no line among the first is an object with a key.
+    pub fn infer_json(json: impl AsRef<Path>, options: &CsvOptions) -> Result<Self> {
+        crate::infer::infer_json(json.as_ref(), options)
     }
 
     /// The texts that stand for null, besides nothing at all.

@@ -1,166 +1,199 @@
-//! A file's text, unpacked if need be, cut between records.
+//! A file's text, cut between records.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
 
-use flate2::bufread::MultiGzDecoder;
-
+use super::dialect;
 use super::header::{self, Header};
-use super::records;
+use super::options::CsvOptions;
+use super::split::{Splitter, Step};
 use crate::Result;
+use crate::batches::ReadRecords;
 use crate::error::Error;
+use crate::records::Records;
 use crate::schema::Schema;
+use crate::source::{Hash, Source};
 
-/// How much text one piece has. Smaller is slower, larger takes more memory: about twenty times this in all.
-pub(crate) const CHUNK_BYTES: usize = 4 << 20;
+/// How much text one piece has: with its fields it stays in a core's cache while column after column is read of it.
+pub(crate) const CHUNK_BYTES: usize = 256 << 10;
 /// The longest record that is believed. Beyond, a quote was opened and never closed, or the file is no CSV.
 const MAX_RECORD_BYTES: usize = 64 << 20;
 
-/// Counts what has been read of the file on disk.
-struct Counted {
-    file: File,
-    read: Arc<AtomicU64>,
-}
-
-impl Read for Counted {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let n = self.file.read(buf)?;
-        self.read.fetch_add(n as u64, Ordering::Relaxed);
-        Ok(n)
-    }
-}
-
-/// One piece of text: whole records.
-pub(crate) struct Chunk {
-    pub(crate) text: Vec<u8>,
-    pub(crate) rows: u64,
-    /// The number of its first record, from 1.
-    pub(crate) first_row: u64,
-    /// How much of the file on disk has been read so far.
-    pub(crate) position: u64,
-}
+/// Within so many lines the header must be found that is looked for.
+const MAX_LINES_BEFORE_HEADER: usize = 1_000;
 
 /// Reads a file chunk by chunk.
 pub(crate) struct Chunks {
-    path: PathBuf,
-    reader: Box<dyn Read + Send>,
-    read: Arc<AtomicU64>,
+    source: Source,
+    splitter: Splitter,
     carry: Vec<u8>,
     ended: bool,
     width: usize,
     rows: u64,
+    /// How many fields the next records may have.
+    fields: usize,
 }
 
 impl Chunks {
     /// Opens a file, reads its header and matches it to the schema.
-    pub(crate) fn open(path: &Path, schema: &Schema) -> Result<(Header, Self)> {
-        let file = File::open(path).map_err(Error::io(path))?;
-        let read = Arc::new(AtomicU64::new(0));
-        let mut plain = BufReader::with_capacity(256 << 10, Counted { file, read: read.clone() });
-        let start = plain.fill_buf().map_err(Error::io(path))?;
-        let reader: Box<dyn Read + Send> = match start {
-            [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(plain)),
-            [b'P', b'K', 3, 4, ..] => {
-                return Err(Error::format(path, "this is a zip archive; unpack it, or pack it with gzip"));
-            }
-            [b'P', b'A', b'R', b'1', ..] => {
-                return Err(Error::format(path, "this is a Parquet file, not CSV"));
-            }
-            _ => Box::new(plain),
-        };
-        let mut chunks =
-            Self { path: path.to_owned(), reader, read, carry: Vec::new(), ended: false, width: 0, rows: 0 };
-        let header = chunks.header(schema)?;
-        chunks.width = header.columns.len();
+    pub(crate) fn open(path: &Path, schema: &Schema, options: &CsvOptions) -> Result<(Header, Self)> {
+        let splitter = dialect::stated(options)?;
+        let source = Source::open(path, options.encoding.as_deref())?;
+        let mut chunks = Self { source, splitter, carry: Vec::new(), ended: false, width: 0, rows: 0, fields: 0 };
+        let names = chunks.begin(options)?;
+        let names = if options.number_repeated { header::numbered(names) } else { names };
+        let header = Header::new(path, names, schema, options)?;
+        chunks.width = header.reading.columns.len();
         Ok((header, chunks))
     }
 
-    fn header(&mut self, schema: &Schema) -> Result<Header> {
-        let Some(mut text) = self.whole_records()? else {
-            return Err(Error::format(&self.path, "the file is empty; not even a header is there"));
-        };
-        let mut end = 0;
-        loop {
-            let line = memchr::memchr(b'\n', &text[end..]).map_or(text.len(), |at| end + at + 1);
-            let in_quotes = records::last_end(&text[..line]).1;
-            end = line;
-            if !in_quotes || line == text.len() {
-                break;
+    /// The same without the SHA-256 of the file.
+    pub(crate) fn unhashed(mut self) -> Self {
+        self.source.unhashed();
+        self
+    }
+
+    /// Passes over what stands before the records. Returns the columns' names.
+    fn begin(&mut self, options: &CsvOptions) -> Result<Vec<String>> {
+        self.fill(CHUNK_BYTES)?;
+        self.splitter.line_end = dialect::line_end(&self.splitter, &self.carry);
+        for skipped in 0..options.skip_lines {
+            if !self.skip_line()? {
+                let message = format!("{} lines are to be passed over, the file has {skipped}", options.skip_lines);
+                return Err(Error::format(self.source.path(), message));
             }
         }
-        let names = header::names(&text[..end]);
-        text.drain(..end);
-        self.carry.splice(..0, text);
-        Header::new(&self.path, names, schema)
+        if options.separator.is_none() {
+            self.splitter.separator = dialect::separator(&self.splitter, &self.carry, self.ended);
+        }
+        if let Some(names) = &options.names {
+            return Ok(names.clone());
+        }
+        if options.header_with.is_empty() {
+            return match self.names(false)? {
+                Some((names, next)) => {
+                    self.carry.drain(..next);
+                    Ok(names)
+                }
+                None => Err(Error::format(self.source.path(), "the file is empty; not even a header is there")),
+            };
+        }
+        let mut lines = 0;
+        while lines < MAX_LINES_BEFORE_HEADER {
+            if let Some((names, next)) = self.names(true)?
+                && options.header_with.iter().all(|name| names.contains(name))
+            {
+                self.carry.drain(..next);
+                return Ok(names);
+            }
+            if !self.skip_line()? {
+                break;
+            }
+            lines += 1;
+        }
+        let wanted: Vec<_> = options.header_with.iter().map(|name| format!("`{name}`")).collect();
+        let message = format!("none of the first {lines} lines is a header with {}", wanted.join(", "));
+        Err(Error::format(self.source.path(), message))
     }
 
-    /// The next chunk, or `None` at the end.
-    pub(crate) fn next(&mut self) -> Result<Option<Chunk>> {
-        let Some(mut text) = self.whole_records()? else {
-            return Ok(None);
-        };
-        let first_row = self.rows + 1;
-        let rows =
-            records::check(&mut text, self.width).map_err(|wrong| wrong.error(&self.path, first_row, self.width))?;
-        self.rows += rows;
-        Ok(Some(Chunk { text, rows, first_row, position: self.read.load(Ordering::Relaxed) }))
-    }
-
-    fn whole_records(&mut self) -> Result<Option<Vec<u8>>> {
+    /// The fields of the next record and where the one behind it begins. In a `trial` the record may be anything.
+    fn names(&mut self, trial: bool) -> Result<Option<(Vec<String>, usize)>> {
         let mut wanted = CHUNK_BYTES;
         loop {
             self.fill(wanted)?;
             if self.carry.is_empty() {
                 return Ok(None);
             }
-            let (end, in_quotes) = records::last_end(&self.carry);
-            if self.ended {
-                if in_quotes {
-                    return Err(Error::format(
-                        &self.path,
-                        format!("a quote is opened after row {} and never closed", self.rows),
-                    ));
+            let mut records = Records::of_any_width();
+            match self.splitter.step(&self.carry, 0, self.ended, &mut records) {
+                Step::Nothing(_) if trial => return Ok(None),
+                Step::Nothing(next) => drop(self.carry.drain(..next)),
+                Step::Record(next) => {
+                    records.text = self.carry[..next].to_vec();
+                    return match header::names(&records) {
+                        Some(names) => Ok(Some((names, next))),
+                        None if trial => Ok(None),
+                        None => {
+                            let message = "the header is no text in UTF-8; state the file's encoding";
+                            Err(Error::format(self.source.path(), message))
+                        }
+                    };
                 }
-                return Ok(Some(std::mem::take(&mut self.carry)));
+                Step::Unfinished | Step::Unclosed if trial => return Ok(None),
+                Step::Unclosed => return Err(self.unclosed()),
+                Step::Unfinished => self.wants_more(&mut wanted)?,
             }
-            if let Some(end) = end {
-                let rest = self.carry.split_off(end);
-                return Ok(Some(std::mem::replace(&mut self.carry, rest)));
-            }
-            if wanted >= MAX_RECORD_BYTES {
-                let message = format!(
-                    "the record after row {} is longer than {} MiB; is this CSV?",
-                    self.rows,
-                    MAX_RECORD_BYTES >> 20
-                );
-                return Err(Error::format(&self.path, message));
-            }
-            wanted *= 2;
         }
+    }
+
+    /// Passes over one line, whatever it holds. False at the end of the file.
+    fn skip_line(&mut self) -> Result<bool> {
+        let mut wanted = CHUNK_BYTES;
+        loop {
+            self.fill(wanted)?;
+            match memchr::memchr(self.splitter.line_end, &self.carry) {
+                Some(at) => drop(self.carry.drain(..=at)),
+                None if self.ended && self.carry.is_empty() => return Ok(false),
+                None if self.ended => self.carry.clear(),
+                None => {
+                    self.wants_more(&mut wanted)?;
+                    continue;
+                }
+            }
+            return Ok(true);
+        }
+    }
+
+    fn wants_more(&self, wanted: &mut usize) -> Result<()> {
+        if *wanted < MAX_RECORD_BYTES {
+            *wanted *= 2;
+            return Ok(());
+        }
+        let most = MAX_RECORD_BYTES >> 20;
+        let message = format!("the record after row {} is longer than {most} MiB; is this CSV?", self.rows);
+        Err(Error::format(self.source.path(), message))
+    }
+
+    fn unclosed(&self) -> Error {
+        Error::format(self.source.path(), format!("a quote is opened after row {} and never closed", self.rows))
     }
 
     fn fill(&mut self, wanted: usize) -> Result<()> {
         let missing = wanted.saturating_sub(self.carry.len());
-        if self.ended || missing == 0 {
-            return Ok(());
+        if !self.ended && missing > 0 {
+            self.ended = self.source.read(missing, &mut self.carry)? < missing;
         }
-        self.carry.reserve(missing);
-        let got =
-            self.reader.by_ref().take(missing as u64).read_to_end(&mut self.carry).map_err(|source| {
-                match source.kind() {
-                    io::ErrorKind::UnexpectedEof => {
-                        Error::format(&self.path, "the gzip stream is cut short; fetch the file again")
-                    }
-                    io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
-                        Error::format(&self.path, format!("the gzip stream is broken: {source}"))
-                    }
-                    _ => Error::Io { path: self.path.clone(), source },
-                }
-            })?;
-        self.ended = got < missing;
         Ok(())
+    }
+}
+
+impl ReadRecords for Chunks {
+    fn next(&mut self) -> Result<Option<Records>> {
+        let mut wanted = CHUNK_BYTES;
+        loop {
+            self.fill(wanted)?;
+            if self.carry.is_empty() {
+                return Ok(None);
+            }
+            let mut records = Records::with_room(self.width, self.fields);
+            let end = self.splitter.split(&self.carry, self.ended, &mut records).map_err(|_| self.unclosed())?;
+            if end == 0 {
+                self.wants_more(&mut wanted)?;
+                continue;
+            }
+            let rest = self.carry.split_off(end);
+            records.text = std::mem::replace(&mut self.carry, rest);
+            if records.len() == 0 {
+                continue;
+            }
+            records.first_row = self.rows + 1;
+            records.position = self.source.position();
+            self.rows += records.len() as u64;
+            self.fields = records.fields.len() + records.fields.len() / 8;
+            return Ok(Some(records));
+        }
+    }
+
+    fn hash(&self) -> Hash {
+        self.source.hash()
     }
 }

@@ -1,16 +1,18 @@
 //! Rows as the statements of many rows that SQLite takes.
 
-use polars::prelude::DataFrame;
+use std::sync::Arc;
+
 use sqlx::Arguments;
 use sqlx::sqlite::SqliteArguments;
 
-use super::feed::Encoder;
-use super::table::{SOURCE_COLUMN, Table, literal, quote};
-use crate::cell::{Cell, cells};
-use crate::schema::{Column, Type};
-use crate::{Error, Result, parse};
+use super::feed::{Encoder, Unfit};
+use super::table::{literal, quote};
+use super::text;
+use crate::cell::{Cell, Cells};
+use crate::field::Field;
 
-/// How many values one statement carries. SQLite allows 32,766; each statement costs a hop to its thread.
+/// How many values one statement carries. SQLite allows 32,766, which leave a core's cache; each statement costs a hop to
+/// its thread.
 const MAX_VALUES: usize = 8_000;
 
 /// Rows for one statement: `INSERT .. VALUES (?, .., 'source'), ..`.
@@ -22,48 +24,64 @@ pub(super) struct Piece {
 /// Gathers rows for one statement after the other.
 pub(super) struct InsertEncoder {
     piece: Piece,
+    columns: usize,
     /// The rows of every piece but the last.
     pub(super) most_rows: usize,
 }
 
 impl InsertEncoder {
     pub(super) fn new(columns: usize) -> Self {
-        Self {
-            piece: Piece { values: SqliteArguments::default(), rows: 0 },
-            most_rows: (MAX_VALUES / columns.max(1)).max(1),
-        }
+        let most_rows = (MAX_VALUES / columns.max(1)).max(1);
+        Self { piece: new_piece(most_rows * columns), columns, most_rows }
     }
+}
+
+fn new_piece(values: usize) -> Piece {
+    let mut arguments = SqliteArguments::default();
+    arguments.reserve(values, 0);
+    Piece { values: arguments, rows: 0 }
 }
 
 impl Encoder for InsertEncoder {
     type Piece = Piece;
 
-    fn push(&mut self, frame: &DataFrame, types: &[Type], emit: &mut dyn FnMut(Piece) -> bool) -> Result<()> {
-        let mut columns = cells(frame, types).map_err(|e| Error::Invalid(e.to_string()))?;
-        for _ in 0..frame.height() {
-            for column in &mut columns {
-                let values = &mut self.piece.values;
-                match column.next() {
-                    Cell::Null => values.add(None::<i64>),
-                    Cell::Bool(v) => values.add(v),
-                    Cell::Int(v) => values.add(v),
-                    Cell::Float(v) => values.add(v),
-                    Cell::Date(v) => values.add(parse::write_date(v)),
-                    Cell::Timestamp(v) => values.add(parse::write_timestamp(v)),
-                    Cell::Text(v) => values.add(v),
+    fn row(&mut self, columns: &[Cells<'_>], row: usize) -> Result<(), Unfit> {
+        let values = &mut self.piece.values;
+        // Of the texts that can be bound, this is the one that is allocated once.
+        let owned = |text: &str| Arc::<str>::from(text);
+        for (n, column) in columns.iter().enumerate() {
+            let cell = column.get(row);
+            let added = match cell {
+                Cell::Null => values.add(None::<i64>),
+                Cell::Bool(v) => values.add(v),
+                Cell::Int(v) => values.add(v),
+                Cell::Unsigned(v) => match i64::try_from(v) {
+                    Ok(v) => values.add(v),
+                    Err(_) => {
+                        return Err(Unfit::new(n, cell, "a whole number below 2^63, the most that SQLite can hold"));
+                    }
+                },
+                Cell::Float(v) if v.is_nan() => return Err(Unfit::new(n, cell, NO_NAN)),
+                Cell::Float32(v) if v.is_nan() => return Err(Unfit::new(n, cell, NO_NAN)),
+                Cell::Float(v) => values.add(v),
+                Cell::Float32(v) => values.add(f64::from(v)),
+                Cell::Text(v) => values.add(owned(v)),
+                Cell::Bytes(v) => values.add(v),
+                Cell::Unfit(_, wanted) => return Err(Unfit::new(n, cell, wanted)),
+                Cell::Decimal(..) | Cell::Date(_) | Cell::Time(_) | Cell::Timestamp(..) | Cell::Uuid(_) => {
+                    values.add(owned(&text::sqlite(cell)))
                 }
-                .map_err(|e| Error::Invalid(e.to_string()))?;
-            }
-            self.piece.rows += 1;
-            if self.piece.rows == self.most_rows {
-                let mut values = SqliteArguments::default();
-                values.reserve(self.most_rows * types.len(), 0);
-                if !emit(std::mem::replace(&mut self.piece, Piece { values, rows: 0 })) {
-                    return Ok(());
-                }
-            }
+                Cell::List(_) => values.add(owned(&text::sqlite(cell))),
+            };
+            added.map_err(|_| Unfit::new(n, cell, "a value that SQLite can hold"))?;
         }
+        self.piece.rows += 1;
         Ok(())
+    }
+
+    fn full(&mut self) -> Option<Piece> {
+        let full = self.piece.rows == self.most_rows;
+        full.then(|| std::mem::replace(&mut self.piece, new_piece(self.most_rows * self.columns)))
     }
 
     fn finish(self) -> Option<Piece> {
@@ -71,10 +89,12 @@ impl Encoder for InsertEncoder {
     }
 }
 
-/// The statement for so many rows.
-pub(super) fn insert(table: &Table, columns: &[Column], source: &str, rows: usize) -> String {
-    let list: String = columns.iter().map(|c| format!("{}, ", quote(&c.name))).collect();
-    let row = format!("({}{})", "?,".repeat(columns.len()), literal(source));
-    let rows = vec![row; rows].join(",");
-    format!("INSERT INTO {} ({list}{}) VALUES {rows}", table.sql(), quote(SOURCE_COLUMN))
+const NO_NAN: &str = "a number that SQLite can hold (it would make null of \"not a number\")";
+
+/// The statement for so many rows; `fill` is a column that has one value in all of them.
+pub(super) fn insert(into: &str, fields: &[Field], fill: Option<(&str, &str)>, rows: usize) -> String {
+    let names: Vec<_> = fields.iter().map(|f| f.name.as_str()).chain(fill.map(|(name, _)| name)).map(quote).collect();
+    let values: Vec<_> = fields.iter().map(|_| "?".to_owned()).chain(fill.map(|(_, value)| literal(value))).collect();
+    let rows = vec![format!("({})", values.join(",")); rows].join(",");
+    format!("INSERT INTO {into} ({}) VALUES {rows}", names.join(", "))
 }

@@ -1,21 +1,42 @@
-//! Loads into Postgres and SQLite, chosen by URL, with the effect of exactly once.
+//! Loads into Postgres, SQLite and BigQuery, chosen by URL, with the effect of exactly once.
 //!
-//! Every row carries the key of its source in [`SOURCE_COLUMN`]. A load deletes the rows of its source and writes them anew
-//! in one transaction, under a lock: whatever crashes, and however often it is tried, each source is there once.
+//! A load is one transaction under a lock: whatever crashes, and however often it is tried, its rows are there once.
+//! [`load_csv`] and [`load_parquet`] are the short form: every row carries the key of its source in [`SOURCE_COLUMN`],
+//! and a load replaces the rows of its source.
 
+mod bigquery;
+mod bq_load;
 mod copy;
+mod decode;
+mod direct;
+mod drift;
+mod encode;
 mod feed;
 mod insert;
+mod pg_load;
+mod pgtype;
 mod postgres;
 mod sqlite;
+mod staging;
+mod statement;
 mod table;
+mod text;
+mod unload;
+mod unload_sqlite;
+mod warehouse;
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::drift::{Difference, Drift};
 use self::feed::Batches;
+pub(crate) use self::feed::blocking;
+pub use self::statement::Answer;
 pub use self::table::SOURCE_COLUMN;
+pub use self::warehouse::{
+    Input, LOADS_TABLE, LoadReport, Mode, Select, TableLoadOptions, UnloadOptions, Unloaded, Warehouse,
+};
 use crate::redact::redact;
 use crate::schema::Schema;
 use crate::{Error, Progress, Result};
@@ -65,17 +86,20 @@ pub struct Summary {
     pub first_rows: Vec<Vec<Option<String>>>,
 }
 
+#[derive(Debug, Clone, Copy)]
 enum Kind {
     Postgres,
     Sqlite,
+    BigQuery,
 }
 
 fn kind(url: &str) -> Result<Kind> {
     match url.split_once(':').map(|(scheme, _)| scheme) {
         Some("postgres" | "postgresql") => Ok(Kind::Postgres),
         Some("sqlite") => Ok(Kind::Sqlite),
+        Some("bigquery") => Ok(Kind::BigQuery),
         _ => Err(Error::Invalid(format!(
-            "`{}` is no database: use postgres://user@host/name or sqlite://path",
+            "`{}` is no database: use postgres://user@host/name, sqlite://path or bigquery://project/dataset",
             redact(url)
         ))),
     }
@@ -84,7 +108,7 @@ fn kind(url: &str) -> Result<Kind> {
 /// Loads a CSV file, plain or gzipped, into a table. The file's columns are matched and checked as in
 /// [`parquetize`](crate::parquetize); the types are the database's equivalents.
 ///
-/// * `database`: `postgres://user:password@host/name`, `sqlite://path` or `sqlite:path`. A missing SQLite file is created.
+/// * `database`: as for [`Warehouse::open`]; BigQuery gets Parquet alone. A missing SQLite file is created.
 /// * `table`: `name`, or `schema.name` in Postgres. A missing table is created; one that is there must have all the columns
 ///   and `_source`; Postgres converts where its types differ.
 /// * `source`: the key of these rows, the URL or month they come from, say. Rows of an earlier load with the same key are
@@ -108,9 +132,9 @@ pub async fn load_csv(
     source: &str,
     progress: &dyn Progress,
 ) -> Result<Loaded> {
-    let kind = kind(database)?;
+    let warehouse = Warehouse::open(database)?;
     let batches = Batches::csv(csv.as_ref(), schema).await?;
-    load(kind, database, table, source, batches, progress).await
+    load(&warehouse, table, source, batches, progress).await
 }
 
 /// Loads a Parquet file into a table, as [`load_csv`] does; the columns and types are the file's own.
@@ -128,39 +152,55 @@ pub async fn load_parquet(
     source: &str,
     progress: &dyn Progress,
 ) -> Result<Loaded> {
-    let kind = kind(database)?;
+    let warehouse = Warehouse::open(database)?;
     let batches = Batches::parquet(parquet.as_ref()).await?;
-    load(kind, database, table, source, batches, progress).await
+    load(&warehouse, table, source, batches, progress).await
 }
 
 async fn load(
-    kind: Kind,
-    database: &str,
+    warehouse: &Warehouse,
     table: &str,
     source: &str,
     batches: Batches,
     progress: &dyn Progress,
 ) -> Result<Loaded> {
     table::check_source(source)?;
-    table::check_columns(batches.columns())?;
-    let loaded = match kind {
-        Kind::Postgres => postgres::load(database, table, source, batches, progress).await?,
-        Kind::Sqlite => sqlite::load(database, table, source, batches, progress).await?,
-    };
-    tracing::info!(rows = loaded.rows, replaced = loaded.replaced, "loaded into `{table}` of {}", loaded.url);
-    Ok(loaded)
+    table::check_no_source(&batches.fields)?;
+    let mode = Mode::Partition { column: SOURCE_COLUMN.into(), value: source.into() };
+    let options = TableLoadOptions { mode, convert: true, ..TableLoadOptions::default() };
+    let LoadReport { url, table, rows, replaced, .. } = warehouse.run(table, batches, &options, progress).await?;
+    Ok(Loaded { url, table, source: source.to_owned(), rows, replaced })
 }
 
-/// Counts a table's rows, of one source or of all, and shows its columns and first rows.
+/// [`Warehouse::summarise`] with what the environment says.
 ///
 /// # Errors
-/// There is no such table, or the database refuses or cannot be reached.
+/// As [`Warehouse::summarise`].
 ///
 /// # Panics
 /// Without a tokio runtime.
 pub async fn summarise(database: &str, table: &str, source: Option<&str>) -> Result<Summary> {
-    match kind(database)? {
-        Kind::Postgres => postgres::summarise(database, table, source, FIRST_ROWS).await,
-        Kind::Sqlite => sqlite::summarise(database, table, source, FIRST_ROWS).await,
-    }
+    Warehouse::open(database)?.summarise(table, source).await
+}
+
+/// [`Warehouse::execute`] with what the environment says.
+///
+/// # Errors
+/// As [`Warehouse::execute`].
+///
+/// # Panics
+/// Without a tokio runtime.
+pub async fn execute(database: &str, statement: &str) -> Result<Answer> {
+    Warehouse::open(database)?.execute(statement).await
+}
+
+/// [`Warehouse::ask`] with what the environment says.
+///
+/// # Errors
+/// As [`Warehouse::ask`].
+///
+/// # Panics
+/// Without a tokio runtime.
+pub async fn ask(database: &str, query: &str) -> Result<Answer> {
+    Warehouse::open(database)?.ask(query).await
 }

@@ -1,23 +1,22 @@
-//! Loads into Postgres.
+//! What every access to Postgres needs.
 
 use std::str::FromStr;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, query, query_scalar, raw_sql};
 
-use super::copy::{CopyEncoder, Form};
-use super::feed::{Batches, Feed};
-use super::table::{self, SOURCE_COLUMN, Table, quote};
-use super::{Loaded, Shape, Summary};
+use super::drift::{self, Comparison, Drift, There};
+use super::pgtype::PgType;
+use super::table::{SOURCE_COLUMN, Table, literal, quote};
+use super::{Shape, Summary};
 use crate::redact::{redact, scrub};
-use crate::schema::{Column, Type};
-use crate::{Error, Progress, Result};
+use crate::{Error, Field, Result};
 
 /// A connection's name in `pg_stat_activity`, unless the URL says another.
 const APPLICATION: &str = "flow-data";
 
 /// Turns what sqlx says into our words, without secrets.
-fn failed(url: &str) -> impl Fn(sqlx::Error) -> Error + '_ {
+pub(super) fn failed(url: &str) -> impl Fn(sqlx::Error) -> Error + '_ {
     move |error| {
         let (message, permanent) = match &error {
             sqlx::Error::Database(e) => {
@@ -39,114 +38,78 @@ fn failed(url: &str) -> impl Fn(sqlx::Error) -> Error + '_ {
     }
 }
 
-async fn connect(url: &str) -> Result<PgConnection> {
+pub(super) async fn connect(url: &str) -> Result<PgConnection> {
     let options = PgConnectOptions::from_str(url).map_err(failed(url))?;
     let options =
         if options.get_application_name().is_none() { options.application_name(APPLICATION) } else { options };
     options.connect().await.map_err(failed(url))
 }
 
-/// One column of a table as the database has it.
-struct There {
-    name: String,
-    kind: String,
+/// A connection for work that takes long: the server looks whether we are still there while it is at it. What it has
+/// no notion of (it is older than 14, or not on Linux) it refuses, and notices our end later.
+pub(super) async fn connect_to_work(url: &str) -> Result<PgConnection> {
+    let mut conn = connect(url).await?;
+    let _ = run(&mut conn, "SET client_connection_check_interval = 100").await;
+    Ok(conn)
 }
 
-async fn columns_of(conn: &mut PgConnection, table: &Table) -> sqlx::Result<Vec<There>> {
+/// Runs a statement that takes nothing and gives nothing back but a number of rows.
+pub(super) async fn run(conn: &mut PgConnection, sql: &str) -> sqlx::Result<u64> {
+    Ok(raw_sql(AssertSqlSafe(sql.to_owned())).execute(conn).await?.rows_affected())
+}
+
+pub(super) async fn columns_of(conn: &mut PgConnection, table: &Table) -> sqlx::Result<Vec<There>> {
     let rows = query(
-        "SELECT attname::text, format_type(atttypid, NULL) FROM pg_attribute \
-         WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+        "SELECT attname::text, format_type(atttypid, atttypmod), attnotnull, atthasdef OR attidentity <> '' \
+         FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
     )
     .bind(table.sql())
     .fetch_all(conn)
     .await?;
-    rows.iter().map(|row| Ok(There { name: row.try_get(0)?, kind: row.try_get(1)? })).collect()
-}
-
-/// Creates the table if it is missing. A lock keeps two from creating it at once.
-async fn create(conn: &mut PgConnection, table: &Table, columns: &[Column]) -> sqlx::Result<()> {
-    let fields: Vec<_> = columns.iter().map(|c| format!("{} {}", quote(&c.name), c.kind.postgres())).collect();
-    let comma = if fields.is_empty() { "" } else { ", " };
-    let fields = format!("{}{comma}{} text NOT NULL", fields.join(", "), quote(SOURCE_COLUMN));
-    let sql = format!("CREATE TABLE IF NOT EXISTS {} ({fields})", table.sql());
-    let mut tx = conn.begin().await?;
-    query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
-        .bind(format!("flow-data create {}", table.sql()))
-        .execute(&mut *tx)
-        .await?;
-    raw_sql(AssertSqlSafe(sql)).execute(&mut *tx).await?;
-    tx.commit().await
-}
-
-/// Binary COPY converts nothing: every column must have the very type that is sent.
-fn form_for(columns: &[Column], there: &[There]) -> Form {
-    let fits = |name: &str, kind: Type| {
-        there.iter().any(|t| {
-            t.name == name && (t.kind == kind.postgres() || (kind == Type::Text && t.kind == "character varying"))
+    rows.iter()
+        .map(|row| {
+            let (name, kind) = (row.try_get(0)?, row.try_get(1)?);
+            Ok(There { name, kind, not_null: row.try_get(2)?, filled: row.try_get(3)? })
         })
-    };
-    let all = columns.iter().all(|c| fits(&c.name, c.kind)) && fits(SOURCE_COLUMN, Type::Text);
-    if all { Form::Binary } else { Form::Csv }
+        .collect()
 }
 
-pub(super) async fn load(
-    url: &str,
-    table: &str,
-    source: &str,
-    batches: Batches,
-    progress: &dyn Progress,
-) -> Result<Loaded> {
-    let name = Table::parse(table, true)?;
-    let columns = batches.columns().to_vec();
-    let total = batches.total();
+/// The table with the schema that it is in, or would be created in.
+pub(super) async fn located(conn: &mut PgConnection, url: &str, table: &str) -> Result<Table> {
+    let mut name = Table::parse(table, true)?;
+    if name.schema.is_none() {
+        let sql = "SELECT coalesce((SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+                   WHERE c.oid = to_regclass($1)), current_schema())::text";
+        name.schema = query_scalar(sql).bind(name.sql()).fetch_one(conn).await.map_err(failed(url))?;
+    }
+    Ok(name)
+}
+
+pub(super) const SAME: fn(&str, &str) -> bool = |a, b| a == b;
+pub(super) const TAKES: fn(&str, &Field) -> bool =
+    |there, field| PgType::parse(there).is_some_and(|t| t.takes(&field.kind));
+
+pub(super) async fn compare(url: &str, table: &str, fields: &[Field]) -> Result<Option<Drift>> {
     let mut conn = connect(url).await?;
-    let mut there = columns_of(&mut conn, &name).await.map_err(failed(url))?;
-    if there.is_empty() {
-        create(&mut conn, &name, &columns).await.map_err(failed(url))?;
-        there = columns_of(&mut conn, &name).await.map_err(failed(url))?;
-    }
-    let names: Vec<_> = there.iter().map(|t| t.name.clone()).collect();
-    table::check_table(table, &columns, &names, |a, b| a == b)?;
-    let form = form_for(&columns, &there);
-
-    let mut tx = conn.begin().await.map_err(failed(url))?;
-    // Two loads of one source take turns until their transactions end; loads of other sources are not held up.
-    query("SELECT pg_advisory_xact_lock(hashtextextended('flow-data load ' || to_regclass($1)::oid::text || ' ' || $2, 0))")
-        .bind(name.sql())
-        .bind(source)
-        .execute(&mut *tx)
-        .await
-        .map_err(failed(url))?;
-    let delete = format!("DELETE FROM {} WHERE {} = $1", name.sql(), quote(SOURCE_COLUMN));
-    let replaced =
-        query(AssertSqlSafe(delete)).bind(source).execute(&mut *tx).await.map_err(failed(url))?.rows_affected();
-
-    let list: Vec<_> = columns.iter().map(|c| quote(&c.name)).chain([quote(SOURCE_COLUMN)]).collect();
-    let sql = format!("COPY {} ({}) FROM STDIN {}", name.sql(), list.join(", "), form.sql());
-    let mut feed = Feed::start(batches, CopyEncoder::new(form, source));
-    let mut copy = tx.copy_in_raw(&sql).await.map_err(failed(url))?;
-    loop {
-        match feed.next().await {
-            Ok(Some((piece, position))) => {
-                copy.send(piece).await.map_err(failed(url))?;
-                progress.report(position, Some(total));
-            }
-            Ok(None) => break,
-            Err(error) => {
-                // The file's fault matters more than what the database says to the abort.
-                let _ = copy.abort(error.to_string()).await;
-                return Err(error);
-            }
-        }
-    }
-    let rows = copy.finish().await.map_err(failed(url))?;
-    if rows != feed.rows {
-        let message = format!("{} rows were sent and {rows} arrived", feed.rows);
-        return Err(Error::Database { url: redact(url), message, permanent: false });
-    }
-    tx.commit().await.map_err(failed(url))?;
+    let name = located(&mut conn, url, table).await?;
+    let there = columns_of(&mut conn, &name).await.map_err(failed(url))?;
     conn.close().await.map_err(failed(url))?;
-    Ok(Loaded { url: redact(url), table: table.to_owned(), source: source.to_owned(), rows, replaced })
+    let how = Comparison { same: SAME, takes: TAKES, convert: false };
+    Ok((!there.is_empty()).then(|| drift::compare(table, fields, &there, &how)))
+}
+
+pub(super) async fn rows_of(url: &str, table: &str, of: Option<(&str, &str)>) -> Result<Option<u64>> {
+    let mut conn = connect(url).await?;
+    let name = located(&mut conn, url, table).await?;
+    let there = columns_of(&mut conn, &name).await.map_err(failed(url))?;
+    if there.is_empty() {
+        return Ok(None);
+    }
+    let of = of.map_or(String::new(), |(column, value)| format!(" WHERE {} = {}", quote(column), literal(value)));
+    let sql = format!("SELECT count(*) FROM {}{of}", name.sql());
+    let rows: i64 = query_scalar(AssertSqlSafe(sql)).fetch_one(&mut conn).await.map_err(failed(url))?;
+    conn.close().await.map_err(failed(url))?;
+    Ok(Some(rows.max(0) as u64))
 }
 
 pub(super) async fn summarise(url: &str, table: &str, source: Option<&str>, first: u32) -> Result<Summary> {

@@ -1,6 +1,6 @@
 //! Names of tables and columns, quoted.
 
-use crate::schema::Column;
+use crate::field::Field;
 use crate::{Error, Result};
 
 /// The column that every loaded table has: the key of the source that a row came from.
@@ -63,42 +63,31 @@ fn check_name(name: &str) -> Result<(), &'static str> {
 }
 
 /// Refuses columns that a table cannot have.
-pub(super) fn check_columns(columns: &[Column]) -> Result<()> {
-    for Column { name, .. } in columns {
-        if name.eq_ignore_ascii_case(SOURCE_COLUMN) {
-            return Err(Error::Invalid(format!("a column is called `{name}`; that name belongs to the load itself")));
-        }
-        if name.len() > MAX_NAME_BYTES || name.contains('\0') {
-            return Err(Error::Invalid(format!("column `{name}`: a name has at most 63 bytes and no zero byte")));
+pub(super) fn check_columns(fields: &[Field]) -> Result<()> {
+    for Field { name, .. } in fields {
+        if name.is_empty() || name.len() > MAX_NAME_BYTES || name.contains('\0') {
+            return Err(Error::Invalid(format!("column `{name}`: a name has 1 to 63 bytes and no zero byte")));
         }
     }
     Ok(())
+}
+
+/// Refuses files whose own columns take the name of the source's.
+pub(super) fn check_no_source(fields: &[Field]) -> Result<()> {
+    match fields.iter().find(|f| f.name.eq_ignore_ascii_case(SOURCE_COLUMN)) {
+        Some(Field { name, .. }) => {
+            Err(Error::Invalid(format!("a column is called `{name}`; that name belongs to the load itself")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Refuses source keys that cannot be stored.
 pub(super) fn check_source(source: &str) -> Result<()> {
     if source.is_empty() || source.contains('\0') {
-        return Err(Error::Invalid("the source key is empty or holds a zero byte".into()));
+        return Err(Error::Invalid("the key is empty or holds a zero byte".into()));
     }
     Ok(())
-}
-
-/// Refuses a table that lacks columns of the file, `there` being what it has.
-pub(super) fn check_table(
-    table: &str,
-    columns: &[Column],
-    there: &[String],
-    same: fn(&str, &str) -> bool,
-) -> Result<()> {
-    let names = columns.iter().map(|c| c.name.as_str()).chain([SOURCE_COLUMN]);
-    let missing: Vec<_> =
-        names.filter(|name| !there.iter().any(|t| same(t, name))).map(|name| format!("`{name}`")).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let there: Vec<_> = there.iter().map(|name| format!("`{name}`")).collect();
-    let message = format!("the table lacks the columns {}; it has {}", missing.join(", "), there.join(", "));
-    Err(Error::columns(format!("table {table}"), message))
 }
 
 #[cfg(test)]

@@ -6,45 +6,36 @@ use std::time::Duration;
 
 use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH,
-    IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER,
+    IF_RANGE, LAST_MODIFIED, RANGE,
 };
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use tokio::io::AsyncWriteExt;
 use url::Url;
 
 use super::origin::Origin;
-use super::{Download, finish};
+use super::pace::Pace;
+use super::{Download, DownloadOptions, finish, reused};
 use crate::files::{Part, with_suffix};
-use crate::redact::{redact, scrub};
-use crate::{Error, Progress, Result, tls};
+use crate::http::{client, reason};
+use crate::redact::redact;
+use crate::retry::{Attempts, retry_after};
+use crate::{Error, Progress, Result};
 
-/// How many attempts in a row may bring no new byte.
-const MAX_FRUITLESS_ATTEMPTS: u32 = 6;
 /// How many connections one call makes at most, however much each brings.
 const MAX_CONNECTIONS: u32 = 500;
-/// The wait before the second attempt; it doubles from there.
-const FIRST_BACKOFF: Duration = Duration::from_millis(200);
-/// The longest wait between attempts, whatever the server asks for.
-const MAX_BACKOFF: Duration = Duration::from_secs(20);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a connection may be silent.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How much is gathered before it is written.
 const WRITE_BYTES: usize = 256 << 10;
 
-fn client() -> Result<Client> {
-    tls::ready();
-    Client::builder()
-        .user_agent(concat!("flow-data/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(SILENCE_TIMEOUT)
-        .build()
-        .map_err(|e| {
-            Error::Invalid(format!(
-                "no HTTP client could be made (are the system's certificates installed?): {}",
-                reason(e, "")
-            ))
-        })
+/// What a server says that tells this content from another; `None` if it says nothing like that.
+pub(super) async fn version(url: Url) -> Option<String> {
+    let response = client().ok()?.head(url).header(ACCEPT_ENCODING, "identity").send().await.ok()?;
+    let of = |name| text_of(response.headers(), name);
+    let (tag, date) = (of(ETAG), of(LAST_MODIFIED));
+    if !response.status().is_success() || (tag.is_none() && date.is_none()) {
+        return None;
+    }
+    let parts = [tag, date, of(CONTENT_LENGTH)];
+    Some(parts.map(Option::unwrap_or_default).join(" "))
 }
 
 /// Why one attempt ended.
@@ -53,6 +44,8 @@ enum Broken {
     For(Error),
     /// It may: with the cause, and how long the server asks to wait.
     Maybe(String, Option<Duration>),
+    /// It may; hardly anything came.
+    Slow(String),
 }
 
 impl From<Error> for Broken {
@@ -69,13 +62,20 @@ struct Transfer<'a> {
     origin: Origin,
     /// How much of `origin` is in the part file.
     offset: u64,
+    options: &'a DownloadOptions,
     progress: &'a dyn Progress,
 }
 
-pub(super) async fn download(url: &Url, text: &str, path: &Path, progress: &dyn Progress) -> Result<Download> {
+pub(super) async fn download(
+    url: &Url,
+    text: &str,
+    path: &Path,
+    options: &DownloadOptions,
+    progress: &dyn Progress,
+) -> Result<Download> {
     let client = client()?;
     let part = Part::resume(path).await?;
-    let finished = Origin::of_finished(path, text);
+    let finished = Origin::of_finished(path, text).filter(|origin| options.accepts(origin));
     let origin = Origin::read(&with_suffix(part.path(), ".json"), text);
     let length = part.file.metadata().map_err(Error::io(part.path()))?.len();
     let offset =
@@ -84,19 +84,24 @@ pub(super) async fn download(url: &Url, text: &str, path: &Path, progress: &dyn 
         } else {
             0
         };
-    let mut transfer =
-        Transfer { client, url, text, part, origin: origin.unwrap_or_else(|| Origin::new(text)), offset, progress };
+    let mut transfer = Transfer {
+        client,
+        url,
+        text,
+        part,
+        origin: origin.unwrap_or_else(|| Origin::new(text)),
+        offset,
+        options,
+        progress,
+    };
     let whole = transfer.run(finished.as_ref()).await?;
     let Transfer { part, origin, .. } = transfer;
     let part_origin = with_suffix(part.path(), ".json");
     let done = if whole {
-        finish(part, path, text, origin).await?
+        finish(part, path, text, origin, options).await?
     } else {
         part.discard();
-        let Origin { total, sha256, .. } = finished.unwrap_or_default();
-        let bytes = total.unwrap_or_default();
-        progress.report(bytes, Some(bytes));
-        Download { path: path.to_owned(), url: redact(text), bytes, reused: true, sha256: sha256.unwrap_or_default() }
+        reused(path, text, &finished.unwrap_or_default(), progress)
     };
     // Tells of a part file that is no more; a later call takes it for nothing.
     let _ = std::fs::remove_file(part_origin);
@@ -106,21 +111,22 @@ pub(super) async fn download(url: &Url, text: &str, path: &Path, progress: &dyn 
 impl Transfer<'_> {
     /// Attempts until all is there: true. False: the finished file is still right.
     async fn run(&mut self, finished: Option<&Origin>) -> Result<bool> {
-        let mut fruitless = 0;
+        let mut attempts = Attempts::new();
         let mut best = self.offset;
         for _ in 0..MAX_CONNECTIONS {
-            let (cause, wait) = match self.attempt(finished).await {
+            let (cause, wait, enough) = match self.attempt(finished).await {
                 Ok(whole) => return Ok(whole),
                 Err(Broken::For(error)) => return Err(error),
-                Err(Broken::Maybe(cause, wait)) => (cause, wait),
+                Err(Broken::Maybe(cause, wait)) => (cause, wait, 1),
+                Err(Broken::Slow(cause)) => (cause, None, self.options.least_bytes),
             };
-            fruitless = if self.offset > best { 1 } else { fruitless + 1 };
-            best = best.max(self.offset);
-            if fruitless >= MAX_FRUITLESS_ATTEMPTS {
-                return Err(self.given_up(cause, fruitless));
+            if self.offset >= best + enough {
+                attempts.progressed();
             }
-            let backoff = FIRST_BACKOFF * 2u32.pow(fruitless - 1);
-            tokio::time::sleep(wait.unwrap_or(backoff).min(MAX_BACKOFF)).await;
+            best = best.max(self.offset);
+            if !attempts.again(wait).await {
+                return Err(self.given_up(cause, attempts.made()));
+            }
         }
         Err(self.given_up("too many connections were needed".into(), MAX_CONNECTIONS))
     }
@@ -234,9 +240,11 @@ impl Transfer<'_> {
         self.part.file.seek(SeekFrom::Start(self.offset)).map_err(failed(&self.part))?;
         let mut file = self.part.writer()?;
         let mut buffer = Vec::with_capacity(WRITE_BYTES * 2);
+        let mut pace = Pace::new(self.options.least_bytes, self.options.patience);
         let ended = loop {
-            let chunk = response.chunk().await;
-            if let Ok(Some(bytes)) = &chunk {
+            let chunk = pace.wait(response.chunk()).await;
+            if let Some(Ok(Some(bytes))) = &chunk {
+                pace.came(bytes.len());
                 buffer.extend_from_slice(bytes);
                 if buffer.len() < WRITE_BYTES {
                     continue;
@@ -247,9 +255,10 @@ impl Transfer<'_> {
             buffer.clear();
             self.progress.report(self.offset, self.origin.total);
             match chunk {
-                Ok(Some(_)) => {}
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(self.broken(error)),
+                Some(Ok(Some(_))) => {}
+                Some(Ok(None)) => break Ok(()),
+                Some(Err(error)) => break Err(self.broken(error)),
+                None => break Err(Broken::Slow(pace.words())),
             }
         };
         file.flush().await.map_err(failed(&self.part))?;
@@ -281,8 +290,7 @@ impl Transfer<'_> {
         if !may_pass {
             return Broken::For(error);
         }
-        let wait = text_of(headers, RETRY_AFTER).and_then(|s| s.parse().ok()).map(Duration::from_secs);
-        Broken::Maybe(format!("the server answered {}: {hint}", status.as_u16()), wait)
+        Broken::Maybe(format!("the server answered {}: {hint}", status.as_u16()), retry_after(headers))
     }
 }
 
@@ -297,20 +305,4 @@ fn unless_same(request: RequestBuilder, origin: &Origin) -> RequestBuilder {
 
 fn text_of(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     headers.get(name)?.to_str().ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
-}
-
-/// The innermost causes of an HTTP client's error, without the URL.
-fn reason(error: reqwest::Error, url: &str) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(inner) = cause {
-        let words = inner.to_string();
-        if !text.contains(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        cause = inner.source();
-    }
-    scrub(&text, url)
 }

@@ -1,14 +1,12 @@
 //! The small JSON file beside a download: where it came from and what the server called it.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::origin_path;
-use crate::files;
+use crate::files::{self, hex};
 use crate::redact::redact;
 use crate::{Error, Result};
 
@@ -60,31 +58,14 @@ impl Origin {
     }
 }
 
+/// Does this file have this length, and was this content written down of it?
+pub(super) fn is_of(path: &Path, bytes: u64, sha256: &str) -> bool {
+    let written = || serde_json::from_slice::<Origin>(&std::fs::read(origin_path(path)).ok()?).ok();
+    let is_long = path.metadata().is_ok_and(|m| m.is_file() && m.len() == bytes);
+    is_long && written().is_some_and(|origin| origin.sha256.as_deref() == Some(sha256))
+}
+
 /// SHA-256 of a text, in hexadecimal.
 pub(super) fn hash_of(text: &str) -> String {
     hex(&Sha256::digest(text.as_bytes()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-/// A file's size and SHA-256, taken on a thread that may block.
-pub(super) async fn fingerprint(path: &Path) -> Result<(u64, String)> {
-    let path: PathBuf = path.to_owned();
-    let work = move || {
-        let mut file = File::open(&path).map_err(Error::io(&path))?;
-        let mut hash = Sha256::new();
-        let mut buffer = vec![0; 1 << 20];
-        let mut bytes = 0;
-        loop {
-            let n = file.read(&mut buffer).map_err(Error::io(&path))?;
-            if n == 0 {
-                return Ok((bytes, hex(&hash.finalize())));
-            }
-            bytes += n as u64;
-            hash.update(&buffer[..n]);
-        }
-    };
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Error::lost_thread("reading a file")))
 }

@@ -1,129 +1,259 @@
 //! Which store a URL means, and with whose rights.
 
+use std::collections::HashMap;
 use std::env;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
-use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, S3CopyIfNotExists};
+use object_store::azure::{AzureConfigKey, MicrosoftAzure, MicrosoftAzureBuilder};
+use object_store::client::{HttpClient, HttpConnector};
+use object_store::gcp::{GoogleCloudStorage, GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::memory::InMemory;
 use object_store::path::Path as Key;
-use object_store::{ObjectStore, ObjectStoreScheme};
+use object_store::{ClientConfigKey, ClientOptions, ObjectStore, ObjectStoreScheme};
 use url::Url;
 
 use super::Lake;
+use super::connector::Connector;
+use super::place::Place;
+use crate::google::{self, Found};
 use crate::redact::{redact, scrub};
 use crate::{Error, Result, tls};
 
-/// Where Google credentials are kept by the course that many pipelines come from.
-const HOME_CREDENTIALS: &str = ".google/credentials/google_credentials.json";
+/// Set for every store unless an option says otherwise. The whole of a request, with a part of an upload in it, may take
+/// two minutes; a download that takes longer is continued by us.
+const TIMEOUTS: [(ClientConfigKey, &str); 2] =
+    [(ClientConfigKey::Timeout, "120 seconds"), (ClientConfigKey::ConnectTimeout, "10 seconds")];
+
+/// The stores of `memory://NAME/`, for as long as the process lives.
+static MEMORIES: LazyLock<Mutex<HashMap<String, Arc<InMemory>>>> = LazyLock::new(Mutex::default);
+
+/// One bucket or container.
+pub(crate) enum Store {
+    Google(Google),
+    Amazon { store: AmazonS3, region: String },
+    Azure(MicrosoftAzure),
+    Memory(Arc<InMemory>),
+}
+
+/// With what requests that object_store does not make need.
+pub(crate) struct Google {
+    pub(super) store: GoogleCloudStorage,
+    pub(super) http: HttpClient,
+    pub(super) base: String,
+    pub(super) bucket: String,
+}
+
+impl Store {
+    pub(crate) fn objects(&self) -> &dyn ObjectStore {
+        match self {
+            Self::Google(google) => &google.store,
+            Self::Amazon { store, .. } => store,
+            Self::Azure(store) => store,
+            Self::Memory(store) => &**store,
+        }
+    }
+}
+
+/// Options that are read by us, besides those of the stores.
+const OWN: [&str; 9] = [
+    "bigquery_emulator_host",
+    "bigquery_location",
+    "google_application_credentials",
+    "google_bearer_token",
+    "google_cloud_project",
+    "google_service_account_key",
+    "google_service_account_path",
+    "home",
+    "storage_emulator_host",
+];
 
 impl Lake {
-    fn option(&self, name: &str) -> Option<String> {
+    /// Is there an option of this name? One that is not is never read: most likely it is misspelt.
+    pub fn knows(option: &str) -> bool {
+        let name = option.to_ascii_lowercase();
+        OWN.contains(&name.as_str())
+            || name.parse::<AmazonS3ConfigKey>().is_ok()
+            || name.parse::<AzureConfigKey>().is_ok()
+            || name.parse::<GoogleConfigKey>().is_ok()
+    }
+
+    pub(crate) fn option(&self, name: &str) -> Option<String> {
         let own = self.options.iter().rev().find(|(n, _)| n == name).map(|(_, value)| value.clone());
         own.or_else(|| env::var(name.to_ascii_uppercase()).ok()).filter(|value| !value.is_empty())
     }
 
-    pub(super) fn open(&self, url: &Url) -> Result<(Arc<dyn ObjectStore>, Key)> {
-        tls::ready();
-        let (scheme, key) = ObjectStoreScheme::parse(url).map_err(|e| failed(url)(e.into()))?;
+    /// The store of an object, and its key there.
+    pub(crate) fn open(&self, url: &Url) -> Result<(Arc<Store>, Key)> {
+        let (store, key) = self.open_bucket(url)?;
         if key.as_ref().is_empty() {
             return Err(Error::Invalid(format!("`{}` names a bucket and no object", redact(url.as_str()))));
         }
-        let store = match scheme {
-            ObjectStoreScheme::GoogleCloudStorage => self.google(url),
-            ObjectStoreScheme::AmazonS3 => self.amazon(url),
-            ObjectStoreScheme::MicrosoftAzure => self.azure(url),
-            _ => {
-                return Err(Error::Invalid(format!("`{}` is no object store", redact(url.as_str()))));
-            }
-        };
-        Ok((store.map_err(failed(url))?, key))
+        Ok((store, key))
     }
 
-    fn amazon(&self, url: &Url) -> object_store::Result<Arc<dyn ObjectStore>> {
+    /// The store of a bucket, kept with its tokens and connections for the next call, and the key after it.
+    pub(super) fn open_bucket(&self, url: &Url) -> Result<(Arc<Store>, Key)> {
+        let (scheme, key) = scheme_of(url)?;
+        let name = format!("{}://{}", url.scheme(), url.authority());
+        let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(store) = stores.get(&name) {
+            return Ok((store.clone(), key));
+        }
+        let store = match scheme {
+            None => Store::Memory(memory(&name)),
+            Some(ObjectStoreScheme::GoogleCloudStorage) => Store::Google(self.google(url)?),
+            Some(ObjectStoreScheme::AmazonS3) => self.amazon(url, Connector::default()).map_err(failed(url))?,
+            Some(_) => Store::Azure(self.azure(url).map_err(failed(url))?),
+        };
+        let store = Arc::new(store);
+        stores.insert(name, store.clone());
+        Ok((store, key))
+    }
+
+    pub(super) fn amazon(&self, url: &Url, connector: Connector) -> object_store::Result<Store> {
+        tls::ready();
         let mut builder = AmazonS3Builder::from_env().with_url(url.as_str());
+        for (key, value) in TIMEOUTS {
+            builder = builder.with_config(AmazonS3ConfigKey::Client(key), value);
+        }
         for (name, value) in &self.options {
             if let Ok(key) = name.parse::<AmazonS3ConfigKey>() {
                 builder = builder.with_config(key, value);
             }
         }
+        if builder.get_config_value(&AmazonS3ConfigKey::CopyIfNotExists).is_none() {
+            builder = builder.with_copy_if_not_exists(S3CopyIfNotExists::Multipart);
+        }
         let plain = builder.get_config_value(&AmazonS3ConfigKey::Endpoint).is_some_and(|e| e.starts_with("http://"));
-        Ok(Arc::new(if plain { builder.with_allow_http(true) } else { builder }.build()?))
+        let builder = if plain { builder.with_allow_http(true) } else { builder };
+        let region = builder.get_config_value(&AmazonS3ConfigKey::Region).unwrap_or_else(|| "us-east-1".to_owned());
+        Ok(Store::Amazon { store: builder.with_http_connector(connector).build()?, region })
     }
 
-    fn azure(&self, url: &Url) -> object_store::Result<Arc<dyn ObjectStore>> {
+    fn azure(&self, url: &Url) -> object_store::Result<MicrosoftAzure> {
+        tls::ready();
         let mut builder = MicrosoftAzureBuilder::from_env().with_url(url.as_str());
+        for (key, value) in TIMEOUTS {
+            builder = builder.with_config(AzureConfigKey::Client(key), value);
+        }
         for (name, value) in &self.options {
             if let Ok(key) = name.parse::<AzureConfigKey>() {
                 builder = builder.with_config(key, value);
             }
         }
         let plain = builder.get_config_value(&AzureConfigKey::Endpoint).is_some_and(|e| e.starts_with("http://"));
-        Ok(Arc::new(if plain { builder.with_allow_http(true) } else { builder }.build()?))
+        let builder = if plain { builder.with_allow_http(true) } else { builder };
+        builder.with_http_connector(Connector::default()).build()
     }
 
-    fn google(&self, url: &Url) -> object_store::Result<Arc<dyn ObjectStore>> {
-        let mut builder = GoogleCloudStorageBuilder::from_env().with_url(url.as_str());
-        for (name, value) in &self.options {
-            if let Ok(key) = name.parse::<GoogleConfigKey>() {
-                builder = builder.with_config(key, value);
+    /// Google's credentials, as the options and the environment say. With the option `emulator` nobody is asked for a token.
+    pub(crate) fn google_credentials(&self, emulator: &str) -> Result<Found> {
+        tls::ready();
+        google::find(&|name| self.option(name), Some(emulator))
+    }
+
+    fn google(&self, url: &Url) -> Result<Google> {
+        let found = self.google_credentials("storage_emulator_host")?;
+        let mut builder = GoogleCloudStorageBuilder::new().with_url(url.as_str());
+        let mut options = ClientOptions::new();
+        for (key, value) in TIMEOUTS {
+            builder = builder.with_config(GoogleConfigKey::Client(key), value);
+            options = options.with_config(key, value);
+        }
+        let environment = env::vars().map(|(name, value)| (name.to_ascii_lowercase(), value));
+        for (name, value) in environment.filter(|(name, _)| name.starts_with("google_")).chain(self.options.clone()) {
+            match name.parse::<GoogleConfigKey>() {
+                // The credentials are found already.
+                Ok(GoogleConfigKey::ServiceAccount | GoogleConfigKey::ServiceAccountKey) => {}
+                Ok(GoogleConfigKey::ApplicationCredentials | GoogleConfigKey::BearerToken) => {}
+                Ok(GoogleConfigKey::Client(key)) => {
+                    options = options.with_config(key, value.clone());
+                    builder = builder.with_config(GoogleConfigKey::Client(key), value);
+                }
+                Ok(key) => builder = builder.with_config(key, value),
+                Err(_) => {}
             }
         }
-        let stated =
-            [GoogleConfigKey::ServiceAccount, GoogleConfigKey::ServiceAccountKey, GoogleConfigKey::BearerToken];
-        if stated.iter().any(|key| builder.get_config_value(key).is_some()) {
-            return Ok(Arc::new(builder.build()?));
+        let base = match &found {
+            Found::None => self.option("storage_emulator_host").map(|host| emulator(&host)),
+            Found::Key { json, .. } => serde_json::from_str::<serde_json::Value>(json)
+                .ok()
+                .and_then(|json| Some(json["gcs_base_url"].as_str()?.to_owned())),
+            _ => None,
+        };
+        let base = builder.get_config_value(&GoogleConfigKey::BaseUrl).or(base);
+        if let Some(base) = &base {
+            builder = builder.with_base_url(base);
         }
-        if let Some(host) = self.option("storage_emulator_host") {
-            return Ok(Arc::new(builder.with_service_account_key(emulator_key(&host)).build()?));
+        if base.as_ref().is_some_and(|base| base.starts_with("http://")) {
+            options = options.with_allow_http(true);
         }
-        let home = env::home_dir().map(|home| home.join(HOME_CREDENTIALS)).filter(|path| path.is_file());
-        if let Some(path) = self.option("google_application_credentials").map(PathBuf::from).or(home) {
-            let text = path.to_string_lossy();
-            builder = if is_user_login(&path) {
-                builder.with_application_credentials(text)
-            } else {
-                builder.with_service_account_path(text)
-            };
-        }
-        Ok(Arc::new(builder.build()?))
+        let tokens = found.tokens()?;
+        builder = match &found {
+            Found::None => builder.with_bearer_token(""),
+            Found::Bearer(token) => builder.with_bearer_token(token),
+            Found::Login(path) => builder.with_application_credentials(path.to_string_lossy()),
+            Found::Key { .. } => match &tokens {
+                Some(tokens) => builder.with_credentials(tokens.clone()),
+                None => builder.with_bearer_token(""),
+            },
+            Found::Default => builder,
+        };
+        let connector = Connector { tokens, ..Connector::default() };
+        let http = connector.connect(&options).map_err(failed(url))?;
+        let store = builder.with_client_options(options).with_http_connector(connector).build().map_err(failed(url))?;
+        Ok(Google {
+            store,
+            http,
+            base: base.unwrap_or_else(|| "https://storage.googleapis.com".to_owned()),
+            bucket: url.host_str().unwrap_or_default().to_owned(),
+        })
     }
 }
 
-/// Credentials that send nobody a token: what an emulator wants. (`skip_signature` is not heeded by writes.)
-fn emulator_key(host: &str) -> String {
+/// A stated host of an emulator as a URL.
+pub(crate) fn emulator(host: &str) -> String {
     let base = if host.contains("://") { host.to_owned() } else { format!("http://{host}") };
-    serde_json::json!({
-        "gcs_base_url": base.trim_end_matches('/'),
-        "disable_oauth": true,
-        "client_email": "",
-        "private_key": "",
-        "private_key_id": "",
-    })
-    .to_string()
+    base.trim_end_matches('/').to_owned()
 }
 
-/// True of the file that `gcloud auth application-default login` writes; anything else is a service account's key.
-fn is_user_login(path: &Path) -> bool {
-    let json = std::fs::read(path).ok().and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
-    json.is_some_and(|json| json["type"] == "authorized_user")
+fn memory(name: &str) -> Arc<InMemory> {
+    let mut memories = MEMORIES.lock().unwrap_or_else(PoisonError::into_inner);
+    memories.entry(name.to_owned()).or_default().clone()
+}
+
+/// The kind of a store, `None` for one in memory, and the key.
+fn scheme_of(url: &Url) -> Result<(Option<ObjectStoreScheme>, Key)> {
+    if url.scheme() == Place::MEMORY {
+        let key = Key::from_url_path(url.path()).map_err(|e| failed(url)(e.into()))?;
+        return Ok((None, key));
+    }
+    let (scheme, key) = ObjectStoreScheme::parse(url).map_err(|e| failed(url)(e.into()))?;
+    match scheme {
+        ObjectStoreScheme::GoogleCloudStorage | ObjectStoreScheme::AmazonS3 | ObjectStoreScheme::MicrosoftAzure => {
+            Ok((Some(scheme), key))
+        }
+        _ => Err(Error::Invalid(format!("`{}` is no object store", redact(url.as_str())))),
+    }
 }
 
 /// Turns what a store says into our words, without secrets.
-pub(super) fn failed(url: &Url) -> impl Fn(object_store::Error) -> Error + '_ {
+pub(crate) fn failed(url: &Url) -> impl Fn(object_store::Error) -> Error + '_ {
     move |error| {
         use object_store::Error as E;
-        let permanent = matches!(
-            error,
-            E::NotFound { .. }
-                | E::InvalidPath { .. }
-                | E::NotSupported { .. }
-                | E::NotImplemented { .. }
-                | E::PermissionDenied { .. }
-                | E::Unauthenticated { .. }
-                | E::UnknownConfigurationKey { .. }
-        );
+        let own = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<Error>());
+        let permanent = own.is_some_and(Error::is_permanent)
+            || matches!(
+                error,
+                E::NotFound { .. }
+                    | E::InvalidPath { .. }
+                    | E::NotSupported { .. }
+                    | E::NotImplemented { .. }
+                    | E::PermissionDenied { .. }
+                    | E::Unauthenticated { .. }
+                    | E::UnknownConfigurationKey { .. }
+            );
         Error::Store { url: redact(url.as_str()), message: scrub(&error.to_string(), url.as_str()), permanent }
     }
 }
@@ -139,8 +269,17 @@ mod tests {
     }
 
     #[test]
+    fn a_misspelt_option_is_known_to_nobody() {
+        for known in ["AWS_ENDPOINT", "aws_secret_access_key", "azure_storage_account_name", "google_service_account"] {
+            assert!(Lake::knows(known), "{known}");
+        }
+        assert!(OWN.iter().all(|own| Lake::knows(own)));
+        assert!(!Lake::knows("aws_secret_acces_key") && !Lake::knows("url") && !Lake::knows(""));
+    }
+
+    #[test]
     fn a_bucket_alone_is_no_object() {
-        let error = Lake::new().open(&"gs://lake".parse().unwrap()).unwrap_err();
+        let error = Lake::new().open(&"memory://lake".parse().unwrap()).err().unwrap();
         assert!(matches!(error, Error::Invalid(_)), "{error}");
     }
 }

@@ -9,13 +9,16 @@ use crate::{Error, Result};
 
 /// A folder's file or a store's object.
 #[derive(Debug, PartialEq)]
-pub(super) enum Place {
+pub(crate) enum Place {
     Local(PathBuf),
     Remote(Url),
 }
 
 impl Place {
-    pub(super) fn parse(text: &str) -> Result<Self> {
+    /// The scheme of objects in this process's memory.
+    pub(super) const MEMORY: &str = "memory";
+
+    pub(crate) fn parse(text: &str) -> Result<Self> {
         let invalid = |why: &str| Error::Invalid(format!("`{}`: {why}", redact(text)));
         if !text.contains("://") {
             if text.is_empty() {
@@ -32,7 +35,7 @@ impl Place {
                 // A trailing slash means a folder and is lost on the way.
                 Ok(Self::Local(if text.ends_with('/') { path.join("") } else { path }))
             }
-            "gs" | "s3" | "s3a" | "az" | "abfs" | "abfss" => Ok(Self::Remote(url)),
+            "gs" | "s3" | "s3a" | "az" | "abfs" | "abfss" | Self::MEMORY => Ok(Self::Remote(url)),
             other => Err(invalid(&format!("`{other}` is no store: use gs://, s3://, az://, file:// or a path"))),
         }
     }

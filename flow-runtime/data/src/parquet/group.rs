@@ -1,31 +1,36 @@
 //! Row groups: typed columns to pages, as small as other writers make them.
 //!
 //! polars' own writer leaves numbers with a fraction plain, which makes a file of amounts a third larger and slower to
-//! compress, and marks text with a type that readers of older Arrow versions do not know.
+//! compress; it lists the different moments of a column even where hardly any comes twice, which makes them a third larger
+//! than they are plain; and it marks text with a type that readers of older Arrow versions do not know.
 
 use std::io::Write;
 
 use polars::prelude::{CompatLevel, DataFrame, Field, PolarsError, PolarsResult};
 use polars_arrow::array::{Array, DictionaryArray, PrimitiveArray};
 use polars_arrow::datatypes::{ArrowDataType, ArrowSchema, IntegerType};
+use polars_arrow::types::NativeType;
 use polars_parquet::parquet::error::ParquetError;
+use polars_parquet::parquet::metadata::KeyValue;
 use polars_parquet::write::{
     CompressionOptions, Compressor, DynIter, DynStreamingIterator, Encoding, FallibleStreamingIterator, FileWriter,
     StatisticsOptions, Version, WriteOptions, array_to_columns, get_dtype_encoding,
 };
 
+use crate::Progress;
 use crate::schema::Column;
 
 /// Readers of any age know what is written at this level.
 const COMPAT: CompatLevel = CompatLevel::oldest();
 /// A dictionary is given up beyond so many values: it would not be smaller than the values themselves.
 const MAX_DISTINCT: usize = 1 << 16;
-/// When so many values were looked at, most of them must have repeated.
+/// When so many values were looked at, half of them must have repeated, and so at the end.
 const TRIAL: usize = 1 << 13;
 
 /// Writes frames as row groups.
 pub(super) struct GroupWriter<W: Write> {
     writer: FileWriter<W>,
+    distinct: Distinct,
 }
 
 impl<W: Write> GroupWriter<W> {
@@ -37,91 +42,125 @@ impl<W: Write> GroupWriter<W> {
             compression: CompressionOptions::Zstd(None),
             data_page_size: None,
         };
-        Ok(Self { writer: FileWriter::try_new(out, ArrowSchema::from_iter(fields), options)? })
+        let writer = FileWriter::try_new(out, ArrowSchema::from_iter(fields), options)?;
+        Ok(Self { writer, distinct: Distinct::new() })
     }
 
-    /// Writes all of a frame, which has the file's columns, as one row group.
-    pub(super) fn write(&mut self, frame: &DataFrame) -> PolarsResult<()> {
+    /// Writes all of a frame, which has the file's columns, as one row group. Looks before each column whether that is wanted.
+    pub(super) fn write(&mut self, frame: &DataFrame, progress: &dyn Progress) -> PolarsResult<()> {
+        let wanted = || match progress.cancelled() {
+            true => Err(PolarsError::ComputeError("cancelled".into())),
+            false => Ok(()),
+        };
         let options = self.writer.options();
         let types = self.writer.parquet_schema().fields().to_vec();
         let mut pages = Vec::with_capacity(types.len());
         for (column, page_type) in frame.columns().iter().zip(types) {
+            wanted()?;
             let array = column.as_materialized_series().rechunk().to_arrow(0, COMPAT);
-            let encodings = get_dtype_encoding(array.dtype());
-            let array = match array.as_any().downcast_ref::<PrimitiveArray<f64>>() {
-                Some(floats) => dictionary(floats)?.unwrap_or(array),
-                None => array,
+            // What has 64 bits is listed here, or written plain; the rest is decided by polars.
+            let (listed, is_wide) = match (downcast::<f64>(array.as_ref()), downcast::<i64>(array.as_ref())) {
+                (Some(floats), _) => (dictionary(floats, f64::to_bits, &mut self.distinct)?, true),
+                (_, Some(numbers)) => (dictionary(numbers, |n| n as u64, &mut self.distinct)?, true),
+                _ => (None, false),
             };
-            let plain = [Encoding::Plain];
-            let is_plain_float = matches!(array.dtype(), ArrowDataType::Float64);
-            let encodings = if is_plain_float { &plain[..] } else { &encodings[..] };
-            for leaf in array_to_columns(array, page_type, options, encodings)? {
+            let encodings = match listed {
+                None if is_wide => vec![Encoding::Plain],
+                _ => get_dtype_encoding(array.dtype()),
+            };
+            let array = listed.unwrap_or(array);
+            for leaf in array_to_columns(array, page_type, options, &encodings)? {
                 let leaf = leaf.map(|page| page.map_err(|e| ParquetError::FeatureNotSupported(e.to_string())));
                 let compressed = Compressor::new(leaf, options.compression, Vec::new());
                 pages.push(Ok(DynStreamingIterator::new(compressed.map_err(PolarsError::from))));
             }
         }
-        self.writer.write(frame.height() as u64, DynIter::new(pages.into_iter()))
+        // Here they are compressed, one after the other.
+        let pages = pages.into_iter().map(|column| wanted().and(column));
+        self.writer.write(frame.height() as u64, DynIter::new(pages))
     }
 
-    /// Writes the footer. Returns the size of the file.
-    pub(super) fn finish(mut self) -> PolarsResult<u64> {
-        self.writer.end(None)
+    /// Writes the footer with some keys and values. Returns the size of the file.
+    pub(super) fn finish(mut self, metadata: &[(&str, &str)]) -> PolarsResult<u64> {
+        let pair = |(key, value): &(&str, &str)| KeyValue { key: (*key).to_owned(), value: Some((*value).to_owned()) };
+        self.writer.end(Some(metadata.iter().map(pair).collect()))
     }
+}
+
+fn downcast<T: NativeType>(array: &dyn Array) -> Option<&PrimitiveArray<T>> {
+    array.as_any().downcast_ref()
 }
 
 /// The same numbers as a list of the different ones and their places in it, if most repeat.
-fn dictionary(floats: &PrimitiveArray<f64>) -> PolarsResult<Option<Box<dyn Array>>> {
-    let mut distinct = Distinct::new();
-    let mut keys = Vec::with_capacity(floats.len());
-    for (n, value) in floats.iter().enumerate() {
-        // The place of a null is read by nobody.
-        keys.push(match value {
-            Some(value) => distinct.place_of(*value),
-            None => 0,
-        });
-        let seen = distinct.values.len();
-        if seen > MAX_DISTINCT || (n == TRIAL && seen > TRIAL / 4 * 3) {
+fn dictionary<T: NativeType>(
+    numbers: &PrimitiveArray<T>,
+    bits: impl Fn(T) -> u64,
+    distinct: &mut Distinct,
+) -> PolarsResult<Option<Box<dyn Array>>> {
+    distinct.clear();
+    let mut values = Vec::new();
+    let mut keys = Vec::with_capacity(numbers.len());
+    let nulls = numbers.null_count();
+    for (n, value) in numbers.values_iter().enumerate() {
+        // The place of a null is read by nobody, but must be one.
+        if nulls > 0 && numbers.is_null(n) {
+            keys.push(0);
+            continue;
+        }
+        let (place, is_new) = distinct.place_of(bits(*value));
+        if is_new {
+            values.push(*value);
+        }
+        keys.push(place);
+        if values.len() > MAX_DISTINCT || (n == TRIAL && values.len() > TRIAL / 2) {
             return Ok(None);
         }
     }
-    if distinct.values.is_empty() {
+    if values.is_empty() || values.len() > (numbers.len() - nulls).div_ceil(2) {
         return Ok(None);
     }
-    let dtype = ArrowDataType::Dictionary(IntegerType::UInt32, Box::new(ArrowDataType::Float64), false);
-    let keys = PrimitiveArray::from_vec(keys).with_validity(floats.validity().cloned());
-    let array = DictionaryArray::try_new(dtype, keys, PrimitiveArray::from_vec(distinct.values).boxed())?;
-    Ok(Some(array.boxed()))
+    let inner = numbers.dtype().clone();
+    let dtype = ArrowDataType::Dictionary(IntegerType::UInt32, Box::new(inner.clone()), false);
+    let keys = PrimitiveArray::from_vec(keys).with_validity(numbers.validity().cloned());
+    let values = PrimitiveArray::try_new(inner, values.into(), None)?;
+    Ok(Some(DictionaryArray::try_new(dtype, keys, values.boxed())?.boxed()))
 }
 
-/// Different numbers by their bits, in order of appearance.
+/// Different numbers by their bits, and their places in order of appearance.
 struct Distinct {
-    values: Vec<f64>,
-    /// Places plus one, found by hash and the next free slot; zero is free. Twice as large as ever needed.
-    slots: Vec<u32>,
+    /// Bits, and the place plus one, found by hash and the next free slot; zero is free. Twice as large as ever needed.
+    slots: Vec<(u64, u32)>,
+    /// Slots in use, by place.
+    used: Vec<u32>,
 }
 
 impl Distinct {
     const SLOTS: usize = MAX_DISTINCT * 4;
 
     fn new() -> Self {
-        Self { values: Vec::new(), slots: vec![0; Self::SLOTS] }
+        Self { slots: vec![(0, 0); Self::SLOTS], used: Vec::new() }
     }
 
+    fn clear(&mut self) {
+        for slot in self.used.drain(..) {
+            self.slots[slot as usize] = (0, 0);
+        }
+    }
+
+    /// The place of a number, and whether it is new.
     #[inline]
-    fn place_of(&mut self, value: f64) -> u32 {
-        let bits = value.to_bits();
+    fn place_of(&mut self, bits: u64) -> (u32, bool) {
         let hash = (bits ^ (bits >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut slot = (hash >> (64 - Self::SLOTS.trailing_zeros())) as usize;
         loop {
             match self.slots[slot] {
-                0 => {
-                    self.values.push(value);
-                    let place = self.values.len() as u32;
-                    self.slots[slot] = place;
-                    return place - 1;
+                (_, 0) => {
+                    self.used.push(slot as u32);
+                    let place = self.used.len() as u32;
+                    self.slots[slot] = (bits, place);
+                    return (place - 1, true);
                 }
-                place if self.values[place as usize - 1].to_bits() == bits => return place - 1,
+                (other, place) if other == bits => return (place - 1, false),
                 _ => slot = (slot + 1) % Self::SLOTS,
             }
         }
@@ -132,13 +171,20 @@ impl Distinct {
 mod tests {
     use super::*;
 
+    fn listed<T: NativeType>(numbers: Vec<Option<T>>, bits: impl Fn(T) -> u64) -> Option<Box<dyn Array>> {
+        let mut distinct = Distinct::new();
+        // What an earlier column left must not be found.
+        (0..1_000).for_each(|n| assert!(distinct.place_of(n).1));
+        dictionary(&PrimitiveArray::from(numbers), bits, &mut distinct).unwrap()
+    }
+
     #[test]
     fn a_dictionary_holds_the_same_numbers() {
         let given: Vec<_> = (0..20_000)
             .map(|n| (n % 7 != 0).then_some(f64::from(n % 100) / 4.0))
             .chain([Some(-0.0), Some(0.0), Some(f64::NAN)])
             .collect();
-        let array = dictionary(&PrimitiveArray::from(given.clone())).unwrap().unwrap();
+        let array = listed(given.clone(), f64::to_bits).unwrap();
         let array = array.as_any().downcast_ref::<DictionaryArray<u32>>().unwrap();
         let values = array.values().as_any().downcast_ref::<PrimitiveArray<f64>>().unwrap();
         let back: Vec<_> = array.keys().iter().map(|key| key.map(|k| values.value(*k as usize).to_bits())).collect();
@@ -148,8 +194,9 @@ mod tests {
 
     #[test]
     fn numbers_that_hardly_repeat_stay_as_they_are() {
-        let all: Vec<_> = (0..20_000).map(|n| Some(f64::from(n))).collect();
-        assert!(dictionary(&PrimitiveArray::from(all)).unwrap().is_none());
-        assert!(dictionary(&PrimitiveArray::from(vec![None::<f64>; 10])).unwrap().is_none());
+        assert!(listed((0..20_000).map(Some).collect(), |n: i64| n as u64).is_none());
+        assert!(listed(vec![None::<f64>; 10], f64::to_bits).is_none());
+        assert!(listed((0..100).map(|n| Some(n % 60)).collect(), |n: i64| n as u64).is_none());
+        assert!(listed((0..100).map(|n| Some(n % 50)).collect(), |n: i64| n as u64).is_some());
     }
 }

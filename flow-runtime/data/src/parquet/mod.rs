@@ -4,6 +4,6 @@ mod group;
 mod read;
 mod write;
 
-pub(crate) use read::ParquetBatches;
-pub use read::read_parquet_schema;
-pub use write::{ParquetFile, ParquetOptions, parquetize};
+pub(crate) use read::{Footer, ParquetBatches, Rows, read_footer};
+pub use read::{read_parquet_fields, read_parquet_schema};
+pub use write::{ParquetFile, ParquetOptions, parquetize, parquetize_json};

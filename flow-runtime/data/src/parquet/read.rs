@@ -1,121 +1,284 @@
 //! Parquet to typed columns, some rows at a time.
+//!
+//! The pages are decoded to Arrow arrays directly: a polars series of every type that a file may hold would need most of polars'
+//! features, and each of them costs build time.
 
 use std::fs::File;
+use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use polars::io::parquet::read::ParallelStrategy;
-use polars::prelude::{self as pl, DataFrame, DataType, IntoColumn, ParquetReader, SerReader, TimeUnit};
-use polars_arrow::datatypes::ArrowDataType;
+use polars_arrow::array::{Array, BinaryViewArray, ListArray};
+use polars_arrow::datatypes::{ArrowDataType, Field as ArrowField, TimeUnit};
+use polars_parquet::parquet::metadata::FileMetadata;
+use polars_parquet::read::schema::parquet_to_arrow_schema;
+use polars_parquet::read::{
+    BasicDecompressor, Filter, PageReader, ParquetType, PrimitiveConvertedType, PrimitiveLogicalType,
+    column_iter_to_arrays, n_columns, read_metadata,
+};
 
-use crate::csv::Batch;
-use crate::schema::{Column, Schema, Type};
+use crate::field::{ColumnType, Field, Unit};
+use crate::schema::Schema;
 use crate::{Error, Result};
 
 /// How many rows are in memory at once.
-const BATCH_ROWS: usize = 1 << 18;
+const BATCH_ROWS: usize = 1 << 17;
 
-/// The columns of a Parquet file, in the types that this crate knows: all whole numbers are [`Type::Int`], all moments
-/// [`Type::Timestamp`]. Reads the file's footer only. Blocks.
+/// The columns of a Parquet file, in the coarse types that a CSV file has too: all whole numbers are [`Type::Int`](crate::Type::Int),
+/// all moments [`Type::Timestamp`](crate::Type::Timestamp). Reads the file's footer only. Blocks.
 ///
 /// # Errors
-/// The file cannot be read, is no Parquet file, or has a column of a type that fits none (a list, a decimal, whole numbers of 8 or 16
-/// bits).
+/// The file cannot be read, is no Parquet file, or has a column of a type that fits none (a list, a decimal, bytes):
+/// [`read_parquet_fields`] knows those.
 pub fn read_parquet_schema(parquet: impl AsRef<Path>) -> Result<Schema> {
-    let batches = ParquetBatches::open(parquet.as_ref())?;
-    Ok(Schema::new(batches.columns.into_iter().map(|c| (c.name, c.kind))))
+    let path = parquet.as_ref();
+    let columns = read_parquet_fields(path)?.into_iter().map(|field| match field.kind.coarse() {
+        Some(kind) => Ok((field.name, kind)),
+        None => {
+            let message = format!("column `{}` holds {}, which a schema cannot state", field.name, field.kind);
+            Err(Error::columns(path.display().to_string(), message))
+        }
+    });
+    Ok(Schema::new(columns.collect::<Result<Vec<_>>>()?))
+}
+
+/// The columns of a Parquet file in their exact types. Reads the file's footer only. Blocks.
+///
+/// # Errors
+/// The file cannot be read, is no Parquet file, or has a column that fits no table: a struct, a map, a list of lists, an
+/// interval.
+pub fn read_parquet_fields(parquet: impl AsRef<Path>) -> Result<Vec<Field>> {
+    Ok(ParquetBatches::open(parquet.as_ref())?.fields)
+}
+
+/// Some rows of a file, a column an array.
+pub(crate) struct Rows {
+    pub(crate) arrays: Vec<Box<dyn Array>>,
+    pub(crate) rows: usize,
+    /// How far the file has been read when these rows were complete: bytes of a CSV file on disk, rows of a Parquet file.
+    pub(crate) position: u64,
 }
 
 /// A Parquet file as typed batches.
 pub(crate) struct ParquetBatches {
     /// What each batch holds, in order.
-    pub(crate) columns: Vec<Column>,
+    pub(crate) fields: Vec<Field>,
     pub(crate) rows: u64,
     path: PathBuf,
-    /// Where each batch begins and how many rows it has.
-    slices: std::vec::IntoIter<(usize, usize)>,
+    file: File,
+    metadata: FileMetadata,
+    arrow: Vec<ArrowField>,
+    /// The group that is being read, and the row in it that comes next.
+    group: usize,
+    row: usize,
+    done: u64,
 }
 
 impl ParquetBatches {
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let failed = |e: pl::PolarsError| Error::format(path, format!("this cannot be read as Parquet: {e}"));
-        let file = File::open(path).map_err(Error::io(path))?;
-        let mut reader = ParquetReader::new(file);
-        let metadata = reader.get_metadata().map_err(failed)?.clone();
-        let schema = reader.schema().map_err(failed)?;
-        let mut columns = Vec::new();
-        for (name, field) in schema.iter() {
-            let kind = kind_of(&field.dtype).ok_or_else(|| {
-                let message = format!("column `{name}` holds {:?}, which is not supported", field.dtype);
-                Error::columns(path.display().to_string(), message)
-            })?;
-            columns.push(Column { name: name.to_string(), kind });
-        }
-        let mut slices = Vec::new();
-        let mut start = 0;
-        for group in &metadata.row_groups {
-            let end = start + group.num_rows();
-            while start < end {
-                let rows = BATCH_ROWS.min(end - start);
-                slices.push((start, rows));
-                start += rows;
-            }
-        }
-        Ok(Self { columns, rows: start as u64, path: path.to_owned(), slices: slices.into_iter() })
+        let mut file = File::open(path).map_err(Error::io(path))?;
+        let metadata = read_metadata(&mut file)
+            .map_err(|e| Error::format(path, format!("this cannot be read as Parquet: {e}")))?;
+        let (fields, arrow) = described(&metadata, path)?;
+        let rows = rows_of(&metadata);
+        Ok(Self { fields, rows, path: path.to_owned(), file, metadata, arrow, group: 0, row: 0, done: 0 })
     }
 
-    fn read(&self, start: usize, rows: usize) -> Result<Batch> {
-        let failed = |e: pl::PolarsError| Error::format(&self.path, e.to_string());
-        let file = File::open(&self.path).map_err(Error::io(&self.path))?;
-        let frame = ParquetReader::new(file)
-            .with_slice(Some((start, rows)))
-            .read_parallel(ParallelStrategy::Columns)
-            .finish()
-            .map_err(failed)?;
-        if frame.height() != rows || frame.width() != self.columns.len() {
-            return Err(Error::format(&self.path, "the file changed while it was read"));
+    fn read(&mut self, group: usize, start: usize, end: usize) -> Result<Vec<Box<dyn Array>>> {
+        let group = &self.metadata.row_groups[group];
+        let mut leaves = group.parquet_columns().iter();
+        let mut arrays = Vec::with_capacity(self.arrow.len());
+        for (field, stated) in self.arrow.iter().zip(&self.fields) {
+            let mut pages = Vec::new();
+            let mut types = Vec::new();
+            for leaf in leaves.by_ref().take(n_columns(&field.dtype)) {
+                let range = leaf.byte_range();
+                let mut bytes = Vec::new();
+                self.file.seek(SeekFrom::Start(range.start)).map_err(Error::io(&self.path))?;
+                let wanted = range.end - range.start;
+                let got = self.file.by_ref().take(wanted).read_to_end(&mut bytes).map_err(Error::io(&self.path))?;
+                if got as u64 != wanted {
+                    return Err(Error::format(&self.path, "the file is cut short, or changed while it was read"));
+                }
+                let reader = PageReader::new(Cursor::new(bytes.into()), leaf, Vec::new(), usize::MAX);
+                pages.push(BasicDecompressor::new(reader, Vec::new()));
+                types.push(&leaf.descriptor().descriptor.primitive_type);
+            }
+            let failed = |e: String| Error::format(&self.path, format!("column `{}`: {e}", stated.name));
+            let filter = Some(Filter::new_ranged(start, end));
+            let (mut parts, _) =
+                column_iter_to_arrays(pages, types, field.clone(), filter).map_err(|e| failed(e.to_string()))?;
+            let array = match parts.len() {
+                1 => parts.remove(0),
+                _ => {
+                    let parts: Vec<_> = parts.iter().map(AsRef::as_ref).collect();
+                    polars_arrow::compute::concatenate::concatenate(&parts).map_err(|e| failed(e.to_string()))?
+                }
+            };
+            if array.len() != end - start {
+                return Err(failed(format!("{} of {} rows were read", array.len(), end - start)));
+            }
+            arrays.push(as_stated(array, &stated.kind).map_err(failed)?);
         }
-        let columns = frame.columns().iter().zip(&self.columns).map(|(column, stated)| normal(column, stated.kind));
-        let columns = columns.collect::<pl::PolarsResult<Vec<_>>>().map_err(failed)?;
-        let frame = DataFrame::new(rows, columns).map_err(failed)?;
-        Ok(Batch { frame, position: (start + rows) as u64 })
+        Ok(arrays)
     }
+}
+
+/// What a file says of its columns.
+fn described(metadata: &FileMetadata, path: &Path) -> Result<(Vec<Field>, Vec<ArrowField>)> {
+    let mut fields = Vec::new();
+    let mut arrow = Vec::new();
+    for parquet in metadata.schema().fields() {
+        let name = parquet.name().to_owned();
+        let place = || path.display().to_string();
+        let mut one = parquet_to_arrow_schema(std::slice::from_ref(parquet));
+        let Some((_, mut field)) = one.shift_remove_index(0) else {
+            return Err(Error::columns(place(), format!("column `{name}` holds nothing at all")));
+        };
+        if fields.iter().any(|f: &Field| f.name == name) {
+            return Err(Error::columns(place(), format!("two columns are called `{name}`")));
+        }
+        let Some(kind) = kind_of(parquet, &mut field.dtype) else {
+            let message = format!("column `{name}` holds {:?}, which is not supported", field.dtype);
+            return Err(Error::columns(place(), message));
+        };
+        fields.push(Field { name, kind, nullable: field.is_nullable });
+        arrow.push(field);
+    }
+    Ok((fields, arrow))
+}
+
+fn rows_of(metadata: &FileMetadata) -> u64 {
+    metadata.row_groups.iter().map(|group| group.num_rows() as u64).sum()
+}
+
+/// What the last bytes of a file tell.
+pub(crate) enum Footer {
+    /// Its columns, and how many rows it has.
+    Read(Vec<Field>, u64),
+    /// They were too few; so many are needed.
+    Needs(u64),
+}
+
+/// Reads the footer from the last bytes of a file.
+pub(crate) fn read_footer(last: &[u8], path: &Path) -> Result<Footer> {
+    // https://parquet.apache.org/docs/file-format/: the metadata, their length in four bytes, `PAR1`.
+    let Some(end) = last.len().checked_sub(8).map(|at| &last[at..]).filter(|end| end.ends_with(b"PAR1")) else {
+        return Err(Error::format(path, "this cannot be read as Parquet: it does not end like it"));
+    };
+    let needed = u32::from_le_bytes([end[0], end[1], end[2], end[3]]) as usize + 8;
+    if needed > last.len() {
+        return Ok(Footer::Needs(needed as u64));
+    }
+    let metadata = read_metadata(&mut Cursor::new(last))
+        .map_err(|e| Error::format(path, format!("this cannot be read as Parquet: {e}")))?;
+    Ok(Footer::Read(described(&metadata, path)?.0, rows_of(&metadata)))
 }
 
 impl Iterator for ParquetBatches {
-    type Item = Result<Batch>;
+    type Item = Result<Rows>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (start, rows) = self.slices.next()?;
-        Some(self.read(start, rows))
+        while self.row >= self.metadata.row_groups.get(self.group)?.num_rows() {
+            self.group += 1;
+            self.row = 0;
+        }
+        let (group, start) = (self.group, self.row);
+        let end = self.metadata.row_groups[group].num_rows().min(start + BATCH_ROWS);
+        self.row = end;
+        self.done += (end - start) as u64;
+        let position = self.done;
+        let read = self.read(group, start, end);
+        if read.is_err() {
+            self.group = usize::MAX;
+        }
+        Some(read.map(|arrays| Rows { arrays, rows: end - start, position }))
     }
 }
 
-/// Decided by the file's own types: polars panics at those that it was not built for.
-fn kind_of(dtype: &ArrowDataType) -> Option<Type> {
+/// The type of a column, and how it is to be decoded.
+fn kind_of(parquet: &ParquetType, dtype: &mut ArrowDataType) -> Option<ColumnType> {
     use ArrowDataType as A;
+    let primitive = leaf(parquet)?;
+    if primitive.logical_type == Some(PrimitiveLogicalType::Unknown) {
+        // Nothing but null was ever written.
+        *dtype = A::Null;
+        return Some(ColumnType::Text);
+    }
+    let converted = primitive.converted_type;
     Some(match dtype {
-        A::Boolean => Type::Bool,
-        A::Int32 | A::Int64 | A::UInt32 | A::UInt64 => Type::Int,
-        A::Float32 | A::Float64 => Type::Float,
-        A::Date32 => Type::Date,
-        A::Timestamp(_, _) => Type::Timestamp,
-        A::Utf8 | A::LargeUtf8 | A::Utf8View | A::Null => Type::Text,
-        A::Dictionary(_, values, _) if kind_of(values) == Some(Type::Text) => Type::Text,
+        A::Boolean => ColumnType::Bool,
+        A::Int8 => ColumnType::Int8,
+        A::Int16 => ColumnType::Int16,
+        A::Int32 => ColumnType::Int32,
+        A::Int64 => ColumnType::Int64,
+        A::UInt8 => ColumnType::Uint8,
+        A::UInt16 => ColumnType::Uint16,
+        A::UInt32 => ColumnType::Uint32,
+        A::UInt64 => ColumnType::Uint64,
+        A::Float32 => ColumnType::Float32,
+        A::Float64 => ColumnType::Float64,
+        A::Decimal(precision @ 1..=38, scale) if *scale <= *precision => {
+            ColumnType::Decimal { precision: *precision as u8, scale: *scale as u8 }
+        }
+        A::Utf8View => ColumnType::Text,
+        A::BinaryView => match (primitive.logical_type, converted) {
+            (Some(PrimitiveLogicalType::Json), _) | (_, Some(PrimitiveConvertedType::Json)) => ColumnType::Json,
+            (Some(PrimitiveLogicalType::Enum), _) | (_, Some(PrimitiveConvertedType::Enum)) => ColumnType::Text,
+            _ => ColumnType::Bytes,
+        },
+        A::FixedSizeBinary(16) if primitive.logical_type == Some(PrimitiveLogicalType::Uuid) => ColumnType::Uuid,
+        A::FixedSizeBinary(_) if primitive.logical_type.is_none() => ColumnType::Bytes,
+        A::Date32 => ColumnType::Date,
+        A::Time32(unit) | A::Time64(unit) => ColumnType::Time(unit_of(*unit)?),
+        A::Timestamp(unit, zone) => ColumnType::Timestamp { unit: unit_of(*unit)?, utc: zone.is_some() },
+        A::LargeList(of) if !of.dtype.is_nested() => {
+            let mut inner = of.dtype.clone();
+            let kind = kind_of(parquet, &mut inner)?;
+            of.dtype = inner;
+            ColumnType::List(Box::new(kind))
+        }
         _ => return None,
     })
 }
 
-/// The column in the one form of its type. A number that does not fit is an error.
-fn normal(column: &pl::Column, kind: Type) -> pl::PolarsResult<pl::Column> {
-    let zone = match column.dtype() {
-        DataType::Datetime(_, zone) => zone.clone(),
-        _ => None,
-    };
-    if kind == Type::Timestamp {
-        // Moments with a zone are kept in UTC; that is what is delivered.
-        let micros = column.strict_cast(&DataType::Datetime(TimeUnit::Microseconds, zone))?;
-        let physical = micros.as_materialized_series().datetime()?.physical().clone();
-        return Ok(pl::IntoSeries::into_series(physical).into_datetime(TimeUnit::Microseconds, None).into_column());
+/// What the pages of a column without branches hold.
+fn leaf(parquet: &ParquetType) -> Option<&polars_parquet::parquet::schema::types::PrimitiveType> {
+    match parquet {
+        ParquetType::PrimitiveType(primitive) => Some(primitive),
+        ParquetType::GroupType { fields, .. } => match &fields[..] {
+            [one] => leaf(one),
+            _ => None,
+        },
     }
-    column.strict_cast(&kind.polars())
+}
+
+fn unit_of(unit: TimeUnit) -> Option<Unit> {
+    match unit {
+        TimeUnit::Second => None,
+        TimeUnit::Millisecond => Some(Unit::Milli),
+        TimeUnit::Microsecond => Some(Unit::Micro),
+        TimeUnit::Nanosecond => Some(Unit::Nano),
+    }
+}
+
+/// Text that the file keeps as bytes becomes text.
+fn as_stated(array: Box<dyn Array>, kind: &ColumnType) -> Result<Box<dyn Array>, String> {
+    match kind {
+        ColumnType::Text | ColumnType::Json => match array.as_any().downcast_ref::<BinaryViewArray>() {
+            Some(bytes) => {
+                let text = bytes.to_utf8view().map_err(|e| format!("a text is not UTF-8: {e}"))?;
+                Ok(text.boxed())
+            }
+            None => Ok(array),
+        },
+        ColumnType::List(of) => match array.as_any().downcast_ref::<ListArray<i64>>() {
+            Some(list) => {
+                let values = as_stated(list.values().clone(), of)?;
+                let dtype = ListArray::<i64>::default_datatype(values.dtype().clone());
+                Ok(ListArray::new(dtype, list.offsets().clone(), values, list.validity().cloned()).boxed())
+            }
+            None => Err("a list is not kept as one".into()),
+        },
+        _ => Ok(array),
+    }
 }

@@ -1,5 +1,6 @@
-//! CSV to Parquet.
+//! CSV and JSON lines to Parquet.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -8,29 +9,49 @@ use polars::prelude::{self as pl, DataFrame};
 use serde::{Deserialize, Serialize};
 
 use super::group::GroupWriter;
-use crate::csv::CsvBatches;
+use crate::batches::TextBatches;
+use crate::csv::Chunks;
 use crate::files::Part;
+use crate::json::JsonLines;
+use crate::misfit::{Misfit, Misfits, Tolerance};
+use crate::quarantine::{self, Quarantine};
 use crate::schema::{Column, Schema};
-use crate::{Error, Progress, Result};
+use crate::{CsvOptions, Error, Progress, Result, infer};
 
-/// A row group is written when it has this size in memory, however few its rows.
-const MAX_GROUP_BYTES: usize = 64 << 20;
-
-/// How a Parquet file is laid out. It is always compressed with zstd and carries statistics.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How a Parquet file is made of a text file, and laid out. It is always compressed with zstd and carries statistics; its
+/// metadata tell the SHA-256 of the text file (`source.sha256`), as it lay on disk, and its number of rows (`source.rows`).
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ParquetOptions {
-    /// The most rows in one row group; 131,072 unless said. A group is ended earlier when it takes 64 MiB of memory.
+    /// The most rows in one row group; 131,072 unless said.
     pub row_group_rows: usize,
+    /// A row group is ended earlier when it takes so much memory; 64 MiB unless said.
+    pub row_group_bytes: usize,
+    /// How the CSV file is written.
+    pub csv: CsvOptions,
+    /// What becomes of what does not fit; it fails unless said.
+    pub misfit: Misfit,
+    /// How many rows that do not fit are put up with.
+    pub tolerance: Tolerance,
+    /// Reads the whole file twice. The first time finds the stated columns that have values of another type: whole numbers
+    /// become numbers with a fraction if that loses no digit, all else becomes text. [`ParquetFile::columns`] tells.
+    pub widen: bool,
 }
 
 impl Default for ParquetOptions {
     fn default() -> Self {
-        Self { row_group_rows: 1 << 17 }
+        Self {
+            row_group_rows: 1 << 17,
+            row_group_bytes: 64 << 20,
+            csv: CsvOptions::default(),
+            misfit: Misfit::Fail,
+            tolerance: Tolerance::default(),
+            widen: false,
+        }
     }
 }
 
-/// A Parquet file that was written.
+/// A Parquet file that was written. The rows of the text file are `rows + quarantined`: none is lost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParquetFile {
     /// Where it is.
@@ -41,18 +62,65 @@ pub struct ParquetFile {
     pub bytes: u64,
     /// Its columns in order.
     pub columns: Vec<Column>,
+    /// How many rows were kept out, by [`Misfit::Quarantine`].
+    #[serde(default)]
+    pub quarantined: u64,
+    /// Where they are, if there are any: `PARQUET.rejected.csv`. Its columns are the row's number, the column that did not fit (blank
+    /// if the row as a whole did not), the reason, and the row as it was. Bytes that are not UTF-8 are written `\xff`.
+    #[serde(default)]
+    pub quarantine: Option<PathBuf>,
+    /// How many values became null, or were dropped, by [`Misfit::Null`].
+    #[serde(default)]
+    pub nulled: u64,
+    /// Where the rows came from, if somebody said so: [`ParquetFile::of`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
 }
 
-/// Turns a CSV file, plain or gzipped, into a Parquet file. The columns come in the order of the schema; columns of the file
-/// that the schema does not state follow as text. Values are checked as [`Type`](crate::Type) says; blank is null.
+impl ParquetFile {
+    /// The same file of rows that came from there: a URL without a password. It goes along with what is made of the file.
+    #[must_use]
+    pub fn of(self, source: impl Into<String>) -> Self {
+        Self { source: Some(source.into()), ..self }
+    }
+}
+
+/// Turns a CSV file, plain or packed with gzip or zstd, into a Parquet file. The columns come in the order of the schema;
+/// columns of the file that the schema does not state follow as text. Values are checked as [`Type`](crate::Type) says;
+/// blank is null. How the file is written, and what becomes of what does not fit, stand in the options.
 ///
 /// `progress` counts bytes of the CSV file on disk, of its size. The memory in use does not grow with the file.
-/// The Parquet file appears whole, replacing an earlier one; two writers of one file take turns. Blocks, and computes on
-/// several threads: never call it on an async thread.
+/// The Parquet file appears whole, replacing an earlier one; two writers of one file take turns. The quarantine file appears
+/// whole before it, or, if no row was kept out, that of an earlier call goes. Blocks, and computes on several threads:
+/// never call it on an async thread.
+///
+/// ```
+/// # fn main() -> Result<(), flow_data::Error> {
+/// use flow_data::{Misfit, ParquetOptions, Schema, Type, parquetize};
+///
+/// # let temporary = tempfile::tempdir().unwrap();
+/// # let folder = temporary.path();
+/// let csv = folder.join("trips.csv");
+/// std::fs::write(&csv, "id;fare\n1;8\n2;eight\n3\n").unwrap();
+///
+/// let schema = Schema::new([("id", Type::Int), ("fare", Type::Float)]);
+/// let mut options = ParquetOptions::default();
+/// options.csv.separator = Some(';');
+/// options.misfit = Misfit::Quarantine;
+/// let file = parquetize(&csv, folder.join("trips.parquet"), &schema, &options, &())?;
+/// assert_eq!((file.rows, file.quarantined), (1, 2));
+/// assert_eq!(
+///     std::fs::read_to_string(file.quarantine.unwrap()).unwrap(),
+///     "row,column,reason,record\n\
+///      2,\"fare\",\"fare: `eight` is not a number\",\"2;eight\"\n\
+///      3,\"\",\"has 1 fields, the header has 2\",\"3\"\n",
+/// );
+/// # Ok(()) }
+/// ```
 ///
 /// # Errors
-/// A stated column is missing, a value is not of its type, a record has too few or too many fields, the file cannot be
-/// read or written, or `progress` cancelled.
+/// A stated column is missing; a value is not of its type, or a record has too few or too many fields, and the options do not
+/// say otherwise, or say that fewer are put up with; the file cannot be read or written; `progress` cancelled.
 pub fn parquetize(
     csv: impl AsRef<Path>,
     parquet: impl AsRef<Path>,
@@ -60,41 +128,118 @@ pub fn parquetize(
     options: &ParquetOptions,
     progress: &dyn Progress,
 ) -> Result<ParquetFile> {
-    let path = parquet.as_ref();
-    let batches = CsvBatches::open(csv.as_ref(), schema)?;
+    let csv = csv.as_ref();
+    let mut schema = Cow::Borrowed(schema);
+    if options.widen {
+        let total = csv.metadata().map_err(Error::io(csv))?.len();
+        let (header, chunks) = Chunks::open(csv, &schema, &options.csv)?;
+        schema = Cow::Owned(infer::widen(chunks, &header.reading, &schema, total, progress)?);
+    }
+    let batches = TextBatches::open_csv(csv, &schema, &options.csv, options.misfit)?;
+    write(csv, batches, parquet.as_ref(), options, progress)
+}
+
+/// Turns a file of JSON lines, plain or packed with gzip or zstd, into a Parquet file, as [`parquetize`] does with CSV. Each
+/// line is an object, its keys are the columns; a key that is missing is null, lists and objects are kept as JSON text.
+/// Keys that the schema does not state become columns of text if they come in the first MiB; one that comes later, or
+/// twice in one line, does not fit. Of [`CsvOptions`] only the formats matter.
+///
+/// # Errors
+/// As [`parquetize`]. A line that is no object does not fit.
+pub fn parquetize_json(
+    json: impl AsRef<Path>,
+    parquet: impl AsRef<Path>,
+    schema: &Schema,
+    options: &ParquetOptions,
+    progress: &dyn Progress,
+) -> Result<ParquetFile> {
+    let json = json.as_ref();
+    let mut schema = Cow::Borrowed(schema);
+    if options.widen {
+        let total = json.metadata().map_err(Error::io(json))?.len();
+        let (reading, lines) = JsonLines::open(json, &schema, &options.csv)?;
+        schema = Cow::Owned(infer::widen(lines, &reading, &schema, total, progress)?);
+    }
+    let batches = TextBatches::open_json(json, &schema, &options.csv, options.misfit)?;
+    write(json, batches, parquet.as_ref(), options, progress)
+}
+
+fn write(
+    source: &Path,
+    mut batches: TextBatches,
+    path: &Path,
+    options: &ParquetOptions,
+    progress: &dyn Progress,
+) -> Result<ParquetFile> {
     let columns = batches.columns.clone();
     let total = batches.bytes;
     let part = Part::create(path, progress)?;
-    let mut writer = Writer::new(&part, &columns, options.row_group_rows.max(1))?;
-    for batch in batches {
+    let mut quarantine = Quarantine::of(path);
+    let mut writer = Writer::new(&part, &columns, options, progress)?;
+    let mut misfits = Misfits::default();
+    let (mut read, mut quarantined) = (0, 0);
+    for batch in &mut batches {
         let batch = batch?;
         if progress.cancelled() {
             return Err(Error::Cancelled);
         }
+        read += batch.read;
+        if batch.misfits.rows > 0 {
+            quarantined += batch.misfits.rejected.len() as u64;
+            quarantine.push(&batch.misfits.rejected, progress)?;
+            misfits.add(batch.misfits);
+            misfits.check(source, options.tolerance, None)?;
+        }
         writer.push(batch.frame)?;
         progress.report(batch.position, Some(total));
     }
-    let (rows, bytes) = writer.finish()?;
+    misfits.check(source, options.tolerance, Some(read))?;
+    let hash = batches.hash.hex().ok_or_else(|| Error::lost_thread("reading a file"))?;
+    let (rows, bytes) = writer.finish(&[("source.sha256", &hash), ("source.rows", &read.to_string())])?;
+    if rows + quarantined != read {
+        let message = format!("{read} rows were read, {rows} written and {quarantined} kept out; this is a defect");
+        return Err(Error::format(source, message));
+    }
+    let quarantine = quarantine.commit()?;
     part.commit()?;
-    tracing::info!(rows, bytes, "wrote {}", path.display());
-    Ok(ParquetFile { path: path.to_owned(), rows, bytes, columns })
+    if quarantine.is_none() {
+        quarantine::remove(path)?;
+    }
+    match misfits.first {
+        None => tracing::info!(rows, bytes, "wrote {}", path.display()),
+        Some(first) => tracing::warn!(
+            rows,
+            bytes,
+            quarantined,
+            nulled = misfits.values,
+            "wrote {}; {} rows did not fit, the first: {first}",
+            path.display(),
+            misfits.rows,
+        ),
+    }
+    let nulled = misfits.values;
+    Ok(ParquetFile { path: path.to_owned(), rows, bytes, columns, quarantined, quarantine, nulled, source: None })
 }
 
 struct Writer<'a> {
     part: &'a Part,
+    progress: &'a dyn Progress,
     writer: GroupWriter<BufWriter<&'a File>>,
     group_rows: usize,
+    group_bytes: usize,
     waiting: DataFrame,
     rows: u64,
 }
 
 impl<'a> Writer<'a> {
-    fn new(part: &'a Part, columns: &[Column], group_rows: usize) -> Result<Self> {
+    fn new(part: &'a Part, columns: &[Column], options: &ParquetOptions, progress: &'a dyn Progress) -> Result<Self> {
         let fields = columns.iter().map(|c| pl::Field::new(c.name.as_str().into(), c.kind.polars()));
         let schema = pl::Schema::from_iter(fields);
         let out = BufWriter::with_capacity(1 << 20, &part.file);
         let writer = GroupWriter::new(out, columns).map_err(|e| failed(part, &e))?;
-        Ok(Self { part, writer, group_rows, waiting: DataFrame::empty_with_schema(&schema), rows: 0 })
+        let (group_rows, group_bytes) = (options.row_group_rows.max(1), options.row_group_bytes);
+        let waiting = DataFrame::empty_with_schema(&schema);
+        Ok(Self { part, progress, writer, group_rows, group_bytes, waiting, rows: 0 })
     }
 
     fn push(&mut self, frame: DataFrame) -> Result<()> {
@@ -106,7 +251,7 @@ impl<'a> Writer<'a> {
             let group = std::mem::replace(&mut self.waiting, rest).head(Some(self.group_rows));
             self.write(group)?;
         }
-        if self.waiting.estimated_size() >= MAX_GROUP_BYTES {
+        if self.waiting.estimated_size() >= self.group_bytes {
             let rest = self.waiting.clear();
             let group = std::mem::replace(&mut self.waiting, rest);
             self.write(group)?;
@@ -118,14 +263,18 @@ impl<'a> Writer<'a> {
         if group.height() == 0 {
             return Ok(());
         }
-        self.writer.write(&group).map_err(|e| failed(self.part, &e))
+        let written = self.writer.write(&group, self.progress);
+        if written.is_err() && self.progress.cancelled() {
+            return Err(Error::Cancelled);
+        }
+        written.map_err(|e| failed(self.part, &e))
     }
 
-    /// Writes what waits and the footer. Returns rows and bytes.
-    fn finish(mut self) -> Result<(u64, u64)> {
+    /// Writes what waits and the footer with some metadata. Returns rows and bytes.
+    fn finish(mut self, metadata: &[(&str, &str)]) -> Result<(u64, u64)> {
         let group = std::mem::take(&mut self.waiting);
         self.write(group)?;
-        let bytes = self.writer.finish().map_err(|e| failed(self.part, &e))?;
+        let bytes = self.writer.finish(metadata).map_err(|e| failed(self.part, &e))?;
         let written = self.part.file.metadata().map_err(Error::io(self.part.path()))?.len();
         if written != bytes {
             return Err(Error::format(self.part.path(), format!("{written} of {bytes} bytes were written")));

@@ -3,9 +3,12 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flow_data::{Error, download, download_to};
+use std::time::Duration;
 
-use crate::files::noise;
+use flow_data::{Compression, DownloadOptions, Error, Lake, download, download_to, download_with, version};
+
+use crate::files::{gzip, noise};
+use crate::google::{Fault, Google};
 use crate::server::{Reply, Server, file};
 
 const TAG: &str = "\"one\"";
@@ -253,4 +256,211 @@ async fn files_on_disk_are_copied_once() {
 
     let error = download("/nowhere/x.csv", &to, &()).await.unwrap_err();
     assert!(error.is_permanent() && error.to_string().contains("/nowhere/x.csv"), "{error}");
+}
+
+#[tokio::test]
+async fn a_version_is_that_of_the_content() {
+    let server = Server::start(|r| match r.target.as_str() {
+        "/a" => file(r, b"one", TAG),
+        "/b" => file(r, b"one", "\"two\""),
+        "/dated" => Reply::new(200, "one").with("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT"),
+        "/dated-longer" => Reply::new(200, "longer").with("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT"),
+        "/plain" => Reply::new(200, "one"),
+        _ => Reply::new(405, "").with("ETag", TAG),
+    });
+    let of = async |path: &str| version(&server.at(path)).await;
+    assert_eq!(of("/a").await, of("/a").await);
+    let different = [of("/a").await, of("/b").await, of("/dated").await, of("/dated-longer").await];
+    assert!(different.iter().all(Option::is_some), "{different:?}");
+    assert!((1..4).all(|n| !different[..n].contains(&different[n])), "{different:?}");
+    for untold in ["/plain", "/refused"] {
+        assert_eq!(of(untold).await, None, "{untold}");
+    }
+    assert!(server.requests().iter().all(|r| r.method == "HEAD"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("f");
+    let text = path.to_str().unwrap();
+    assert_eq!((version(text).await, version("ftp://h/x").await), (None, None));
+    std::fs::write(&path, "one").unwrap();
+    let first = version(text).await;
+    assert_eq!((first.is_some(), version(text).await), (true, first.clone()));
+    std::fs::write(&path, "another").unwrap();
+    assert_ne!(version(text).await, first);
+}
+
+#[tokio::test]
+async fn a_download_knows_whether_its_file_is_there() {
+    let server = Server::start(|r| file(r, if r.number == 0 { b"one" } else { b"two" }, &format!("\"{}\"", r.number)));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("f");
+    let one = download_to(&server.at("/f"), &path, &()).await.unwrap();
+    assert!(one.is_there());
+    let two = download_to(&server.at("/f"), &path, &()).await.unwrap();
+    assert!(two.is_there() && !one.is_there(), "the file has another content of the same length");
+    std::fs::write(&path, "longer").unwrap();
+    assert!(!two.is_there());
+    std::fs::remove_file(&path).unwrap();
+    assert!(!two.is_there());
+}
+
+#[tokio::test]
+async fn a_checksum_is_kept_or_no_file_appears() {
+    let content = noise(100_000);
+    let served = content.clone();
+    let server = Server::start(move |r| file(r, &served, TAG));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("f");
+    let with = |sha256: &str| DownloadOptions { sha256: Some(sha256.into()), ..DownloadOptions::default() };
+    let error = download_with(&server.at("/f"), &path, &with(&"0".repeat(64)), &()).await.unwrap_err();
+    assert!(matches!(error, Error::Conflict { .. }) && error.is_permanent(), "{error:?}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing to continue from");
+
+    let done = download_to(&server.at("/f"), &path, &()).await.unwrap();
+    let asked = server.requests().len();
+    let stated = with(&done.sha256.to_uppercase());
+    let again = download_with(&server.at("/f"), &path, &stated, &()).await.unwrap();
+    assert!(again.reused && server.requests().len() == asked, "that content is there: nobody is asked");
+    // The file is there and unchanged on the server, and it is not what is wanted.
+    let error = download_with(&server.at("/f"), &path, &with(&"0".repeat(64)), &()).await.unwrap_err();
+    assert!(matches!(error, Error::Conflict { .. }), "{error:?}");
+    assert_eq!(std::fs::read(&path).unwrap(), content, "the old file stays");
+}
+
+#[tokio::test]
+async fn a_connection_that_drips_is_left_and_continued_by_another() {
+    let content = noise(300_000);
+    let served = content.clone();
+    let server = Server::start(move |r| {
+        let mut reply = file(r, &served, TAG);
+        if r.number == 0 {
+            reply.drip = Some((1_000, Duration::from_millis(20)));
+        }
+        reply
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("f");
+    let patience = Duration::from_millis(400);
+    let options = DownloadOptions { least_bytes: 100_000, patience, ..DownloadOptions::default() };
+    download_with(&server.at("/f"), &path, &options, &()).await.unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), content);
+    assert!(server.requests()[1].range_start().is_some_and(|start| start > 0), "what came is kept");
+
+    let server = Server::start(move |r| {
+        let mut reply = file(r, &content, TAG);
+        reply.drip = Some((10, Duration::from_millis(20)));
+        reply
+    });
+    let options = DownloadOptions { patience: Duration::from_millis(60), ..options };
+    let error = download_with(&server.at("/g"), folder.path().join("g"), &options, &()).await.unwrap_err();
+    assert!(matches!(error, Error::Transfer { attempts: 6, .. }), "{error:?}");
+    assert!(error.to_string().contains("too slow"), "{error}");
+}
+
+#[tokio::test]
+async fn compression_is_told_by_the_content() {
+    let folder = tempfile::tempdir().unwrap();
+    let zstd = [0x28, 0xb5, 0x2f, 0xfd, 0x04, 0x00, 0x01, 0x00, 0x00];
+    for (name, content, want) in [
+        ("a.csv", gzip(b"id\n1\n"), Some(Compression::Gzip)),
+        ("b.gz", zstd.to_vec(), Some(Compression::Zstd)),
+        ("c.csv.gz", b"id\n1\n".to_vec(), None),
+        ("d", Vec::new(), None),
+    ] {
+        let source = crate::files::write(folder.path(), name, content);
+        let to = folder.path().join("to");
+        for reused in [false, true] {
+            let done = download(source.to_str().unwrap(), &to, &()).await.unwrap();
+            assert_eq!((done.compression, done.reused), (want, reused), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_object_is_downloaded_once_and_continued_as_the_version_that_was_seen() {
+    let (old, new) = (noise(900_000), noise(700_000)[1..].to_vec());
+    let google = Google::start();
+    google.cloud().storage.put("lake/raw/f.csv", old.clone());
+    let options = DownloadOptions { lake: google.lake(), ..DownloadOptions::default() };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("f.csv");
+    let url = "gs://lake/raw/f.csv";
+    let get = async || download_with(url, &path, &options, &()).await;
+    google.fault("GET /lake/raw/f.csv", Fault::Cut(400_000));
+    google.fault("GET /lake/raw/f.csv", Fault::Busy(503));
+    let first = get().await.unwrap();
+    assert_eq!((first.bytes, first.reused, first.url.as_str()), (900_000, false, url));
+    assert!(std::fs::read(&path).unwrap() == old);
+    assert_eq!(google.faults_left(), 0);
+    let asked = google.count("GET /lake/raw/f.csv");
+    assert!(get().await.unwrap().reused && google.count("GET /lake/raw/f.csv") == asked);
+    assert!(parts(folder.path()).is_empty());
+
+    // Half of the old content is there when the new one comes.
+    std::fs::remove_file(&path).unwrap();
+    let arrived = tokio::sync::Notify::new();
+    let progress = |done, _| {
+        if done > 300_000 {
+            arrived.notify_one();
+        }
+    };
+    google.fault("GET /lake/raw/f.csv", Fault::Drip);
+    tokio::select! {
+        outcome = download_with(url, &path, &options, &progress) => panic!("not yet: {outcome:?}"),
+        () = arrived.notified() => {}
+    }
+    assert!(!path.exists());
+    google.cloud().storage.put("lake/raw/f.csv", new.clone());
+    assert!(!get().await.unwrap().reused);
+    assert!(std::fs::read(&path).unwrap() == new);
+    google.cloud().storage.put("lake/raw/f.csv", old.clone());
+    assert!(!get().await.unwrap().reused, "another version");
+
+    google.fault("GET /lake/raw/g.csv", Fault::Status(403));
+    google.cloud().storage.put("lake/raw/g.csv", "x");
+    for (url, why) in [("gs://lake/raw/none", "no such object"), ("gs://lake/raw/g.csv", "403")] {
+        let error = download_with(url, folder.path().join("g"), &options, &()).await.unwrap_err();
+        assert!(error.is_permanent() && error.to_string().contains(why), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_object_in_memory_is_downloaded_like_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let local = crate::files::write(folder.path(), "f.csv", "id\n1\n");
+    Lake::new().upload(&local, "memory://downloads/raw/f.csv", &()).await.unwrap();
+    let done = download("memory://downloads/raw/f.csv", folder.path().join("to"), &()).await.unwrap();
+    assert!(done.path.ends_with("f.csv") && done.bytes == 5);
+    let first = version("memory://downloads/raw/f.csv").await;
+    assert_eq!((first.is_some(), version("memory://downloads/raw/f.csv").await), (true, first.clone()));
+    Lake::new().upload(&local, "memory://downloads/raw/f.csv", &()).await.unwrap();
+    assert_ne!(version("memory://downloads/raw/f.csv").await, first);
+}
+
+/// Number 44. How the waits grow, and that they are random, stands at the unit tests of the attempts.
+#[tokio::test]
+async fn a_server_that_never_mends_is_asked_six_times_and_its_fault_is_told() {
+    const CONTENT: usize = 100_000;
+    let drips = Some((10, Duration::from_millis(20)));
+    let whole = || Reply::new(200, noise(CONTENT)).with("ETag", TAG);
+    let faults: [(&str, Reply, &str); 5] = [
+        ("429", Reply::new(429, "").with("Retry-After", 0), "the server answered 429: the server is busy"),
+        ("500", Reply::new(500, "").with("Retry-After", 0), "the server answered 500: the server has a fault"),
+        ("reset", Reply::lost(), "connection closed"),
+        ("drip", Reply { drip: drips, ..whole() }, "the connection is too slow: fewer than 50000 bytes in 0.06 s"),
+        ("length", whole().cut(0), "end of file before message length reached"),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let ends = faults.map(|(name, reply, why)| {
+        let (server, path) = (Server::start(move |_| reply.clone()), folder.path().join(name));
+        let patience = Duration::from_millis(60);
+        let options = DownloadOptions { least_bytes: 50_000, patience, ..DownloadOptions::default() };
+        async move {
+            let error = download_with(&server.at("/f"), &path, &options, &()).await.unwrap_err();
+            assert!(matches!(error, Error::Transfer { attempts: 6, .. }) && !error.is_permanent(), "{name}: {error:?}");
+            assert!(error.to_string().contains(why), "{name}: {error}");
+            assert_eq!(server.requests().len(), 6, "{name}");
+            assert!(!path.exists(), "{name}");
+        }
+    });
+    futures::future::join_all(ends).await;
 }

@@ -2,16 +2,29 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use flow_data::{Schema, Type};
+use polars::prelude::{DataFrame, ParquetReader, SerReader};
 
 /// Writes a file and returns its path.
 pub fn write(folder: &Path, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
     let path = folder.join(name);
     std::fs::write(&path, content).unwrap();
     path
+}
+
+/// A Parquet file as polars reads it.
+pub fn read(parquet: &Path) -> DataFrame {
+    ParquetReader::new(std::fs::File::open(parquet).unwrap()).finish().unwrap()
+}
+
+/// The values of a column in words.
+pub fn column(frame: &DataFrame, name: &str) -> Vec<String> {
+    let series = frame.column(name).unwrap().as_materialized_series();
+    series.iter().map(|value| value.to_string()).collect()
 }
 
 /// One member of a gzip file.
@@ -23,12 +36,16 @@ pub fn gzip(content: &[u8]) -> Vec<u8> {
 
 /// Bytes that repeat nowhere near, so that a piece at the wrong place shows.
 pub fn noise(length: usize) -> Vec<u8> {
-    let mut state = 7u64;
-    let next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 56) as u8
-    };
-    std::iter::repeat_with(next).take(length).collect()
+    /// Made once: it takes a while.
+    static NOISE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let mut state = 7u64;
+        let next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        };
+        std::iter::repeat_with(next).take(32 << 20).collect()
+    });
+    NOISE[..length].to_vec()
 }
 
 /// The columns of [`trips`].

@@ -1,6 +1,6 @@
 //! Files to and from stores.
 
-use flow_data::{Error, Lake, fetch, upload};
+use flow_data::{Error, Lake, When, fetch, upload};
 
 use crate::files::{noise, write};
 use crate::store::Store;
@@ -47,6 +47,9 @@ async fn small_and_large_files_arrive_in_every_store() {
             let back = folder.path().join("back/trips.parquet");
             let got = lake.fetch(&format!("{scheme}://lake/raw/trips.parquet"), &back, &()).await.unwrap();
             assert_eq!(got.bytes, size as u64);
+            let told = lake.size(&format!("{scheme}://lake/raw/trips.parquet")).await.unwrap();
+            assert_eq!(told, Some(size as u64), "{scheme}");
+            assert_eq!(lake.size(&format!("{scheme}://lake/raw/none")).await.unwrap(), None, "{scheme}");
             assert!(std::fs::read(&back).unwrap() == content, "{scheme} {size}");
         }
         assert_eq!(store.largest(), PART, "no request is larger than a part");
@@ -111,4 +114,62 @@ async fn googles_credentials_are_read_from_the_file_that_is_named() {
     let lake = Lake::new().with("GOOGLE_APPLICATION_CREDENTIALS", broken.to_str().unwrap());
     let error = lake.upload(&credentials, "gs://lake/k", &()).await.unwrap_err().to_string();
     assert!(!error.contains("hush"), "{error}");
+}
+
+#[tokio::test]
+async fn conditions_hold_in_folders_and_in_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (write(folder.path(), "old", noise(1_000)), write(folder.path(), "new", noise(1_001)));
+    let large = write(folder.path(), "large", noise(2 * PART));
+    let lake = Lake::new();
+    for place in [format!("{}/lake", folder.path().display()), "memory://conditions".to_owned()] {
+        let url = format!("{place}/a/f");
+        let first = lake.upload_when(&old, &url, &When::Absent, &()).await.unwrap();
+        lake.upload_when(&old, &url, &When::Absent, &()).await.unwrap();
+        let error = lake.upload_when(&new, &url, &When::Absent, &()).await.unwrap_err();
+        assert!(matches!(error, Error::Conflict { .. }), "{place}: {error:?}");
+        let seen = lake.head(&url).await.unwrap().unwrap();
+        assert_eq!((&seen.version, seen.bytes), (&first.version, 1_000), "{place}");
+        lake.upload_when(&new, &url, &When::Unchanged(seen.version.clone()), &()).await.unwrap();
+        for stale in [&old, &large] {
+            let error = lake.upload_when(stale, &url, &When::Unchanged(seen.version.clone()), &()).await.unwrap_err();
+            assert!(matches!(error, Error::Conflict { .. }), "{place}: {error:?}");
+        }
+        let copy = lake.copy(&url, &format!("{place}/a/g"), &When::Absent).await.unwrap();
+        assert_eq!(copy.bytes, 1_001, "{place}");
+        lake.upload(&large, &format!("{place}/b"), &()).await.unwrap();
+        let list = async |prefix: &str| lake.list(&format!("{place}{prefix}")).await.unwrap().len();
+        assert_eq!(
+            (list("/").await, list("/a/").await, list("/a/f").await, list("/none").await),
+            (3, 2, 1, 0),
+            "{place}"
+        );
+        lake.delete(&url).await.unwrap();
+        lake.delete(&url).await.unwrap();
+        assert_eq!((lake.size(&url).await.unwrap(), list("/a/").await), (None, 1), "{place}");
+        let back = folder.path().join("back");
+        lake.fetch(&format!("{place}/b"), &back, &()).await.unwrap();
+        assert!(std::fs::read(back).unwrap() == noise(2 * PART), "{place}");
+    }
+}
+
+/// By `If-None-Match` and `If-Match`, also where parts are completed.
+#[tokio::test]
+async fn conditions_hold_in_s3() {
+    let folder = tempfile::tempdir().unwrap();
+    for size in [1_000, PART + 1] {
+        let store = Store::start(None);
+        let lake = s3(&store);
+        let (old, new) = (write(folder.path(), "old", noise(size)), write(folder.path(), "new", &noise(size + 1)[1..]));
+        let put = async |local: &std::path::Path, when: &When| lake.upload_when(local, "s3://lake/f", when, &()).await;
+        put(&old, &When::Absent).await.unwrap();
+        put(&old, &When::Absent).await.unwrap();
+        let error = put(&new, &When::Absent).await.unwrap_err();
+        assert!(matches!(error, Error::Conflict { .. }), "{size}: {error:?}");
+        let seen = When::Unchanged(lake.head("s3://lake/f").await.unwrap().unwrap().version);
+        put(&new, &seen).await.unwrap();
+        let error = put(&old, &seen).await.unwrap_err();
+        assert!(matches!(error, Error::Conflict { .. }), "{size}: {error:?}");
+        assert!(store.object("/lake/f").unwrap() == std::fs::read(&new).unwrap());
+    }
 }

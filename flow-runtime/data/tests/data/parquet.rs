@@ -3,19 +3,16 @@
 use std::path::Path;
 
 use flow_data::{Error, ParquetFile, ParquetOptions, Schema, Type, parquetize, read_parquet_schema};
-use polars::prelude::{DataFrame, ParquetReader, SerReader};
+use polars::prelude::DataFrame;
+use polars_parquet::parquet::compression::Compression;
+use polars_parquet::parquet::read::read_metadata;
 
-use crate::files::{gzip, trip_schema, trips, write};
+use crate::files::{column, gzip, read, trip_schema, trips, write};
 
 fn convert(csv: &Path, schema: &Schema) -> Result<(ParquetFile, DataFrame), Error> {
     let file = parquetize(csv, csv.with_extension("parquet"), schema, &ParquetOptions::default(), &())?;
-    let frame = ParquetReader::new(std::fs::File::open(&file.path).unwrap()).finish().unwrap();
+    let frame = read(&file.path);
     Ok((file, frame))
-}
-
-fn column(frame: &DataFrame, name: &str) -> Vec<String> {
-    let series = frame.column(name).unwrap().as_materialized_series();
-    series.iter().map(|value| value.to_string()).collect()
 }
 
 fn failing(csv: &str, schema: &Schema) -> Error {
@@ -46,7 +43,7 @@ fn every_type_arrives_and_blank_is_null() {
     assert_eq!(micros.iter().collect::<Vec<_>>(), want);
 }
 
-/// The file is read in pieces of 4 MiB; records that span them must come out as those within.
+/// The file is read in pieces; records that span them must come out as those within.
 #[test]
 fn pieces_and_members_make_no_difference() {
     let folder = tempfile::tempdir().unwrap();
@@ -128,7 +125,7 @@ fn broken_files_are_told_apart() {
     assert!(error.contains("cut short"), "{error}");
     let text = write(folder.path(), "latin.csv", b"a,b\n1,\xe4\n");
     let error = convert(&text, &schema).unwrap_err().to_string();
-    assert!(error.contains("utf"), "{error}");
+    assert!(error.contains("row 1, column `b`") && error.contains("is not text in UTF-8"), "{error}");
 }
 
 #[test]
@@ -160,4 +157,57 @@ fn types_are_guessed_from_the_first_rows() {
     assert_eq!(Schema::infer(&csv).unwrap(), trip_schema().with("shared", Type::Text));
     let blank = write(folder.path(), "g.csv", "a,b,c\n007,,1\n8,,2\n");
     assert_eq!(Schema::infer(&blank).unwrap(), Schema::new([("a", Type::Text), ("b", Type::Text), ("c", Type::Int)]));
+}
+
+#[test]
+fn the_layout_is_as_the_options_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut text = String::from("id,amount,flag\n");
+    (0..200_000).for_each(|n| text.push_str(&format!("{n},{}.25,{}\n", n % 90, if n % 3 == 0 { "N" } else { "Y" })));
+    assert!(text.len() > 2 << 20, "several pieces");
+    let csv = write(folder.path(), "f.csv", text);
+    let schema = Schema::new([("id", Type::Int), ("amount", Type::Float)]);
+    let groups = |options: &ParquetOptions| {
+        let file = parquetize(&csv, folder.path().join("f.parquet"), &schema, options, &()).unwrap();
+        read_metadata(&mut std::fs::File::open(&file.path).unwrap()).unwrap().row_groups
+    };
+    let mut options = ParquetOptions::default();
+    let found = groups(&options);
+    assert_eq!(found.iter().map(|group| group.num_rows()).collect::<Vec<_>>(), [131_072, 68_928]);
+    for column in found.iter().flat_map(|group| group.parquet_columns()) {
+        assert_eq!(column.compression(), Compression::Zstd);
+        // A number that comes once is not listed.
+        let is_listed = column.dictionary_page_offset().is_some();
+        assert_eq!(is_listed, column.descriptor().path_in_schema[0] != "id");
+    }
+    options.row_group_rows = 90_000;
+    assert_eq!(groups(&options).iter().map(|group| group.num_rows()).collect::<Vec<_>>(), [90_000, 90_000, 20_000]);
+    options.row_group_bytes = 1;
+    let found = groups(&options);
+    assert!(found.len() > 3, "a group for each piece");
+    assert_eq!(found.iter().map(|group| group.num_rows()).sum::<usize>(), 200_000);
+}
+
+/// Row groups can be passed over by those who look for some rows.
+#[test]
+fn each_column_has_its_least_and_its_greatest_value() {
+    let folder = tempfile::tempdir().unwrap();
+    let csv = write(folder.path(), "f.csv", trips(1_000));
+    let (file, _) = convert(&csv, &trip_schema()).unwrap();
+    let metadata = read_metadata(&mut std::fs::File::open(&file.path).unwrap()).unwrap();
+    let found: Vec<_> = metadata.row_groups[0]
+        .parquet_columns()
+        .iter()
+        .map(|column| column.statistics(&metadata.footer_buf).unwrap().unwrap())
+        .collect();
+    let id = found[0].expect_as_int64();
+    assert_eq!((id.min_value, id.max_value, id.null_count), (Some(0), Some(999), Some(0)));
+    let day = found[2].expect_as_int32();
+    assert_eq!((day.min_value, day.max_value, day.null_count), (Some(18_628), Some(18_655), Some(250)));
+    let distance = found[3].expect_as_double();
+    assert_eq!((distance.min_value, distance.max_value, distance.null_count), (Some(-0.001), Some(996.25), Some(250)));
+    let shared = found[4].expect_as_boolean();
+    assert_eq!((shared.min_value, shared.max_value), (Some(false), Some(true)));
+    let flag = found[5].expect_as_binary();
+    assert_eq!((flag.min_value.as_deref(), flag.max_value.as_deref()), (Some(&b"N"[..]), Some("ä\n\t\\N".as_bytes())));
 }

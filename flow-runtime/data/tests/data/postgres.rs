@@ -142,7 +142,11 @@ async fn what_does_not_fit_is_refused() {
     let csv = write(folder.path(), "1.csv", "a,b\n1,2\n");
     let schema = Schema::new([("a", Type::Int)]);
     let error = load_csv(&url, "narrow", &csv, &schema, "s", &()).await.unwrap_err();
-    assert_eq!(error.to_string(), "table narrow: the table lacks the columns `b`, `_source`; it has `a`, `B`");
+    assert_eq!(
+        error.to_string(),
+        "table narrow: it does not fit the file\n  + b text: the table lacks it\n  + _source text: the table lacks it\n  \
+         - B bigint: the file lacks it, the database fills it"
+    );
     let error = load_csv(&url, "nowhere.t", &csv, &schema, "s", &()).await.unwrap_err();
     assert!(error.is_permanent() && error.to_string().contains("nowhere"), "{error}");
     let quoted = write(folder.path(), "2.csv", "\"a \"\"b\"\"; DROP\",select\n1,x\n");

@@ -1,6 +1,9 @@
 //! Loads into SQLite.
 
-use flow_data::{Error, ParquetOptions, Schema, Type, load_csv, load_parquet, parquetize, summarise};
+use flow_data::{
+    ColumnType, Error, Field, Input, ParquetOptions, Schema, Select, TableLoadOptions, Type, Unit, UnloadOptions,
+    Warehouse, ask, execute, load_csv, load_parquet, parquetize, read_parquet_fields, summarise,
+};
 use sqlx::{Connection, SqliteConnection};
 
 use crate::files::{trip_schema, trips, write};
@@ -69,7 +72,7 @@ async fn tables_that_do_not_fit_are_refused() {
     let schema = Schema::new([("a", Type::Int)]);
     load_csv(&url, "t", &narrow, &schema, "s", &()).await.unwrap();
     let error = load_csv(&url, "t", &csv, &schema, "s", &()).await.unwrap_err();
-    assert_eq!(error.to_string(), "table t: the table lacks the columns `b`; it has `a`, `_source`");
+    assert_eq!(error.to_string(), "table t: it does not fit the file\n  + b text: the table lacks it");
     assert!(error.is_permanent());
     for (table, source) in [("", "s"), ("a.b", "s"), ("t", "")] {
         let error = load_csv(&url, table, &narrow, &schema, source, &()).await.unwrap_err();
@@ -103,4 +106,111 @@ async fn loads_of_one_file_take_turns() {
     let (a, b, c) = tokio::join!(load("one"), load("one"), load("two"));
     assert_eq!((a.unwrap().rows, b.unwrap().rows, c.unwrap().rows), (3_000, 3_000, 3_000));
     assert_eq!(summarise(&url, "trips", None).await.unwrap().rows, 6_000);
+}
+
+/// What a table holds goes to a file and back, in the same types; a query's columns have those of its first row.
+#[tokio::test]
+async fn a_table_is_unloaded_and_comes_back_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("t.db").display());
+    let warehouse = Warehouse::open(&url).unwrap();
+    let fields = [
+        Field::new("id", ColumnType::Int64),
+        Field::new("fare", ColumnType::Float64),
+        Field::new("note", ColumnType::Text),
+        Field::new("shared", ColumnType::Bool),
+        Field::new("day", ColumnType::Date),
+        Field::new("at", ColumnType::Timestamp { unit: Unit::Micro, utc: false }),
+        Field::new("hour", ColumnType::Time(Unit::Micro)),
+        Field::new("raw", ColumnType::Bytes),
+        Field::new("sum", ColumnType::Decimal { precision: 20, scale: 3 }),
+        Field::new("small", ColumnType::Int16),
+        Field::new("real", ColumnType::Float32),
+        Field::new("doc", ColumnType::Json),
+    ];
+    let sql = "CREATE TABLE t (id INTEGER, fare REAL, note TEXT, shared BOOLEAN, day DATE, at TIMESTAMP, hour TIME, raw BLOB, \
+               sum TEXT, small INTEGER, real REAL, doc TEXT); \
+               INSERT INTO t VALUES (1, 8.5, 'it''s', 1, '2021-01-31', '2021-01-31 08:05:00.25', '08:05:00', x'00ff', '-12.500', 7, 0.5, '{}'), \
+               (9007199254740993, -0.0, '', 0, '1969-12-31', '1969-12-31 23:59:59.999999', '23:59:59.999999', x'', '0.001', -7, 1, '[1]'), \
+               (NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)";
+    execute(&url, sql).await.unwrap();
+    let (file, table) = (folder.path().join("t.parquet"), Select::Table("t".into()));
+    let mut options = UnloadOptions::default();
+    options.fields = fields[8..].to_vec();
+    options.row_group_rows = 2;
+    let unloaded = warehouse.unload(&table, &file, &options, &()).await.unwrap();
+    assert_eq!((unloaded.rows, unloaded.fields.as_slice()), (3, fields.as_slice()));
+    assert_eq!(read_parquet_fields(&file).unwrap(), fields);
+    warehouse.load(&Input::parquet(&file), "back", &TableLoadOptions::default(), &()).await.unwrap();
+    // Days and moments may be written in several ways; all else is the same to the letter.
+    let all = "id, fare, note, shared, day, datetime(at, 'subsec'), time(hour, 'subsec'), raw, sum, small, real, doc";
+    let same = format!("SELECT {all} FROM t EXCEPT SELECT {all} FROM back");
+    assert_eq!(ask(&url, &same).await.unwrap().rows, Vec::<Vec<serde_json::Value>>::new());
+
+    let query = Select::Query("SELECT count(*) AS n, max(note) AS note, sum(fare) / 2 AS half FROM t;".into());
+    let unloaded = warehouse.unload(&query, &file, &UnloadOptions::default(), &()).await.unwrap();
+    let kinds: Vec<_> = unloaded.fields.iter().map(|f| f.kind.to_string()).collect();
+    assert_eq!((unloaded.rows, kinds), (1, vec!["int64".into(), "text".into(), "float64".into()]));
+
+    for (select, small, want) in [
+        ("SELECT 1 AS id UNION ALL SELECT 'two'", None, "column `id` is of no type and holds several kinds: state one"),
+        (
+            "SELECT 1 AS id UNION ALL SELECT 'two'",
+            Some(("id", ColumnType::Int64)),
+            "row 2, column `id`: two (TEXT) does not fit int64",
+        ),
+        (
+            "SELECT at FROM (SELECT '2021-01-01 00:00+02:00' AS at)",
+            Some(("at", moment(false))),
+            "+02:00 (TEXT) does not fit",
+        ),
+        ("SELECT '2021-01-01 00:00:00.1234567' AS at", Some(("at", moment(false))), "0.1234567 (TEXT) does not fit"),
+        ("SELECT day FROM (SELECT 'x' AS day)", Some(("day", ColumnType::Date)), "x (TEXT) does not fit date"),
+        ("SELECT 70000 AS small", Some(("small", ColumnType::Int16)), "70000 does not fit int16"),
+        ("SELECT 2.5 AS b", Some(("b", ColumnType::Int64)), "does not fit int64"),
+        ("SELECT 1 AS a", Some(("b", ColumnType::Int64)), "there is no column `b`; there are `a`"),
+    ] {
+        let mut options = UnloadOptions::default();
+        options.fields = small.into_iter().map(|(name, kind)| Field::new(name, kind)).collect();
+        let refused = folder.path().join("refused.parquet");
+        let error = warehouse.unload(&Select::Query(select.into()), &refused, &options, &()).await.unwrap_err();
+        assert!(error.is_permanent() && error.to_string().contains(want), "{select}: {error}");
+        assert!(!refused.exists());
+    }
+    let error = warehouse.unload(&Select::Table("none".into()), &file, &options, &()).await.unwrap_err();
+    assert!(error.to_string().contains("there is no such table"), "{error}");
+    assert_eq!(warehouse.count("none", None).await.unwrap(), None);
+    let nowhere = Warehouse::open(&format!("sqlite://{}", folder.path().join("none.db").display())).unwrap();
+    assert_eq!(nowhere.count("t", None).await.unwrap(), None, "and no file is made");
+    assert!(!folder.path().join("none.db").exists());
+}
+
+/// A moment in microseconds.
+fn moment(utc: bool) -> ColumnType {
+    ColumnType::Timestamp { unit: Unit::Micro, utc }
+}
+
+/// Tables as others make them: numbers of no exact type, columns that are computed, nulls that come first.
+#[tokio::test]
+async fn a_table_of_others_is_unloaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("t.db").display());
+    let warehouse = Warehouse::open(&url).unwrap();
+    let sql = "CREATE TABLE t (price DECIMAL(10,2), twice INT GENERATED ALWAYS AS (price * 2), who TEXT, at TEXT, late); \
+               INSERT INTO t (price, who, at, late) VALUES (10, 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '2021-01-01 02:00+02:00', NULL), \
+               (10.5, NULL, NULL, 7)";
+    execute(&url, sql).await.unwrap();
+    let file = folder.path().join("t.parquet");
+    let mut options = UnloadOptions::default();
+    options.fields = vec![Field::new("who", ColumnType::Uuid), Field::new("at", moment(true))];
+    let unloaded = warehouse.unload(&Select::Table("t".into()), &file, &options, &()).await.unwrap();
+    let told: Vec<_> = unloaded.fields.iter().map(|f| format!("{} {}", f.name, f.kind)).collect();
+    assert_eq!(told, ["price float64", "twice int64", "who uuid", "at timestamp[us, utc]", "late int64"]);
+    let frame = crate::files::read(&file);
+    assert_eq!(crate::files::column(&frame, "price"), ["10.0", "10.5"]);
+    assert_eq!(crate::files::column(&frame, "late"), ["null", "7"]);
+    warehouse.load(&Input::parquet(&file), "back", &TableLoadOptions::default(), &()).await.unwrap();
+    let back = ask(&url, "SELECT at, who FROM back WHERE at IS NOT NULL").await.unwrap();
+    assert!(back.rows[0][0].as_str().unwrap().starts_with("2021-01-01 00:00:00"), "{back:?}");
+    assert_eq!(back.rows[0][1], "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11");
 }

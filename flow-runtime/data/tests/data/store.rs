@@ -8,6 +8,8 @@ use crate::server::{Reply, Request, Server};
 #[derive(Default)]
 struct Shelf {
     objects: HashMap<String, Vec<u8>>,
+    /// What was written down with each: `x-amz-meta-..` and the like.
+    metadata: HashMap<String, Vec<(String, String)>>,
     /// Parts of uploads that are not complete, by path and number.
     parts: BTreeMap<(String, String), Vec<u8>>,
     largest: usize,
@@ -51,6 +53,16 @@ fn answer(request: &Request, shelf: &mut Shelf, refused_part: Option<&str>) -> R
     shelf.largest = shelf.largest.max(request.body.len());
     let part = query.get("partNumber").or_else(|| query.get("blockid")).copied();
     let ok = |status| Reply::new(status, "").with("ETag", "\"e\"").with("x-goog-generation", 1);
+    // https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html: of a whole object, or of its completion
+    let writes =
+        part.is_none() && request.method == "PUT" || query.contains_key("uploadId") && request.method == "POST";
+    if writes && !holds(request, shelf.objects.get(&path)) {
+        return Reply::new(412, "<Error><Code>PreconditionFailed</Code></Error>");
+    }
+    if part.is_none() && (request.method == "PUT" || query.contains_key("uploads")) {
+        let kept = request.headers.iter().filter(|(name, _)| name.contains("-meta-"));
+        shelf.metadata.insert(path.clone(), kept.map(|(n, v)| (n.clone(), v.clone())).collect());
+    }
     match (request.method.as_str(), part) {
         ("PUT", Some(number)) if refused_part == Some(number) => {
             Reply::new(403, "<Error><Code>AccessDenied</Code></Error>")
@@ -90,13 +102,29 @@ fn answer(request: &Request, shelf: &mut Shelf, refused_part: Option<&str>) -> R
             shelf.objects.insert(path, request.body.clone());
             ok(201)
         }
-        ("GET", None) => match shelf.objects.get(&path) {
-            Some(body) => Reply::new(200, body.clone())
-                .with("ETag", "\"e\"")
-                .with("Last-Modified", "Fri, 01 Jan 2021 00:00:00 GMT"),
+        ("GET" | "HEAD", None) => match shelf.objects.get(&path) {
+            Some(body) => shelf.metadata.get(&path).into_iter().flatten().fold(
+                Reply::new(200, body.clone())
+                    .with("ETag", tag(body))
+                    .with("Last-Modified", "Fri, 01 Jan 2021 00:00:00 GMT"),
+                |reply, (name, value)| reply.with(name, value),
+            ),
             None => Reply::new(404, "<Error><Code>NoSuchKey</Code></Error>"),
         },
         _ => Reply::new(400, format!("{} {}", request.method, request.target)),
+    }
+}
+
+fn tag(content: &[u8]) -> String {
+    let sum = content.iter().fold(7u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)));
+    format!("\"{sum:x}\"")
+}
+
+fn holds(request: &Request, there: Option<&Vec<u8>>) -> bool {
+    match (request.header("if-none-match"), request.header("if-match"), there) {
+        (Some("*"), _, there) => there.is_none(),
+        (_, Some(wanted), there) => there.is_some_and(|content| tag(content) == wanted),
+        _ => true,
     }
 }
 

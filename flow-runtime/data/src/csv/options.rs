@@ -1,0 +1,111 @@
+//! How a CSV file is written, stated.
+
+use std::collections::BTreeMap;
+
+use chrono::format::{Item, StrftimeItems};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// How a CSV file is written. Unless said: fields between commas, in double quotes where need be (a quote within is
+/// doubled), in UTF-8, below a header. Line ends (`\n`, `\r\n`, `\r`), a byte order mark, and gzip or zstd are
+/// recognised by the file's content; blank lines are no rows.
+///
+/// ```
+/// use flow_data::CsvOptions;
+///
+/// let mut german = CsvOptions::default();
+/// german.separator = Some(';');
+/// german.encoding = Some("windows-1252".into());
+/// german.formats.insert("day".into(), vec!["%d.%m.%Y".into()]);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct CsvOptions {
+    /// What stands between two fields. `None` finds it out: that of `,` `;` tab `|` which gives the first records the
+    /// same number of fields.
+    pub separator: Option<char>,
+    /// What stands around a field that holds separators, line ends or quotes. It counts at the field's begin only: in `5"` it
+    /// is a letter.
+    pub quote: Option<char>,
+    /// What makes the letter behind it an ordinary one, within quotes. A doubled quote is one all the same.
+    pub escape: Option<char>,
+    /// The encoding by a name that browsers know (`windows-1252`, `iso-8859-15`, `shift_jis`, `utf-16le`). `None` is UTF-8, or
+    /// what a byte order mark says.
+    pub encoding: Option<String>,
+    /// The names of the columns of a file that has no header.
+    pub names: Option<Vec<String>>,
+    /// How many lines before the header are passed over.
+    pub skip_lines: usize,
+    /// Passes over all lines before the first that has fields of all these names: that is the header.
+    pub header_with: Vec<String>,
+    /// What a line begins with that is no record.
+    pub comment: Option<String>,
+    /// Calls the second of two columns of one name `NAME_2`, and so on. Otherwise such a header is an error.
+    pub number_repeated: bool,
+    /// How days and moments of a column are written, in the letters of `strftime`, tried in order. A column that is not
+    /// here has the forms that [`Type`](crate::Type) tells.
+    pub formats: BTreeMap<String, Vec<String>>,
+}
+
+impl Default for CsvOptions {
+    fn default() -> Self {
+        Self {
+            separator: Some(','),
+            quote: Some('"'),
+            escape: None,
+            encoding: None,
+            names: None,
+            skip_lines: 0,
+            header_with: Vec::new(),
+            comment: None,
+            number_repeated: false,
+            formats: BTreeMap::new(),
+        }
+    }
+}
+
+impl CsvOptions {
+    /// The one byte of what may stand in one place.
+    pub(super) fn byte(what: &str, letter: Option<char>) -> Result<Option<u8>> {
+        let Some(letter) = letter else {
+            return Ok(None);
+        };
+        match u8::try_from(letter) {
+            Ok(byte) if byte.is_ascii() && !matches!(byte, b'\n' | b'\r') => Ok(Some(byte)),
+            _ => Err(Error::Invalid(format!("the {what} of a CSV file must be one ASCII letter, not {letter:?}"))),
+        }
+    }
+
+    /// Refuses what contradicts itself.
+    pub(crate) fn check(&self) -> Result<()> {
+        let invalid = |message: String| Err(Error::Invalid(message));
+        if self.separator.is_some() && (self.separator == self.quote || self.separator == self.escape) {
+            return invalid(format!(
+                "{:?} cannot be the separator and a quote at once",
+                self.separator.unwrap_or_default()
+            ));
+        }
+        if self.names.is_some() && !self.header_with.is_empty() {
+            return invalid("a CSV file either has a header (`header_with`) or has none (`names`)".into());
+        }
+        if self.names.as_ref().is_some_and(Vec::is_empty) {
+            return invalid("`names` names no column".into());
+        }
+        if self.comment.as_ref().is_some_and(String::is_empty) {
+            return invalid("every line begins with an empty `comment`; say `None` if there are no comments".into());
+        }
+        for (column, formats) in &self.formats {
+            if formats.is_empty() {
+                return invalid(format!("column `{column}` has no format"));
+            }
+            if let Some(wrong) = formats.iter().find(|f| StrftimeItems::new(f).any(|item| item == Item::Error)) {
+                return invalid(format!(
+                    "`{wrong}` of column `{column}` is no format; one looks like %d.%m.%Y %H:%M:%S"
+                ));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,102 @@
+//! An upload in parts that leaves none behind.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::path::Path as Key;
+use object_store::{Error, MultipartUpload, PutMultipartOptions, PutPayload, PutResult, Result};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use super::open::Store;
+use crate::settled::leave;
+
+/// How many parts are on their way at once.
+const MOST: usize = 4;
+/// How long a failed upload waits for its parts to be gone; the abort goes on afterwards.
+const ABORT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Parts on their way. Unless they were completed, they are aborted: by [`Parts::abort`], or in the background when this is
+/// dropped.
+pub(super) struct Parts {
+    upload: Option<Box<dyn MultipartUpload>>,
+    tasks: JoinSet<Result<()>>,
+}
+
+impl Parts {
+    /// Begins an upload. Were the future dropped between the request and its answer, nobody would know the upload's name; so the
+    /// request is made to the end, and an upload that nobody takes is aborted.
+    pub(super) async fn begin(store: Arc<Store>, key: Key, options: PutMultipartOptions) -> Result<Self> {
+        let (tell, told) = oneshot::channel();
+        leave(async move {
+            let begun = store.objects().put_multipart_opts(&key, options).await;
+            // What cannot be handed over is dropped here, and aborts itself.
+            drop(tell.send(begun.map(|upload| Self { upload: Some(upload), tasks: JoinSet::new() })));
+        });
+        told.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Sends a part once there is room for it. Fails with what a part before it failed with.
+    pub(super) async fn send(&mut self, part: PutPayload) -> Result<()> {
+        while self.tasks.len() >= MOST {
+            self.join().await?;
+        }
+        let upload = self.upload.as_mut().ok_or_else(gone)?;
+        self.tasks.spawn(upload.put_part(part));
+        Ok(())
+    }
+
+    async fn join(&mut self) -> Result<()> {
+        match self.tasks.join_next().await {
+            Some(Ok(outcome)) => outcome,
+            Some(Err(_)) => Err(gone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for all parts and makes them an object.
+    pub(super) async fn complete(&mut self) -> Result<PutResult> {
+        while !self.tasks.is_empty() {
+            self.join().await?;
+        }
+        let upload = self.upload.as_mut().ok_or_else(gone)?;
+        let done = upload.complete().await?;
+        self.upload = None;
+        Ok(done)
+    }
+
+    /// Gives the parts up and waits for a while until they are gone.
+    pub(super) async fn abort(mut self) {
+        let (tell, told) = oneshot::channel();
+        self.give_up(Some(tell));
+        let _ = tokio::time::timeout(ABORT_PATIENCE, told).await;
+    }
+
+    fn give_up(&mut self, tell: Option<oneshot::Sender<()>>) {
+        let Some(mut upload) = self.upload.take() else {
+            return;
+        };
+        let mut tasks = std::mem::take(&mut self.tasks);
+        leave(async move {
+            // A part that arrives after the abort would stay.
+            tasks.shutdown().await;
+            if let Err(error) = upload.abort().await {
+                tracing::warn!("parts of an upload stay behind, `Lake::clean` removes them: {error}");
+            }
+            if let Some(tell) = tell {
+                let _ = tell.send(());
+            }
+        });
+    }
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        self.give_up(None);
+    }
+}
+
+/// Only a runtime that ends, or a panic, stops a task.
+fn gone() -> Error {
+    Error::Generic { store: "upload", source: "the tokio runtime ended".into() }
+}

@@ -1,0 +1,144 @@
+//! Tables of the fake that hold their rows, in a SQLite file; statements are run there as they are, but for what the two
+//! languages write in different ways.
+
+use std::collections::BTreeMap;
+
+use flow_data::Answer;
+use serde_json::{Value, json};
+
+use super::jobs::refused;
+use crate::server::Reply;
+
+#[derive(Default)]
+pub struct Kept {
+    folder: Option<tempfile::TempDir>,
+    tables: BTreeMap<String, Value>,
+}
+
+impl Kept {
+    pub fn names(&self) -> Vec<&str> {
+        self.tables.keys().map(String::as_str).collect()
+    }
+
+    pub fn has(&self, table: &str) -> bool {
+        self.tables.contains_key(table)
+    }
+
+    /// Is one of the tables spoken of?
+    pub fn knows(&self, sql: &str) -> bool {
+        self.tables.keys().any(|table| sql.contains(table.as_str()))
+    }
+
+    pub fn rows(&self, table: &str) -> u64 {
+        self.run(&format!("SELECT count(*) FROM `{table}`")).unwrap().first().and_then(Value::as_u64).unwrap()
+    }
+
+    /// <https://cloud.google.com/bigquery/docs/reference/rest/v2/tables/insert>
+    pub fn create(&mut self, project: &str, dataset: &str, body: Value) -> Reply {
+        let name = body["tableReference"]["tableId"].as_str().unwrap_or_default();
+        let whole = format!("{project}.{dataset}.{name}");
+        self.folder.get_or_insert_with(|| tempfile::tempdir().unwrap());
+        if self.has(&whole) {
+            return refused(409, "duplicate", &format!("Already Exists: Table {whole}"));
+        }
+        let fields = body["schema"]["fields"].as_array().cloned().unwrap_or_default();
+        let column = |field: &Value| {
+            let required = if field["mode"] == "REQUIRED" { " NOT NULL" } else { "" };
+            format!("`{}` {}{required}", field["name"].as_str().unwrap(), affinity(&field["type"]))
+        };
+        let columns: Vec<_> = fields.iter().map(column).collect();
+        self.run(&format!("CREATE TABLE `{whole}` ({})", columns.join(", "))).unwrap();
+        self.tables.insert(whole, body.clone());
+        Reply::new(200, body.to_string())
+    }
+
+    /// <https://cloud.google.com/bigquery/docs/reference/rest/v2/tables/delete>: an empty answer.
+    pub fn delete(&mut self, table: &str) -> Reply {
+        if self.tables.remove(table).is_none() {
+            return refused(404, "notFound", &format!("Not found: Table {table}"));
+        }
+        self.run(&format!("DROP TABLE `{table}`")).unwrap();
+        Reply::new(204, "")
+    }
+
+    /// The table as the API tells it.
+    pub fn look(&self, table: &str) -> Option<Value> {
+        let mut body = self.tables.get(table)?.clone();
+        body["numRows"] = json!(self.rows(table).to_string());
+        body["numBytes"] = json!("8");
+        Some(body)
+    }
+
+    /// Adds the rows of a Parquet file.
+    pub fn load(&self, table: &str, file: &[u8]) -> Result<(), String> {
+        let folder = self.folder.as_ref().unwrap();
+        let path = folder.path().join("arrived.parquet");
+        std::fs::write(&path, file).unwrap();
+        let names: Vec<_> =
+            flow_data::read_parquet_fields(&path).unwrap().iter().map(|field| format!("`{}`", field.name)).collect();
+        let names = names.join(", ");
+        let loaded = block_on(flow_data::load_parquet(&self.url(), "arrived", &path, "s", &()));
+        loaded.map_err(|e| e.to_string())?;
+        self.run(&format!("INSERT INTO `{table}` ({names}) SELECT {names} FROM arrived; DROP TABLE arrived")).map(drop)
+    }
+
+    /// Columns and rows, as the API tells them.
+    pub fn ask(&self, sql: &str) -> Result<(Value, Vec<Value>), String> {
+        let answer = self.run(&translated(sql))?;
+        let kind = |n: usize| match answer.rows.first().map(|row| &row[n]) {
+            Some(Value::Number(number)) if number.is_i64() => "INTEGER",
+            Some(Value::Number(_)) => "FLOAT",
+            _ => "STRING",
+        };
+        let field = |(n, name): (usize, &String)| json!({ "name": name, "type": kind(n), "mode": "NULLABLE" });
+        let cell = |value: &Value| match value {
+            Value::Null => json!({ "v": null }),
+            Value::String(text) => json!({ "v": text }),
+            other => json!({ "v": other.to_string() }),
+        };
+        let rows = answer.rows.iter().map(|row| json!({ "f": row.iter().map(cell).collect::<Vec<_>>() })).collect();
+        Ok((answer.columns.iter().enumerate().map(field).collect(), rows))
+    }
+
+    fn url(&self) -> String {
+        format!("sqlite://{}", self.folder.as_ref().unwrap().path().join("kept.db").display())
+    }
+
+    fn run(&self, sql: &str) -> Result<Answer, String> {
+        block_on(flow_data::execute(&self.url(), sql)).map_err(|e| e.to_string())
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
+
+fn affinity(kind: &Value) -> &'static str {
+    match kind.as_str().unwrap() {
+        "INTEGER" | "BOOLEAN" => "INTEGER",
+        "FLOAT" => "REAL",
+        _ => "TEXT",
+    }
+}
+
+/// Statements are run in one transaction, so that theirs goes; a text has other escapes:
+/// <https://cloud.google.com/bigquery/docs/reference/standard-sql/lexical#escape_sequences>.
+fn translated(sql: &str) -> String {
+    let (mut out, mut within, mut letters) = (String::new(), false, sql.chars());
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\\' if within => match letters.next() {
+                Some('n') => out.push('\n'),
+                Some('\'') => out.push_str("''"),
+                Some(other) => out.push(other),
+                None => {}
+            },
+            '\'' => {
+                within = !within;
+                out.push(letter);
+            }
+            _ => out.push(letter),
+        }
+    }
+    out.replace("BEGIN TRANSACTION;", "").replace("COMMIT TRANSACTION;", "").replace(" AS FLOAT64)", " AS REAL)")
+}

@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+"""Reads flow-data's Parquet files back by other programs: pyarrow and DuckDB must find what Python wrote as CSV.
+
+    python3 flow-runtime/data/tests/read_back.py [--program MEASURE] [FOLDER ..]
+
+Random tables are written by Python's own csv module in many styles, and turned into Parquet by the example `measure`.
+From each FOLDER all .csv and .csv.gz files are taken as well, with guessed types; DuckDB's own reading of them as text must be
+the same. The two readers are installed into `target/read-back` on the first call. Nothing is left out: what is not there or
+fails ends the script with an error. The example is built unless it is said where it is.
+"""
+
+import csv
+import datetime
+import gzip
+import io
+import math
+import os
+import pathlib
+import random
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+WORK = ROOT / "target" / "read-back"
+PINS = ["duckdb==2.0.1", "pyarrow==26.0.1"]
+TABLES = 40
+
+
+def run(command, **options):
+    subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL, timeout=3600, **options)
+
+
+def ready():
+    """Starts this script again in an environment that has the readers."""
+    venv = WORK / "venv"
+    python = venv / "bin" / "python"
+    stamp = venv / "installed"
+    if not stamp.exists() or stamp.read_text() != " ".join(PINS):
+        run([sys.executable, "-m", "venv", "--clear", venv])
+        run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *PINS])
+        stamp.write_text(" ".join(PINS))
+    sys.exit(subprocess.call([python, __file__, *sys.argv[1:]], env={**os.environ, "FLOW_READ_BACK": "1"}))
+
+
+def value(rng, kind):
+    if rng.random() < 0.1:
+        return None
+    if kind == "int":
+        return rng.choice([rng.randrange(-10, 10), rng.randrange(-(2**63), 2**63), 2**63 - 1, -(2**63)])
+    if kind == "float":
+        return rng.choice([rng.randrange(-1000, 1000) / 100, rng.uniform(-1e300, 1e300), 5e-324, 0.1 + 0.2])
+    if kind == "bool":
+        return rng.random() < 0.5
+    if kind == "date":
+        return datetime.date(1, 1, 1) + datetime.timedelta(days=rng.randrange(3_652_058))
+    if kind == "timestamp":
+        return datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=rng.randrange(-(10**15), 10**16))
+    return rng.choice(["N", "x" * rng.randrange(40), "ä€𝄞", 'a "b", c', "two\nlines", "\\N", " pad ", "'"])
+
+
+def text(value):
+    """As CSV has it. Python cannot write a null beside an empty text: such a text is not among the values."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, datetime.datetime):
+        return value.isoformat(sep=" ", timespec="microseconds")
+    return str(value)
+
+
+def same(one, other):
+    if isinstance(one, float) and isinstance(other, float):
+        return one == other and math.copysign(1, one) == math.copysign(1, other)
+    return type(one) is type(other) and one == other
+
+
+def random_tables(program, readers):
+    kinds = ["int", "float", "bool", "date", "timestamp", "text"]
+    for seed in range(TABLES):
+        rng = random.Random(seed)
+        columns = kinds + [rng.choice(kinds) for _ in range(rng.randrange(4))]
+        rows = [[(value(rng, kind) or None) if kind == "text" else value(rng, kind) for kind in columns]
+                for _ in range(rng.choice([3, 50, 3000]))]
+        # A type is guessed by values: one of each is there, and no number that is whole by chance alone.
+        first = [7, 0.5, True, datetime.date(2021, 1, 1), datetime.datetime(2021, 1, 1, 8), "text"]
+        rows.insert(0, [first[kinds.index(kind)] for kind in columns])
+        out = io.StringIO(newline="")
+        writer = csv.writer(out, lineterminator=rng.choice(["\n", "\r\n"]))
+        writer.writerow([f"c{n}" for n in range(len(columns))])
+        writer.writerows([[text(v) for v in row] for row in rows])
+        data = out.getvalue().encode()
+        if rng.random() < 0.5:
+            cut = rng.randrange(len(data))
+            data = gzip.compress(data[:cut]) + gzip.compress(data[cut:])
+        path = WORK / f"{seed}.csv"
+        path.write_bytes(data)
+        parquet = path.with_suffix(".parquet")
+        run([program, "infer-parquet", path, parquet])
+        for name, read in readers.items():
+            back = read(parquet)
+            assert len(back) == len(rows), f"seed {seed}: {name} reads {len(back)} rows of {len(rows)}"
+            for number, (got, want) in enumerate(zip(back, rows)):
+                for at, (one, other) in enumerate(zip(got, want, strict=True)):
+                    assert same(one, other), f"seed {seed}, row {number}, column {at}: {name} reads {one!r}, not {other!r}"
+        print(f"table {seed}: {len(rows)} rows of {len(columns)} columns")
+
+
+def real_files(program, duckdb, folder):
+    files = sorted(path for path in folder.rglob("*") if path.name.endswith((".csv", ".csv.gz")))
+    if not files:
+        sys.exit(f"{folder} has no CSV files")
+    for path in files:
+        parquet = WORK / (path.name + ".parquet")
+        run([program, "infer-parquet", path, parquet])
+        connection = duckdb.connect()
+        names = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM '{parquet}'").fetchall()]
+        types = [row[1] for row in connection.execute(f"DESCRIBE SELECT * FROM '{parquet}'").fetchall()]
+        text = f"read_csv('{path}', header = true, all_varchar = true, delim = ',', quote = '\"', escape = '\"')"
+        # The text, cast by DuckDB to what the file says that it is.
+        cast = ", ".join(f'CAST("{name}" AS {kind}) AS "{name}"' for name, kind in zip(names, types))
+        csv, ours = f"SELECT {cast} FROM {text}", f"SELECT * FROM '{parquet}'"
+        for one, other in [(csv, ours), (ours, csv)]:
+            differ = connection.execute(f"SELECT count(*) FROM ({one} EXCEPT ALL {other})").fetchone()[0]
+            assert differ == 0, f"{path}: {differ} rows differ"
+        rows = connection.execute(f"SELECT count(*) FROM '{parquet}'").fetchone()[0]
+        print(f"{path.name}: {rows} rows of {len(names)} columns")
+
+
+def main():
+    try:
+        import duckdb
+        import pyarrow.parquet as pq
+    except ImportError:
+        if "FLOW_READ_BACK" in os.environ:
+            raise
+        WORK.mkdir(parents=True, exist_ok=True)
+        ready()
+    WORK.mkdir(parents=True, exist_ok=True)
+    folders = sys.argv[1:]
+    if folders[:1] == ["--program"]:
+        program, folders = pathlib.Path(folders[1]).resolve(), folders[2:]
+    else:
+        run(["cargo", "build", "-p", "flow-data", "--example", "measure"], cwd=ROOT)
+        program = ROOT / "target" / "debug" / "examples" / "measure"
+
+    def arrow(path):
+        return [list(row.values()) for row in pq.read_table(path).to_pylist()]
+
+    def duck(path):
+        return [list(row) for row in duckdb.connect().execute(f"SELECT * FROM '{path}'").fetchall()]
+
+    random_tables(program, {"pyarrow": arrow, "DuckDB": duck})
+    for folder in folders:
+        real_files(program, duckdb, pathlib.Path(folder))
+
+
+if __name__ == "__main__":
+    main()
