@@ -122,6 +122,7 @@ fn tokens(function: &ItemFn, options: &DagOptions, params: &[Param], private: &T
     let doc = options.doc.clone().or_else(|| doc_of(&function.attrs)).unwrap_or_default();
     let settings = options.tokens();
     let line = line_of(name);
+    let items = &options.items;
     let declare = params.iter().map(|p| declare(p, private));
     let mut body = (*function.block).clone();
     rewrite(&mut body, params.iter().map(|p| p.name.clone()).collect(), private);
@@ -170,6 +171,8 @@ fn tokens(function: &ItemFn, options: &DagOptions, params: &[Param], private: &T
                     #private::TestRun::new(Self::dag())
                 }
             }
+
+            #(#items)*
 
             #private::inventory::submit! {
                 #private::DagEntry(#private::DagSpec {

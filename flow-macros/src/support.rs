@@ -108,7 +108,12 @@ pub fn option(value: Option<impl quote::ToTokens>, private: &TokenStream) -> Tok
 /// A type as a person writes it: tokens without the blanks that token streams have.
 pub fn written(ty: &syn::Type) -> String {
     // What stands for a `&str` or a `&[T]` has the path of generated code.
-    let text = quote!(#ty).to_string();
+    text_of(ty)
+}
+
+/// Tokens as a person writes them.
+pub fn text_of(tokens: &impl quote::ToTokens) -> String {
+    let text = tokens.to_token_stream().to_string();
     let text = text.rsplit_once("__private :: ").map_or(text.as_str(), |(_, name)| name);
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();

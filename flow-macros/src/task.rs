@@ -1,5 +1,6 @@
 //! `#[task]`: a function, and beside it the builder of its node.
 
+use crate::cache;
 use crate::options::{TaskOptions, find_crate};
 use crate::support::{Errors, cfgs, doc_of, line_of, option, private, written};
 use proc_macro2::{Ident, TokenStream};
@@ -17,31 +18,51 @@ pub const PRIMITIVES: [&str; 17] = [
 /// One argument: the context, or a value by value or by reference. `ty` is what is kept between tasks: `String` for a
 /// `&str`, `Vec<T>` for a `&[T]`.
 enum Argument {
-    Context,
+    Context(Option<Ident>),
     Value { name: Ident, ty: Box<Type>, by_reference: bool },
 }
 
-/// What the function returns: the type of the value, and whether it comes in a `Result`.
+/// What the function returns: the type of the value, and whether it comes in a `Result`; of a sensor also what its look
+/// returns, of which the value is a part.
 struct Returned {
     ty: Type,
     result: bool,
+    look: Option<Type>,
 }
 
 pub fn expand(options: TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
+    expand_any(options, item, false)
+}
+
+pub fn expand_sensor(options: TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
+    expand_any(options, item, true)
+}
+
+fn expand_any(options: TokenStream, item: TokenStream, sensor: bool) -> syn::Result<TokenStream> {
+    let name = if sensor { "sensor" } else { "task" };
+    let code = cache::hash(&item);
     let function: ItemFn = syn::parse2(item).map_err(|e| {
         syn::Error::new(
             e.span(),
-            format!("`#[task]` goes on a function (`fn` or `async fn`) outside of an `impl`: {e}"),
+            format!("`#[{name}]` goes on a function (`fn` or `async fn`) outside of an `impl`: {e}"),
         )
     })?;
     let private = private(find_crate(&options).as_ref());
     let mut errors = Errors::default();
-    let options = TaskOptions::parse(options, &private, &mut errors);
+    let options = TaskOptions::parse(options, sensor, &private, &mut errors);
     check_signature(&function, &mut errors);
     let arguments = arguments(&function, &private, &mut errors);
-    let returned = returned(&function.sig.output, &mut errors);
+    let names = arguments.iter().filter_map(|argument| match argument {
+        Argument::Value { name, .. } => Some(name.unraw().to_string()),
+        Argument::Context(_) => None,
+    });
+    options.check_keys(&names.collect::<Vec<_>>(), &mut errors);
+    let mut returned = returned(&function.sig.output, &mut errors);
+    if sensor {
+        found(&mut returned, &function, &mut errors);
+    }
     errors.finish()?;
-    let beside = beside(&function, &options, &arguments, &returned, &private);
+    let beside = beside(&function, (&options, &code), &arguments, &returned, &private);
     Ok(quote!(#function #beside))
 }
 
@@ -84,7 +105,8 @@ fn arguments(function: &ItemFn, private: &TokenStream, errors: &mut Errors) -> V
             FnArg::Typed(arg) => {
                 let argument = argument(&arg.pat, &arg.ty, private);
                 if let Some(argument) = errors.take(argument) {
-                    if matches!(argument, Argument::Context) && out.iter().any(|a| matches!(a, Argument::Context)) {
+                    if matches!(argument, Argument::Context(_)) && out.iter().any(|a| matches!(a, Argument::Context(_)))
+                    {
                         errors.at(arg, "a task takes the context at most once");
                     }
                     out.push(argument);
@@ -117,7 +139,8 @@ fn argument(pat: &Pat, ty: &Type, private: &TokenStream) -> syn::Result<Argument
     let last = last_segment(&ty).map(|s| s.ident.to_string());
     if last.as_deref() == Some("Context") {
         return if by_reference {
-            Ok(Argument::Context)
+            let name = if let Pat::Ident(name) = pat { Some(name.ident.clone()) } else { None };
+            Ok(Argument::Context(name))
         } else {
             Err(syn::Error::new_spanned(&ty, "take the context by reference: `ctx: &Context`"))
         };
@@ -154,7 +177,7 @@ fn returned(output: &ReturnType, errors: &mut Errors) -> Returned {
     let unit = || syn::parse_quote!(());
     let ty = match output {
         ReturnType::Default => {
-            return Returned { ty: unit(), result: false };
+            return Returned { ty: unit(), result: false, look: None };
         }
         ReturnType::Type(_, ty) => (**ty).clone(),
     };
@@ -166,7 +189,7 @@ fn returned(output: &ReturnType, errors: &mut Errors) -> Returned {
         _ => {}
     }
     let Some(segment) = last_segment(&ty).filter(|s| s.ident.to_string().ends_with("Result")) else {
-        return Returned { ty, result: false };
+        return Returned { ty, result: false, look: None };
     };
     let inner = match &segment.arguments {
         PathArguments::AngleBracketed(args) => args.args.iter().find_map(|a| match a {
@@ -176,10 +199,34 @@ fn returned(output: &ReturnType, errors: &mut Errors) -> Returned {
         _ => None,
     };
     match inner {
-        Some(ty) => Returned { ty, result: true },
+        Some(ty) => Returned { ty, result: true, look: None },
         None => {
             errors.at(&ty, format!("say what it gives: `{}<T>`", segment.ident));
-            Returned { ty: unit(), result: true }
+            Returned { ty: unit(), result: true, look: None }
+        }
+    }
+}
+
+/// What a sensor gives, once its look has found it: nothing for a `bool`, the `T` of an `Option<T>`.
+fn found(returned: &mut Returned, function: &ItemFn, errors: &mut Errors) {
+    let look = returned.ty.clone();
+    let inner = last_segment(&look).and_then(|last| match (last.ident.to_string().as_str(), &last.arguments) {
+        ("bool", PathArguments::None) => Some(syn::parse_quote!(())),
+        ("Option", PathArguments::AngleBracketed(args)) => match args.args.first() {
+            Some(GenericArgument::Type(ty)) if args.args.len() == 1 => Some(ty.clone()),
+            _ => None,
+        },
+        _ => None,
+    });
+    match inner {
+        Some(ty) => (returned.ty, returned.look) = (ty, Some(look)),
+        None => {
+            let sentence =
+                "a sensor is one look: it returns `bool`, or `Option<T>` with what it found, or a `Result` of either";
+            match &function.sig.output {
+                ReturnType::Default => errors.at(&function.sig.ident, sentence),
+                output => errors.at(output, sentence),
+            }
         }
     }
 }
@@ -187,7 +234,7 @@ fn returned(output: &ReturnType, errors: &mut Errors) -> Returned {
 /// The struct of the same name, the markers of its arguments, its specification and its registration.
 fn beside(
     function: &ItemFn,
-    options: &TaskOptions,
+    (options, code): (&TaskOptions, &str),
     arguments: &[Argument],
     returned: &Returned,
     private: &TokenStream,
@@ -197,13 +244,14 @@ fn beside(
     let cfgs = cfgs(&function.attrs);
     let doc = options.doc.clone().or_else(|| doc_of(&function.attrs));
     let summary = format!("The task [`{name}`](fn@{name}) as a part of a DAG: `{name}::node(..)` adds it.");
-    let spec = spec(function, options, doc.as_deref(), arguments, returned, private);
+    let cache_key = options.cache.key().map(|key| cache_key(function, arguments, key, private));
+    let spec = spec(function, (options, code), doc.as_deref(), arguments, returned, private);
     let body = body(function, arguments, returned, private);
     let node = node(function, arguments, returned, private);
     let no_hidden_result = no_hidden_result(returned, private);
     let markers = arguments.iter().filter_map(|a| match a {
         Argument::Value { name, .. } => Some(quote!(pub struct #name {})),
-        Argument::Context => None,
+        Argument::Context(_) => None,
     });
     quote! {
         #(#cfgs)*
@@ -219,6 +267,7 @@ fn beside(
             /// One type per argument: the compiler names it when a wrong thing is given.
             pub mod __ { #(#markers)* }
             #body
+            #cache_key
             static __FLOW_SPEC: #private::TaskSpec = #spec;
             #private::inventory::submit! { #private::TaskEntry(&__FLOW_SPEC) }
             #node
@@ -228,7 +277,7 @@ fn beside(
 
 fn spec(
     function: &ItemFn,
-    options: &TaskOptions,
+    (options, code): (&TaskOptions, &str),
     doc: Option<&str>,
     arguments: &[Argument],
     returned: &Returned,
@@ -236,6 +285,9 @@ fn spec(
 ) -> TokenStream {
     let name = function.sig.ident.unraw().to_string();
     let doc = option(doc, private);
+    let kind = if function.sig.asyncness.is_some() { quote!(Async) } else { quote!(Blocking) };
+    let key = options.cache.key().map(|_| quote!(#private::Body::#kind(__flow_cache_key)));
+    let cache = options.cache.tokens(&returned.ty, code, key, private);
     let options = options.tokens(private);
     let output = written(&returned.ty);
     let args = arguments.iter().filter_map(|a| match a {
@@ -243,9 +295,8 @@ fn spec(
             let (name, ty) = (name.unraw().to_string(), written(ty));
             Some(quote!(#private::ArgSpec { name: #name, type_name: #ty }))
         }
-        Argument::Context => None,
+        Argument::Context(_) => None,
     });
-    let kind = if function.sig.asyncness.is_some() { quote!(Async) } else { quote!(Blocking) };
     let line = line_of(&function.sig.ident);
     quote! {
         #private::TaskSpec {
@@ -258,18 +309,58 @@ fn spec(
             args: &[#(#args),*],
             options: #options,
             run: #private::Body::#kind(__flow_run),
+            cache: #cache,
         }
     }
 }
 
-/// `fn run`: decodes the arguments, calls the function, encodes what it returns.
-fn body(function: &ItemFn, arguments: &[Argument], returned: &Returned, private: &TokenStream) -> TokenStream {
-    let name = &function.sig.ident;
+/// What makes the task's own part of the key of its cache: an expression over its arguments.
+fn cache_key(function: &ItemFn, arguments: &[Argument], key: &syn::Expr, private: &TokenStream) -> TokenStream {
+    let (decode, _) = decoded(arguments, private);
+    let mut locals = 0usize..;
+    let named = arguments.iter().filter_map(|argument| match argument {
+        Argument::Context(name) => name.as_ref().map(|name| quote!(let #name: &#private::Context = &__flow_ctx;)),
+        Argument::Value { name, ty, by_reference } => {
+            let local = quote::format_ident!("__flow_argument_{}", locals.next().unwrap_or_default());
+            Some(if *by_reference { quote!(let #name: &#ty = &#local;) } else { quote!(let #name: #ty = #local;) })
+        }
+    });
+    let named: Vec<TokenStream> = named.collect();
+    let uses = quote!(use #private::{ByClone as _, ByDecode as _};);
+    let work = quote! {
+        #uses
+        #(#decode)*
+        #(#named)*
+    };
+    let finish = quote_spanned!(key.span()=> #private::finish_cache_key(#key));
+    if function.sig.asyncness.is_some() {
+        quote! {
+            #[allow(unused_variables)]
+            fn __flow_cache_key(__flow_inputs: #private::Inputs, __flow_ctx: #private::Context) -> #private::BodyFuture {
+                #private::Box::pin(async move {
+                    #work
+                    #finish
+                })
+            }
+        }
+    } else {
+        quote! {
+            #[allow(unused_variables)]
+            fn __flow_cache_key(__flow_inputs: #private::Inputs, __flow_ctx: #private::Context) -> #private::BodyResult {
+                #work
+                #finish
+            }
+        }
+    }
+}
+
+/// What decodes the arguments into locals, `__flow_argument_0` and on, and what the function is given.
+fn decoded(arguments: &[Argument], private: &TokenStream) -> (Vec<TokenStream>, Vec<TokenStream>) {
     let mut decode = Vec::new();
     let mut given = Vec::new();
     for argument in arguments {
         match argument {
-            Argument::Context => given.push(quote!(&__flow_ctx)),
+            Argument::Context(_) => given.push(quote!(&__flow_ctx)),
             Argument::Value { name, ty, by_reference } => {
                 let index = decode.len();
                 let local = quote::format_ident!("__flow_argument_{index}");
@@ -284,11 +375,20 @@ fn body(function: &ItemFn, arguments: &[Argument], returned: &Returned, private:
             }
         }
     }
-    let finish = if returned.result { quote!(finish_result) } else { quote!(finish_value) };
-    let value = &returned.ty;
-    let finish = quote_spanned!(value.span()=> #private::#finish::<#value>);
-    let finish =
-        if returned.result { quote_spanned!(value.span()=> #private::finish_result::<#value, _>) } else { finish };
+    (decode, given)
+}
+
+/// `fn run`: decodes the arguments, calls the function, encodes what it returns.
+fn body(function: &ItemFn, arguments: &[Argument], returned: &Returned, private: &TokenStream) -> TokenStream {
+    let name = &function.sig.ident;
+    let (decode, given) = decoded(arguments, private);
+    let value = returned.look.as_ref().unwrap_or(&returned.ty);
+    let finish = match (returned.look.is_some(), returned.result) {
+        (false, false) => quote_spanned!(value.span()=> #private::finish_value::<#value>),
+        (false, true) => quote_spanned!(value.span()=> #private::finish_result::<#value, _>),
+        (true, false) => quote_spanned!(value.span()=> #private::finish_look::<#value>),
+        (true, true) => quote_spanned!(value.span()=> #private::finish_look_result::<#value, _>),
+    };
     let uses = quote!(use #private::{ByClone as _, ByDecode as _};);
     if function.sig.asyncness.is_some() {
         quote! {
@@ -322,7 +422,7 @@ fn node(function: &ItemFn, arguments: &[Argument], returned: &Returned, private:
     let vis = &function.vis;
     let values = arguments.iter().filter_map(|argument| match argument {
         Argument::Value { name, ty, .. } => Some((name, ty)),
-        Argument::Context => None,
+        Argument::Context(_) => None,
     });
     let parameters = |how: TokenStream| {
         let parameter = move |(arg, ty)| quote!(#arg: impl #private::Arg<#ty, #name, __::#arg, #private::#how>);
