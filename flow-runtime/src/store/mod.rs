@@ -3,33 +3,55 @@
 //! [`MetadataStore`] is the seam. [`memory`] keeps everything in this process, `sqlite` in one file, `postgres` in a database of
 //! many machines; all pass the suite in [`conformance`], and a further store joins by one line there.
 //!
-//! Whoever works on a run holds its **epoch**: [`MetadataStore::acquire_run`] raises it, and a commit under any other
-//! epoch is refused as a whole ([`StoreError::Fenced`]). So a process that was taken for dead and wakes up can change
-//! nothing.
+//! Whoever works on a run holds its **epoch**: [`MetadataStore::take_run`] and [`MetadataStore::acquire_run`] raise it, and a
+//! commit under any other epoch is refused as a whole ([`StoreError::Fenced`]). So a process that was taken for dead and
+//! wakes up can change nothing. A run may also be held by a **lease**, until an instant: see [`Term`].
 //!
 //! Instants are kept to the microsecond; what is finer is cut off (towards the past).
 
+mod asset;
+mod backfill;
+mod build;
+mod cache;
+mod callback;
 pub mod conformance;
+pub mod faulty;
+mod lease;
 pub mod memory;
+mod order;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+mod schema;
+mod slots;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod sql;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+mod value;
 
+pub use asset::{AssetEventFilter, AssetEventRow, AssetEventWrite, MadeBy, PendingAsset};
+pub use backfill::{BackfillChange, BackfillRow, BackfillSpec, BackfillState, Reprocess};
+pub use build::BuildRow;
+pub use cache::{CacheRow, CacheWrite};
+pub use callback::{CallbackChange, CallbackFilter, CallbackRow, CallbackState, CallbackWrite};
+pub use lease::{HeldRun, Renewer, Term, Terms};
 pub use memory::MemoryStore;
+pub use order::OrderRow;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
+pub use schema::Schema;
+pub use slots::{SlotAsk, SlotClaim, SlotRefusal};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
+pub use value::{RETURN_VALUE, StepWrite, XComFilter, XComRow, XComValue, XComWrite};
 
 use chrono::{DateTime, Utc};
 use flow_core::event::Report;
-use flow_core::{Dag, DagRun, RunStatus, RunType, TaskState};
+use flow_core::{Dag, DagRun, Event, RunStatus, RunType, TaskState};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// What a commit survives once it has returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -84,6 +106,8 @@ pub struct RunFilter {
     pub run_id: Option<String>,
     /// In one of these states; empty means any.
     pub states: Vec<RunStatus>,
+    /// About this instant alone.
+    pub logical_date: Option<DateTime<Utc>>,
     /// Made by one of these; empty means any.
     pub run_types: Vec<RunType>,
     /// At most this many, the newest (by `run_after`, then number) first; 0 means all.
@@ -97,13 +121,65 @@ pub struct RunCommit {
     pub run: RunPk,
     /// The committer's token.
     pub epoch: Epoch,
+    /// A person has ordered a part of it. No other commit may move what has ended, or do more at once than one can; see
+    /// [`TaskState::may_pass_to`] and [`RunStatus::may_pass_to`]. (An instance that has no row yet is in no state.)
+    pub is_order: bool,
     /// The run's new state, if it changed. The first `Running` sets `start_date` if it is unset, a finished state sets
     /// `end_date`, an unfinished one after a finished one takes `end_date` away.
     pub status: Option<(RunStatus, DateTime<Utc>)>,
+    /// If the run has failed by this, and it is one of at least so many scheduled runs of its DAG (also those for assets) that have
+    /// failed in a row, no other having ended well since, the DAG is paused.
+    pub pause_at: Option<u32>,
     /// Rows of task instances, in full, each instance at most once. All archiving comes before all writing.
     pub instances: Vec<InstanceWrite>,
     /// Values of tries that ended.
     pub xcoms: Vec<XComWrite>,
+    /// Instances whose steps are forgotten, by task and map index: they were cleared, and begin anew.
+    pub forgotten: Vec<(Arc<str>, i32)>,
+    /// Steps that tries have finished. One of a try that is not running (any more) is left out, and so is one that is there.
+    pub steps: Vec<StepWrite>,
+    /// Assets that tries have made anew, in their order. Of a try and an asset only the first counts.
+    pub asset_events: Vec<AssetEventWrite>,
+    /// What is to be told outside.
+    pub callbacks: Vec<CallbackWrite>,
+    /// Numbers of orders for this run that are carried out by this commit, or come to nothing: they are removed.
+    pub settled: Vec<i64>,
+    /// Outputs that later runs may take over. Of one key the last counts.
+    pub cached: Vec<CacheWrite>,
+}
+
+impl RunCommit {
+    /// A commit that changes nothing yet.
+    pub fn new(run: RunPk, epoch: Epoch) -> RunCommit {
+        RunCommit {
+            run,
+            epoch,
+            is_order: false,
+            status: None,
+            pause_at: None,
+            instances: Vec::new(),
+            xcoms: Vec::new(),
+            forgotten: Vec::new(),
+            steps: Vec::new(),
+            asset_events: Vec::new(),
+            callbacks: Vec::new(),
+            settled: Vec::new(),
+            cached: Vec::new(),
+        }
+    }
+
+    /// Does it change nothing?
+    pub fn is_empty(&self) -> bool {
+        self.status.is_none()
+            && self.instances.is_empty()
+            && self.xcoms.is_empty()
+            && self.forgotten.is_empty()
+            && self.steps.is_empty()
+            && self.asset_events.is_empty()
+            && self.callbacks.is_empty()
+            && self.settled.is_empty()
+            && self.cached.is_empty()
+    }
 }
 
 /// The row of a task instance: what it is now, and its latest try.
@@ -131,6 +207,8 @@ pub struct InstanceRow {
     pub report: Report,
     /// Of a mapped instance, what it is about, for people: `month=2021-01`. Known once a try of it has ended.
     pub label: Option<Arc<str>>,
+    /// The event that it waits for while it is deferred; `None` if it waits for an instant alone.
+    pub event: Option<Arc<str>>,
 }
 
 /// A row to be written.
@@ -180,68 +258,8 @@ pub enum CauseKind {
     Input,
     /// Its return value could not be kept.
     Output,
-}
-
-/// A value to be kept; it replaces one of the same task, map index and key.
-#[derive(Debug, Clone, PartialEq)]
-pub struct XComWrite {
-    /// The task.
-    pub task_id: Arc<str>,
-    /// Its place in a mapped list; -1 for none.
-    pub map_index: i32,
-    /// The key; [`RETURN_VALUE`] for what a task returned.
-    pub key: Arc<str>,
-    /// The value.
-    pub value: XComValue,
-    /// When it was made, by the writer's clock (a store has none).
-    pub timestamp: DateTime<Utc>,
-}
-
-/// The key of what a task returned.
-pub const RETURN_VALUE: &str = "return_value";
-
-/// A value, or where it lies.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct XComValue {
-    /// Rust type of the value, as the author wrote it.
-    pub type_name: Arc<str>,
-    /// Its encoded size in bytes; at most `i64::MAX`.
-    pub size: u64,
-    /// SHA-256 of the encoded value, hexadecimal.
-    pub sha256: Arc<str>,
-    /// The JSON text, when it is small; else it lies in the XCom folder under its hash.
-    pub inline: Option<Arc<str>>,
-}
-
-/// A value as it stands in the store.
-#[derive(Debug, Clone, PartialEq)]
-pub struct XComRow {
-    /// The task.
-    pub task_id: String,
-    /// Its place in a mapped list; -1 for none.
-    pub map_index: i32,
-    /// The key.
-    pub key: String,
-    /// The value.
-    pub value: XComValue,
-    /// When it was made.
-    pub timestamp: DateTime<Utc>,
-}
-
-/// Which values to list; all of a run unless more is said.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct XComFilter<'a> {
-    /// Of this task alone.
-    pub task_id: Option<&'a str>,
-    /// Of this instance alone; -1 for those of tasks that are not mapped.
-    pub map_index: Option<i32>,
-}
-
-impl<'a> XComFilter<'a> {
-    /// Those of this task.
-    pub fn of_task(task_id: &'a str) -> XComFilter<'a> {
-        XComFilter { task_id: Some(task_id), map_index: None }
-    }
+    /// It did not run: its output is that of an earlier run, which was made from the same.
+    Cached,
 }
 
 /// What can go wrong in a store.
@@ -268,6 +286,12 @@ pub enum StoreError {
         /// The instant.
         logical_date: DateTime<Utc>,
     },
+    /// The events that were to be those of a run are no longer pending.
+    #[error("what DAG `{dag_id}` was to run for is pending no more: another run has it already")]
+    EventsTaken {
+        /// The DAG.
+        dag_id: String,
+    },
     /// There is no such run.
     #[error("there is no such run in the store (number {0})")]
     NoSuchRun(i64),
@@ -283,6 +307,35 @@ pub enum StoreError {
         given: i64,
         /// The present epoch.
         present: i64,
+    },
+    /// A commit that no person has ordered would bring an instance, or the run, where it cannot come by itself.
+    #[error("{0}, which nobody has ordered: nothing of that is written (this is a fault of flow)")]
+    IllegalMove(String),
+    /// Somebody else holds the run, and the lease has not ended.
+    #[error("the run is held by {owner} until {until}: wait for it, or stop it first")]
+    Held {
+        /// Number of the run.
+        run: i64,
+        /// Who holds it.
+        owner: String,
+        /// When its lease ends, if it is not renewed.
+        until: DateTime<Utc>,
+    },
+    /// The DAG has as many unfinished runs as it may have.
+    #[error("DAG `{dag_id}` already has {most} unfinished runs, as many as it may have: wait for one of them")]
+    TooManyActive {
+        /// The DAG.
+        dag_id: String,
+        /// How many it may have.
+        most: u32,
+    },
+    /// A timetable's run of the DAG was made, or deleted, since the latest was asked for.
+    #[error(
+        "the scheduled runs of DAG `{dag_id}` have changed since it was decided to make the next: ask for the latest again"
+    )]
+    Overtaken {
+        /// The DAG.
+        dag_id: String,
     },
     /// The store holds something that cannot be read.
     #[error("the metadata store holds something that cannot be read: {0}")]
@@ -311,24 +364,138 @@ pub trait MetadataStore: Send + Sync + 'static {
     /// [`StoreError::NoSuchDagVersion`].
     async fn dag_version(&self, hash: &str) -> Result<Dag>;
 
+    /// Notes that this build of a program makes runs of this version of a DAG; noted before, that instant stays.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchDagVersion`].
+    async fn put_build(&self, dag_version: &str, build: &str, timestamp: DateTime<Utc>) -> Result<()>;
+
+    /// The builds that have made runs of this version of a DAG, in the order in which they were first seen.
+    async fn builds(&self, dag_version: &str) -> Result<Vec<BuildRow>>;
+
     /// Says that a DAG is paused, and makes no runs by itself, or that it is not.
     async fn set_paused(&self, dag_id: &str, paused: bool) -> Result<()>;
 
     /// What was said last of each DAG that somebody has spoken of: is it paused?
     async fn paused(&self) -> Result<BTreeMap<String, bool>>;
 
-    /// Makes a run, owned by `owner`, at epoch 1. Numbers of runs rise and are never given twice.
+    /// Keeps a backfill, as one that runs; gives its number.
+    async fn put_backfill(&self, spec: &BackfillSpec, created: DateTime<Utc>) -> Result<i64>;
+
+    /// Backfills (those alone that are neither done nor cancelled, or all of them), the newest first.
+    async fn backfills(&self, open: bool) -> Result<Vec<BackfillRow>>;
+
+    /// Brings a backfill from one state to another. Says whether it did: one in another state stays as it is.
+    async fn settle_backfill(&self, change: &BackfillChange) -> Result<bool>;
+
+    /// Takes a backfill that runs for a while, or keeps it longer: of several owners one has it at a time. Says whether this one
+    /// has it. A term of no length gives it back.
+    async fn hold_backfill(&self, id: i64, owner: &str, term: Term) -> Result<bool>;
+
+    /// What an instance has finished of its work: JSON texts by the names of its steps.
+    async fn steps(&self, run: RunPk, task_id: &str, map_index: i32) -> Result<BTreeMap<String, Arc<str>>>;
+
+    /// Notes that an event has happened, with a JSON text about it. It happens once: where it is there already, nothing is
+    /// changed. Says whether it is new.
+    async fn put_event(&self, name: &str, payload: &str, timestamp: DateTime<Utc>) -> Result<bool>;
+
+    /// Those of these events that have happened, with the JSON text of each.
+    async fn events(&self, names: &[&str]) -> Result<BTreeMap<String, Arc<str>>>;
+
+    /// Events of assets. They outlive the runs that made them.
+    async fn asset_events(&self, filter: &AssetEventFilter) -> Result<Vec<AssetEventRow>>;
+
+    /// The latest event of each asset, by the name of the asset.
+    async fn latest_asset_events(&self) -> Result<Vec<AssetEventRow>>;
+
+    /// Notes an event of an asset that no task has made; gives its number. `extra` is the JSON text of an object.
+    async fn put_asset_event(&self, asset: &str, extra: &str, timestamp: DateTime<Utc>) -> Result<i64>;
+
+    /// Says which assets each of these DAGs waits for. What comes from now on is pending for it; what is pending of an asset
+    /// that it waits for no more is forgotten. DAGs that are not named wait as before.
+    async fn await_assets(&self, dags: &BTreeMap<String, BTreeSet<String>>) -> Result<()>;
+
+    /// Forgets events (of the tasks of this DAG, or all) from before an instant, and says how many: those that nobody needs any
+    /// more. The latest event of an asset stays, and what is pending, or what a run was made for that is there still.
+    async fn forget_asset_events(&self, dag_id: Option<&str>, before: DateTime<Utc>) -> Result<u64>;
+
+    /// What has come and is pending, by DAG and asset.
+    async fn pending_assets(&self) -> Result<Vec<PendingAsset>>;
+
+    /// What was, or is, to be told outside, the oldest first.
+    async fn callbacks(&self, filter: CallbackFilter) -> Result<Vec<CallbackRow>>;
+
+    /// Changes a callback that is pending and was tried exactly as often as is said: somebody takes it for a while, or tells how
+    /// that went. Says whether it did: where it was changed by another meanwhile, or is gone, nothing is.
+    async fn settle_callback(&self, change: &CallbackChange) -> Result<bool>;
+
+    /// Leaves an order for whoever works on a run: it is carried out, and settled, in one commit. Returns its number.
     ///
     /// # Errors
-    /// [`StoreError::RunExists`] if the DAG has a run of this id, [`StoreError::LogicalDateTaken`] if it has one about the
-    /// same instant; [`StoreError::NoSuchDagVersion`].
-    async fn create_run(&self, run: &DagRun, dag_version: &str, owner: &str) -> Result<(RunPk, Epoch)>;
+    /// [`StoreError::NoSuchRun`].
+    async fn put_order(&self, run: RunPk, event: &Event, timestamp: DateTime<Utc>) -> Result<i64>;
 
-    /// Takes a run over: raises its epoch by one, so that whoever held it before can change nothing any more.
+    /// All orders that are not settled, the oldest first.
+    async fn orders(&self) -> Result<Vec<OrderRow>>;
+
+    /// [`MetadataStore::make_run`] for `owner`, without a lease and whatever else there is.
+    ///
+    /// # Errors
+    /// As those of [`MetadataStore::make_run`].
+    async fn create_run(&self, run: &DagRun, dag_version: &str, owner: &str) -> Result<(RunPk, Epoch)> {
+        self.make_run(run, dag_version, &Terms { owner, ..Terms::default() }).await
+    }
+
+    /// Makes a run on these terms, at epoch 1. Numbers of runs rise and are never given twice.
+    ///
+    /// # Errors
+    /// [`StoreError::Overtaken`], [`StoreError::EventsTaken`] and [`StoreError::TooManyActive`] if the terms do not hold;
+    /// [`StoreError::RunExists`] if the DAG has a run of this id, [`StoreError::LogicalDateTaken`] if it has one about the same
+    /// instant; [`StoreError::NoSuchDagVersion`].
+    async fn make_run(&self, run: &DagRun, dag_version: &str, terms: &Terms<'_>) -> Result<(RunPk, Epoch)>;
+
+    /// Takes a run over by force: raises its epoch by one, so that whoever held it before can change nothing any more, and
+    /// ends its lease. For those who know by other means (a file lock) that nobody works on it.
     ///
     /// # Errors
     /// [`StoreError::NoSuchRun`].
     async fn acquire_run(&self, run: RunPk, owner: &str) -> Result<Epoch>;
+
+    /// Takes a run that is free, or whose lease has ended, and raises its epoch by one. Of several who try it at the same
+    /// time one succeeds.
+    ///
+    /// # Errors
+    /// [`StoreError::Held`] with who holds it, also when that is this owner; [`StoreError::NoSuchRun`].
+    async fn take_run(&self, run: RunPk, owner: &str, term: Term) -> Result<Epoch>;
+
+    /// Renews the leases of these runs by one statement, and returns the runs whose leases it has renewed. One that has ended,
+    /// or whose run has another epoch by now, is not renewed.
+    async fn renew(&self, held: &[(RunPk, Epoch)], term: Term) -> Result<BTreeSet<RunPk>>;
+
+    /// Ends the lease of a run at once, if it has this epoch; does nothing else.
+    async fn release(&self, run: RunPk, epoch: Epoch) -> Result<()>;
+
+    /// Are limits that bound what is in flight in every process counted here? Where all processes work on one machine, and hold
+    /// their runs by locks, each counts for itself.
+    fn shares_slots(&self) -> bool {
+        false
+    }
+
+    /// Takes parts in limits that several processes share, for instances of a run that are about to start; gives those that
+    /// may not. An instance that has its parts keeps them when it asks once more. They are free again with the commit that writes it as
+    /// in flight no more, when somebody else takes the run, and while no lease holds it.
+    ///
+    /// One that [shares none](MetadataStore::shares_slots) lets all start.
+    async fn take_slots(&self, claim: &SlotClaim<'_>) -> Result<Vec<SlotRefusal>>;
+
+    /// The runs whose leases have not ended, by number. `now` is as [`Term::now`].
+    async fn held(&self, now: DateTime<Utc>) -> Result<Vec<HeldRun>>;
+
+    /// Renews leases without the threads that this store was opened on, which others may block; `None` where only the store
+    /// itself can.
+    fn own_renewer(&self) -> Option<Box<dyn Renewer>> {
+        None
+    }
 
     /// Deletes a run with all its instances, tries and values. Its number is never given again.
     ///
@@ -336,7 +503,13 @@ pub trait MetadataStore: Send + Sync + 'static {
     /// [`StoreError::Fenced`] if the epoch is not the present one, [`StoreError::NoSuchRun`].
     async fn delete_run(&self, run: RunPk, epoch: Epoch) -> Result<()>;
 
-    /// SHA-256 of all values that lie outside of the store, of any run.
+    /// The output that is kept under this key; see [`CacheWrite::key`].
+    async fn cached(&self, key: &str) -> Result<Option<CacheRow>>;
+
+    /// Forgets the outputs for later runs (of this DAG, or of all) that were made before an instant, and says how many.
+    async fn forget_cached(&self, dag_id: Option<&str>, before: DateTime<Utc>) -> Result<u64>;
+
+    /// SHA-256 of all values that lie outside of the store, and of all files that others name, of any run or kept for later ones.
     async fn spilled(&self) -> Result<BTreeSet<String>>;
 
     /// Applies all of these changes, of several runs, or none, in their order. When this returns, they survive a crash.
@@ -351,6 +524,9 @@ pub trait MetadataStore: Send + Sync + 'static {
     /// The run of this DAG with this id.
     async fn run(&self, dag_id: &str, run_id: &str) -> Result<Option<StoredRun>>;
 
+    /// Of the runs of this DAG that are about an instant before this one, the one about the latest.
+    async fn run_before(&self, dag_id: &str, logical_date: DateTime<Utc>) -> Result<Option<StoredRun>>;
+
     /// Runs, newest first.
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<StoredRun>>;
 
@@ -364,10 +540,21 @@ pub trait MetadataStore: Send + Sync + 'static {
     /// Values of a run, by task id, map index, key.
     async fn xcoms(&self, run: RunPk, filter: XComFilter<'_>) -> Result<Vec<XComRow>>;
 
+    /// Tells, as a hint, that somebody may have made a run that nobody works on, given one back, or paused a DAG. Hints may be lost,
+    /// and come for nothing; `None` where there are none. Only who looks for himself knows.
+    fn listen(&self) -> Option<watch::Receiver<()>> {
+        None
+    }
+
     /// Waits until everything that was handed to this store is written, and lets go of what it holds; whoever asks it
     /// for something later gets an error. (The last one to close a SQLite file folds its write-ahead log into it, so
     /// that the one file is the whole database.)
     async fn close(&self);
+}
+
+/// Whoever can renew leases of this store, on its own if possible.
+pub fn renewer(store: &Arc<dyn MetadataStore>) -> Box<dyn Renewer> {
+    store.own_renewer().unwrap_or_else(|| Box::new(lease::ThroughStore(store.clone())))
 }
 
 /// Microseconds since 1970 in UTC: the form in which the stores keep an instant.
@@ -379,6 +566,12 @@ fn to_micros(at: DateTime<Utc>) -> i64 {
 fn cut(at: DateTime<Utc>) -> DateTime<Utc> {
     // Every instant chrono can express is in range.
     DateTime::from_timestamp_micros(to_micros(at)).unwrap_or(at)
+}
+
+/// The version under which [`MetadataStore::put_dag`] keeps a DAG.
+#[cfg(feature = "cli")]
+pub(crate) fn version(dag: &Dag) -> Result<String> {
+    Ok(fingerprint(dag)?.0)
 }
 
 /// A DAG's JSON and its SHA-256 in hexadecimal.

@@ -1,6 +1,6 @@
 //! What a commit does.
 
-use super::{Store, archive, at, begin, commit, full, plain, rows, write, xcom};
+use super::{Store, archive, at, begin, commit, full, ordered, plain, rows, write, xcom};
 use crate::store::{
     Cause, CauseKind, Epoch, InstanceRow, RETURN_VALUE, RunCommit, RunPk, StoreError, XComFilter, XComRow, XComValue,
 };
@@ -37,7 +37,7 @@ pub async fn every_field_of_an_instance_comes_back(store: Store) {
     assert_eq!(store.instances(held.0).await.unwrap(), want);
     // The same rows once more: now as a replacement that takes every field away again.
     let bare: Vec<_> = want.iter().map(|r| plain(&r.task_id, r.map_index, TaskState::None, 0)).collect();
-    store.commit(&[rows(held, bare.iter().cloned().map(write))]).await.unwrap();
+    store.commit(&[ordered(rows(held, bare.iter().cloned().map(write)))]).await.unwrap();
     assert_eq!(store.instances(held.0).await.unwrap(), bare);
 }
 
@@ -81,7 +81,7 @@ pub async fn the_status_moves_the_dates(store: Store) {
     for (i, (status, start, end)) in steps.into_iter().enumerate() {
         let now = at(i as i64);
         let change = RunCommit { status: status.map(|s| (s, now)), ..commit(held) };
-        store.commit(&[change]).await.unwrap();
+        store.commit(&[ordered(change)]).await.unwrap();
         last = status.unwrap_or(last);
         let run = store.run("taxi", "one").await.unwrap().unwrap().run;
         // The first step, at 0, gave the start.
@@ -180,7 +180,7 @@ pub async fn a_try_is_archived(store: Store) {
         (write(ended.clone()), vec![first, ended]),
     ];
     for (i, (change, want)) in steps.into_iter().enumerate() {
-        store.commit(&[rows(held, [change])]).await.unwrap();
+        store.commit(&[ordered(rows(held, [change]))]).await.unwrap();
         assert_eq!(store.tries(held.0, Some("t")).await.unwrap(), want, "step {i}");
         assert_eq!(store.instances(held.0).await.unwrap(), want[want.len() - 1..], "step {i}");
     }
@@ -193,7 +193,7 @@ pub async fn a_try_is_archived_once(store: Store) {
     let cleared = plain("t", -1, TaskState::None, 1);
     let again = plain("t", -1, TaskState::Running, 2);
     for change in [write(ended.clone()), archive(cleared.clone())] {
-        store.commit(&[rows(held, [change])]).await.unwrap();
+        store.commit(&[ordered(rows(held, [change]))]).await.unwrap();
     }
     assert_eq!(store.tries(held.0, None).await.unwrap(), [ended.clone(), cleared]);
     store.commit(&[rows(held, [archive(again.clone())])]).await.unwrap();
@@ -264,6 +264,7 @@ pub async fn commits_of_one_run_are_applied_in_order(store: Store) {
                 ..rows(held, [write(ended.clone())])
             },
             RunCommit {
+                is_order: true,
                 status: Some((RunStatus::Running, at(2))),
                 xcoms: vec![xcom("t", -1, "2")],
                 ..rows(held, [archive(next.clone())])
@@ -298,6 +299,7 @@ pub async fn ten_thousand_rows_at_once(store: Store) {
     store.commit(&[rows(held, all(TaskState::Failed, 1).map(write))]).await.unwrap();
     assert!(store.instances(held.0).await.unwrap().into_iter().eq(all(TaskState::Failed, 1)));
     let second = RunCommit {
+        is_order: true,
         xcoms: (0..N).map(|i| xcom("t", i, &i.to_string())).collect(),
         ..rows(held, all(TaskState::Success, 2).map(archive))
     };

@@ -8,13 +8,27 @@
 //!
 //! Each behaviour is a public function here and becomes one `#[tokio::test]`. They panic when a store misbehaves.
 
+mod assets;
+mod backfills;
+mod cache;
 mod commits;
 mod concurrent;
+mod leases;
+mod moves;
+mod owed;
 mod runs;
+mod slots;
 
+pub use assets::*;
+pub use backfills::*;
+pub use cache::*;
 pub use commits::*;
 pub use concurrent::*;
+pub use leases::*;
+pub use moves::*;
+pub use owed::*;
 pub use runs::*;
+pub use slots::*;
 
 use super::{
     Cause, CauseKind, Epoch, InstanceRow, InstanceWrite, MetadataStore, RETURN_VALUE, RunCommit, RunPk, XComValue,
@@ -36,6 +50,10 @@ macro_rules! store_conformance {
             $crate::store_conformance! { @tests $make;
                 a_dag_is_kept_once
                 an_unknown_dag_version_is_an_error
+                every_field_of_a_backfill_comes_back
+                a_backfill_changes_its_state_once
+                a_backfill_has_one_owner_at_a_time
+                builds_of_a_version_are_kept_since_they_were_first_seen
                 every_field_of_a_run_comes_back
                 dates_of_any_century_come_back
                 what_is_finer_than_a_microsecond_is_cut
@@ -44,7 +62,9 @@ macro_rules! store_conformance {
                 a_run_needs_its_dag
                 runs_come_newest_first
                 runs_are_filtered
+                the_run_before_is_the_one_about_the_latest_earlier_instant
                 a_dag_is_paused_and_goes_on
+                a_dag_that_keeps_failing_is_paused_by_the_last_failure
                 a_run_is_deleted_with_all_of_it
                 an_unknown_run_is_empty
                 a_takeover_raises_the_epoch
@@ -52,6 +72,9 @@ macro_rules! store_conformance {
                 every_state_comes_back
                 instances_are_sorted
                 the_status_moves_the_dates
+                no_instance_moves_where_it_cannot_come_by_itself
+                no_run_moves_where_it_cannot_come_by_itself
+                an_illegal_move_refuses_all_of_its_call_and_nothing_else
                 an_old_epoch_changes_nothing
                 one_old_epoch_refuses_all_runs
                 one_unknown_run_refuses_all_runs
@@ -61,12 +84,42 @@ macro_rules! store_conformance {
                 xcoms_come_back_and_are_replaced
                 commits_of_one_run_are_applied_in_order
                 an_empty_commit_is_nothing
+                a_step_is_kept_once_and_only_of_a_try_that_runs
+                steps_are_forgotten
+                an_event_happens_once
+                an_asset_event_is_kept_once_and_outlives_its_run
+                a_callback_is_owed_once
+                a_callback_is_taken_by_one_and_settled_once
+                what_comes_is_pending_for_whoever_waits
+                a_run_that_is_made_again_tells_of_its_assets_again
+                a_run_takes_all_that_is_pending
+                many_take_what_is_pending_and_one_gets_it
+                a_run_for_assets_is_made_on_the_other_terms_as_well
+                the_latest_events_of_assets
+                old_asset_events_that_nobody_needs_are_forgotten
+                an_order_stays_until_it_is_settled
+                an_output_is_kept_for_later_runs
+                of_one_key_the_last_output_counts
+                old_outputs_are_forgotten
                 ten_thousand_rows_at_once
                 eight_tasks_commit_at_the_same_time
                 a_fenced_commit_does_not_spoil_the_others
                 takeovers_at_the_same_time_differ
                 a_dropped_commit_is_whole_or_nothing
                 a_reader_never_sees_half_a_commit
+                a_held_run_is_refused_and_a_released_one_is_free
+                a_lease_that_has_ended_is_anybodys
+                leases_are_renewed_together
+                a_stale_holder_changes_nothing
+                of_many_takers_one_wins
+                a_run_is_born_held_or_free
+                a_dag_has_no_more_unfinished_runs_than_it_may
+                of_many_makers_no_more_than_may_be
+                a_run_follows_the_latest_that_was_read
+                a_limit_is_shared_by_all_processes
+                who_was_refused_before_is_first
+                starts_in_a_span_are_counted_for_all
+                of_many_claims_no_more_go_than_may
             }
         }
     };
@@ -131,6 +184,7 @@ fn plain(task_id: &str, map_index: i32, state: TaskState, try_number: u32) -> In
         cause: None,
         report: Report::default(),
         label: None,
+        event: None,
     }
 }
 
@@ -147,6 +201,7 @@ fn full(task_id: &str, map_index: i32, try_number: u32) -> InstanceRow {
             place: Some("src/ä.rs:7".into()),
         }),
         label: Some("monat=\"März\" 🚕".into()),
+        event: Some("bestätigt 🚕 \"1\"".into()),
         report: Report {
             lengths: vec![Length { field: None, len: u32::MAX }, Length { field: Some(3), len: 0 }],
             declined: vec![0, u32::MAX],
@@ -180,7 +235,12 @@ fn xcom(task_id: &str, map_index: i32, json: &str) -> XComWrite {
 
 /// A commit that changes nothing yet.
 fn commit((run, epoch): (RunPk, Epoch)) -> RunCommit {
-    RunCommit { run, epoch, status: None, instances: Vec::new(), xcoms: Vec::new() }
+    RunCommit::new(run, epoch)
+}
+
+/// The same commit, as a person's order.
+fn ordered(commit: RunCommit) -> RunCommit {
+    RunCommit { is_order: true, ..commit }
 }
 
 /// A commit of these rows.

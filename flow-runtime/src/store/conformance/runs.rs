@@ -1,9 +1,9 @@
 //! DAGs and runs.
 
-use super::{Store, at, begin, dag, dag_run, plain, rows, write, xcom};
+use super::{Store, at, begin, commit, dag, dag_run, plain, rows, write, xcom};
 use crate::store::{Epoch, RunCommit, RunFilter, RunPk, StoreError, StoredRun, XComFilter};
 use chrono::{DateTime, TimeDelta, Utc};
-use flow_core::{DataInterval, RunStatus, RunType, TaskState};
+use flow_core::{DagRun, DataInterval, RunStatus, RunType, TaskState};
 
 /// A DAG comes back as it was, under the SHA-256 of its JSON, however often it is put.
 pub async fn a_dag_is_kept_once(store: Store) {
@@ -22,6 +22,25 @@ pub async fn a_dag_is_kept_once(store: Store) {
 pub async fn an_unknown_dag_version_is_an_error(store: Store) {
     let hash = "0".repeat(64);
     assert_eq!(store.dag_version(&hash).await, Err(StoreError::NoSuchDagVersion(hash)));
+}
+
+/// Each build once, with the instant of its first sight, the oldest first; a version that is not there has none.
+pub async fn builds_of_a_version_are_kept_since_they_were_first_seen(store: Store) {
+    let (taxi, other) = (store.put_dag(&dag("taxi")).await.unwrap(), store.put_dag(&dag("other")).await.unwrap());
+    for (version, build, seen) in
+        [(&taxi, "ff", 5), (&taxi, "0a", 7), (&taxi, "ff", 9), (&other, "0a", 8), (&taxi, "0b", 7)]
+    {
+        store.put_build(version, build, at(seen)).await.unwrap();
+    }
+    let builds = async |version: &str| {
+        let found = store.builds(version).await.unwrap();
+        found.into_iter().map(|row| (row.build, row.first_seen)).collect::<Vec<_>>()
+    };
+    assert_eq!(builds(&taxi).await, [("ff".to_string(), at(5)), ("0a".into(), at(7)), ("0b".into(), at(7))]);
+    assert_eq!(builds(&other).await, [("0a".to_string(), at(8))]);
+    let unknown = store.put_build("none", "ff", at(1)).await;
+    assert_eq!(unknown, Err(StoreError::NoSuchDagVersion("none".into())));
+    assert_eq!(builds("none").await, []);
 }
 
 /// Every field of a run comes back, also the empty ones and text of any script.
@@ -153,6 +172,24 @@ pub async fn runs_come_newest_first(store: Store) {
     }
 }
 
+/// Whenever they were made, runs are in the order of what they are about; those about nothing have no place in it.
+pub async fn the_run_before_is_the_one_about_the_latest_earlier_instant(store: Store) {
+    let version = store.put_dag(&dag("taxi")).await.unwrap();
+    let made = [("taxi", "b", Some(2)), ("taxi", "none", None), ("taxi", "a", Some(1)), ("bus", "x", Some(3))];
+    for (dag_id, id, minutes) in made {
+        let mut run = dag_run(dag_id, id);
+        run.logical_date = minutes.map(|minutes| at(0) + TimeDelta::minutes(minutes));
+        store.create_run(&run, &version, "me").await.unwrap();
+    }
+    for (micros, want) in [(0, None), (60_000_000, None), (60_000_001, Some("a")), (120_000_000, Some("a"))]
+        .into_iter()
+        .chain([(120_000_001, Some("b")), (i64::from(u32::MAX), Some("b"))])
+    {
+        let before = store.run_before("taxi", at(micros)).await.unwrap();
+        assert_eq!(before.map(|run| run.run.run_id).as_deref(), want, "{micros} us");
+    }
+}
+
 /// Each part of a filter holds, alone and together.
 pub async fn runs_are_filtered(store: Store) {
     let version = store.put_dag(&dag("taxi")).await.unwrap();
@@ -167,14 +204,15 @@ pub async fn runs_are_filtered(store: Store) {
         let mut run = dag_run(dag_id, run_id);
         run.state = state;
         run.run_type = if run_id == "one" { RunType::Scheduled } else { RunType::Manual };
+        run.logical_date = (run_id == "four").then(|| at(7));
         store.create_run(&run, &version, "me").await.unwrap();
     }
     let filter = |dag: Option<&str>, run: Option<&str>, states: &[RunStatus], limit| RunFilter {
         dag_id: dag.map(str::to_owned),
         run_id: run.map(str::to_owned),
         states: states.to_vec(),
-        run_types: Vec::new(),
         limit,
+        ..RunFilter::default()
     };
     use RunStatus::{Failed, Queued, Running, Success};
     let cases = [
@@ -187,6 +225,8 @@ pub async fn runs_are_filtered(store: Store) {
         (filter(Some("bus"), Some("one"), &[Running], 0), ""),
         (filter(Some("tax_"), None, &[], 0), ""),
         (RunFilter { run_types: vec![RunType::Scheduled], ..RunFilter::default() }, "bus/one taxi/one"),
+        (RunFilter { logical_date: Some(at(7)), ..RunFilter::default() }, "bus/four"),
+        (RunFilter { logical_date: Some(at(8)), ..RunFilter::default() }, ""),
         (
             RunFilter { run_types: vec![RunType::Backfill, RunType::Manual], ..filter(Some("bus"), None, &[], 0) },
             "bus/four",
@@ -233,6 +273,42 @@ pub async fn a_dag_is_paused_and_goes_on(store: Store) {
     store.set_paused("other", false).await.unwrap();
     let want = [("täxi".to_string(), true), ("other".to_string(), false)].into();
     assert_eq!(store.paused().await.unwrap(), want);
+}
+
+/// So many failures in a row, of runs that come by themselves, by the instants that they are due; whatever came in between.
+pub async fn a_dag_that_keeps_failing_is_paused_by_the_last_failure(store: Store) {
+    use RunStatus::{Failed, Success};
+    use RunType::{AssetTriggered, Manual, Scheduled};
+    let version = store.put_dag(&dag("taxi")).await.unwrap();
+    // How the run of each instant ends, in the order in which they end; and whether the DAG is paused then.
+    let ends = [
+        (1, Scheduled, Failed, false),
+        (2, Scheduled, Success, false),
+        (4, Scheduled, Failed, false),
+        (5, Manual, Failed, false),
+        (3, AssetTriggered, Failed, true),
+        // Somebody lets it go on: the next failure is one too many again.
+        (6, Scheduled, Failed, true),
+        (8, AssetTriggered, Success, false),
+        (7, Scheduled, Failed, false),
+        (9, Scheduled, Failed, false),
+        (10, AssetTriggered, Failed, true),
+    ];
+    for (instant, run_type, end, is_paused) in ends {
+        store.set_paused("taxi", false).await.unwrap();
+        let run = DagRun { run_type, run_after: at(instant), ..dag_run("taxi", &instant.to_string()) };
+        let held = store.create_run(&run, &version, "me").await.unwrap();
+        store.commit(&[RunCommit { pause_at: Some(2), ..commit(held) }]).await.unwrap();
+        let ended = RunCommit { status: Some((end, at(99))), pause_at: Some(2), ..commit(held) };
+        store.commit(&[ended]).await.unwrap();
+        assert_eq!(store.paused().await.unwrap(), [("taxi".to_string(), is_paused)].into(), "{instant}");
+    }
+    // One of another DAG is no matter of this one; and of whom nobody has spoken, is spoken now.
+    let version = store.put_dag(&dag("other")).await.unwrap();
+    let run = DagRun { run_type: Scheduled, ..dag_run("other", "one") };
+    let held = store.create_run(&run, &version, "me").await.unwrap();
+    store.commit(&[RunCommit { status: Some((Failed, at(1))), pause_at: Some(1), ..commit(held) }]).await.unwrap();
+    assert!(store.paused().await.unwrap()["other"]);
 }
 
 /// A deleted run is gone with its instances, tries and values; who held it can do nothing, and nobody gets its number.

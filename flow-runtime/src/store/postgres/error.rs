@@ -6,6 +6,8 @@ use sqlx::postgres::PgDatabaseError;
 
 /// The commit function raised it: an epoch is old, or there is no such run.
 const FENCED: &str = "FL001";
+/// The commit function raised it: something would come where it cannot come by itself.
+const ILLEGAL: &str = "FL002";
 
 // Error codes; see the appendix of PostgreSQL's manual.
 const SERIALIZATION_FAILURE: &str = "40001";
@@ -65,7 +67,8 @@ pub(super) fn is_fenced(e: &Error) -> bool {
 /// A smaller transaction, or one without the culprit, may still succeed: data that Postgres refuses (class 22), a constraint
 /// (class 23), a limit (class 54), or the guard.
 pub(super) fn is_about_content(e: &Error) -> bool {
-    is_fenced(e) || code(e).is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
+    let spoils = |code: String| code == ILLEGAL || ["22", "23", "54"].iter().any(|class| code.starts_with(class));
+    is_fenced(e) || code(e).is_some_and(spoils)
 }
 
 /// The error as a sentence. Of Postgres' own only the message is told: its details may hold values.
@@ -76,6 +79,7 @@ pub(super) fn explain(place: &str, e: &Error) -> StoreError {
     };
     let code = code(e);
     let text = match code.as_deref() {
+        Some(ILLEGAL) => return StoreError::IllegalMove(said),
         Some(code) if WRONG_PASSWORD.contains(&code) => {
             format!("the metadata database {place} does not let this user in: check user and password ({said})")
         }

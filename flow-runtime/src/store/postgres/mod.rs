@@ -9,20 +9,23 @@
 //! is not applied twice.
 
 mod error;
+mod leases;
+mod listen;
 mod open;
 mod retry;
 mod writer;
 
-use super::Result;
 use super::sql::questions::{self, Question};
 use super::sql::writer::Writes;
 use super::sql::{Database, Failure};
+use super::{Renewer, Result, Schema};
 use futures::StreamExt as _;
 use retry::{Patience, in_time};
 use sqlx::PgPool;
-use sqlx::postgres::PgRow;
+use sqlx::postgres::{PgConnectOptions, PgRow};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// How long what passes by itself is tried again.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -38,6 +41,7 @@ const READERS: u32 = 4;
 pub struct PostgresStore {
     writes: Writes,
     readers: PgPool,
+    options: PgConnectOptions,
     patience: Patience,
     /// Where the database is, without a password.
     place: Arc<str>,
@@ -67,7 +71,19 @@ impl PostgresStore {
     pub async fn open_patiently(url: &str, patience: Duration) -> Result<PostgresStore> {
         let opened = open::open(url, Patience(patience)).await?;
         let writes = Writes::to(opened.writer, opened.place.to_string());
-        Ok(PostgresStore { writes, readers: opened.readers, patience: Patience(patience), place: opened.place })
+        let (readers, options) = (opened.readers, opened.options);
+        Ok(PostgresStore { writes, readers, options, patience: Patience(patience), place: opened.place })
+    }
+
+    /// How far the schema of the database at this URL is. Nothing is changed. What passes by itself is tried again for so long.
+    ///
+    /// # Errors
+    /// As those of [`PostgresStore::open`], save for a newer schema, which is told of.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn schema(url: &str, patience: Duration) -> Result<Schema> {
+        open::schema(url, Patience(patience)).await
     }
 
     async fn ask_once<T: Send>(
@@ -90,8 +106,21 @@ impl PostgresStore {
 impl Database for PostgresStore {
     type Row = PgRow;
 
+    const NOW: Option<&'static str> = Some(leases::NOW);
+
+    const SHARES_SLOTS: bool = true;
+
     fn writes(&self) -> &Writes {
         &self.writes
+    }
+
+    fn own_renewer(&self) -> Option<Box<dyn Renewer>> {
+        let (options, place) = (self.options.clone(), self.place.clone());
+        Some(Box::new(leases::OwnRenewer { options, place, connection: None }))
+    }
+
+    fn listen(&self) -> Option<watch::Receiver<()>> {
+        Some(listen::listen(self.options.clone()))
     }
 
     /// Read in a transaction of its own.

@@ -3,7 +3,7 @@
 use super::error;
 use super::retry::{Patience, in_time};
 use super::writer::Writer;
-use crate::store::{Result, StoreError};
+use crate::store::{Result, Schema, StoreError};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, Row};
 use std::io::ErrorKind;
@@ -12,13 +12,20 @@ use std::time::Duration;
 
 /// The schema, step by step; the table `flow_schema` says how many of them a database has seen. Never edit one that was
 /// released: add one.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../../../migrations/postgres/0001_first.sql"),
     include_str!("../../../migrations/postgres/0002_dag.sql"),
+    include_str!("../../../migrations/postgres/0003_time.sql"),
 ];
+
+/// What the store asks for: replaced after the steps that a database has not seen.
+const FUNCTIONS: &str = include_str!("../../../migrations/postgres/functions.sql");
 
 /// The advisory lock under which the schema is changed: "flow" in ASCII.
 const SCHEMA_LOCK: i64 = 0x666c_6f77;
+
+/// The isolation that the functions of the schema are written for.
+const READ_COMMITTED: &str = "read committed";
 
 /// How long to wait for a connection of the pool.
 const ACQUIRE: Duration = Duration::from_secs(10);
@@ -27,6 +34,7 @@ pub(super) struct Opened {
     pub(super) place: Arc<str>,
     pub(super) writer: Writer,
     pub(super) readers: PgPool,
+    pub(super) options: PgConnectOptions,
 }
 
 pub(super) async fn open(url: &str, patience: Patience) -> Result<Opened> {
@@ -44,8 +52,8 @@ pub(super) async fn open(url: &str, patience: Patience) -> Result<Opened> {
         .max_connections(super::READERS)
         .acquire_timeout(ACQUIRE)
         .connect_lazy_with(options.clone());
-    let writer = Writer::new(place.clone(), options, connection, patience);
-    Ok(Opened { place, writer, readers })
+    let writer = Writer::new(place.clone(), options.clone(), connection, patience);
+    Ok(Opened { place, writer, readers, options })
 }
 
 /// Nobody listens there: at the start that is rather a wrong address than a server that restarts.
@@ -90,15 +98,26 @@ fn place(options: &PgConnectOptions) -> String {
 async fn prepare(options: &PgConnectOptions) -> sqlx::Result<std::result::Result<PgConnection, String>> {
     let mut connection = PgConnection::connect_with(options).await?;
     let mut transaction = connection.begin().await?;
-    // Several processes may start at the same time.
-    let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").persistent(false);
-    lock.bind(SCHEMA_LOCK).execute(&mut *transaction).await?;
-    let about = "SELECT current_setting('server_encoding'), to_regclass('flow_schema') IS NOT NULL";
+    let about = "SELECT current_setting('server_encoding'), current_setting('transaction_isolation')";
     let row = sqlx::query(about).persistent(false).fetch_one(&mut *transaction).await?;
-    let (encoding, is_there): (String, bool) = (row.try_get(0)?, row.try_get(1)?);
+    let (encoding, isolation): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+    if isolation != READ_COMMITTED {
+        return Ok(Err(format!(
+            "isolates transactions by `{isolation}`, and what was waited for would not be seen: set \
+             default_transaction_isolation to '{READ_COMMITTED}' for this user"
+        )));
+    }
     if encoding != "UTF8" {
         return Ok(Err(format!("is in the encoding {encoding}: make one in UTF8")));
     }
+    if has_schema(&mut transaction).await? && seen(&mut transaction).await? == MIGRATIONS.len() {
+        transaction.commit().await?;
+        return Ok(Ok(connection));
+    }
+    // Several processes may start at the same time: what there is is looked at once more when it is this one's turn.
+    let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").persistent(false);
+    lock.bind(SCHEMA_LOCK).execute(&mut *transaction).await?;
+    let is_there = has_schema(&mut transaction).await?;
     let seen = if is_there { seen(&mut transaction).await? } else { 0 };
     let Some(missing) = MIGRATIONS.get(seen..) else {
         let known = MIGRATIONS.len();
@@ -110,15 +129,45 @@ async fn prepare(options: &PgConnectOptions) -> sqlx::Result<std::result::Result
         sqlx::raw_sql("CREATE TABLE flow_schema (version BIGINT NOT NULL)").execute(&mut *transaction).await?;
         sqlx::raw_sql("INSERT INTO flow_schema VALUES (0)").execute(&mut *transaction).await?;
     }
-    for step in missing {
-        sqlx::raw_sql(*step).execute(&mut *transaction).await?;
-    }
     if !missing.is_empty() {
+        for step in missing.iter().chain([&FUNCTIONS]) {
+            sqlx::raw_sql(*step).execute(&mut *transaction).await?;
+        }
         let stamp = sqlx::query("UPDATE flow_schema SET version = $1").persistent(false);
         stamp.bind(MIGRATIONS.len() as i64).execute(&mut *transaction).await?;
     }
     transaction.commit().await?;
     Ok(Ok(connection))
+}
+
+/// How far the schema is; nothing is changed.
+pub(super) async fn schema(url: &str, patience: Patience) -> Result<Schema> {
+    let options = address(url)?;
+    let mut attempts = patience.attempts();
+    let looked = async || {
+        let mut connection = PgConnection::connect_with(&options).await?;
+        // In a transaction: a pooler may give each statement another connection.
+        let mut transaction = connection.begin().await?;
+        let seen = if has_schema(&mut transaction).await? { seen(&mut transaction).await? } else { 0 };
+        transaction.commit().await?;
+        connection.close().await?;
+        Ok::<_, sqlx::Error>(seen as u64)
+    };
+    loop {
+        match in_time(looked()).await {
+            Err(e) if !is_refused(&e) && attempts.again(&e).await => {}
+            Err(e) => return Err(error::explain(&place(&options), &e)),
+            Ok(seen) => return Ok(Schema { seen, known: MIGRATIONS.len() as u64 }),
+        }
+    }
+}
+
+/// Is the table there that says how many migrations the database has seen?
+async fn has_schema(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    // Asked of the table of tables: `to_regclass` answers from what this connection remembers, which may be that there was none
+    // before it waited for its turn.
+    let about = "SELECT EXISTS (SELECT FROM pg_class WHERE relname = 'flow_schema' AND pg_table_is_visible(oid))";
+    sqlx::query(about).persistent(false).fetch_one(connection).await?.try_get(0)
 }
 
 /// How many migrations the database has seen.

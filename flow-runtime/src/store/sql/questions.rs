@@ -1,6 +1,8 @@
 //! What can be asked of the tables, in SQL that SQLite and Postgres both take: a text with `$1`, `$2`, .. and its values.
 
-use crate::store::{RunFilter, RunPk, XComFilter};
+use crate::store::{AssetEventFilter, CallbackFilter, RunFilter, RunPk, XComFilter, to_micros};
+use crate::value::FILE;
+use chrono::{DateTime, Utc};
 use sqlx::AssertSqlSafe;
 use std::fmt::Write as _;
 
@@ -93,7 +95,7 @@ const RUN: &str = "SELECT id, dag_id, run_id, run_type, state, logical_date, int
                    start_date, end_date, conf, dag_version, owner, epoch FROM dag_run WHERE true";
 
 const INSTANCE: &str =
-    "SELECT task_id, map_index, state, try_number, max_tries, due, start_date, end_date, cause, report, label";
+    "SELECT task_id, map_index, state, try_number, max_tries, due, start_date, end_date, cause, report, label, event";
 
 /// The DAG with this hash.
 pub(in crate::store) fn dag_version(hash: &str) -> Question {
@@ -102,20 +104,71 @@ pub(in crate::store) fn dag_version(hash: &str) -> Question {
     question
 }
 
+/// The builds that have made runs of this version.
+pub(in crate::store) fn builds(dag_version: &str) -> Question {
+    let mut question = Question::new("SELECT build, timestamp FROM dag_build WHERE dag_version = ");
+    question.bind(dag_version).push(" ORDER BY timestamp, build");
+    question
+}
+
+/// Backfills, the newest first.
+pub(in crate::store) fn backfills(open: bool) -> Question {
+    let mut question = Question::new(
+        "SELECT id, dag_id, first_date, last_date, reprocess, backwards, max_active_runs, conf, state, created, ended, owner \
+         FROM backfill",
+    );
+    question.push(if open { " WHERE state IN ('running', 'paused')" } else { "" }).push(" ORDER BY id DESC");
+    question
+}
+
 /// Every DAG that somebody has spoken of.
 pub(in crate::store) fn paused() -> Question {
     Question::new("SELECT dag_id, is_paused FROM dag")
 }
 
-/// Every value that lies outside.
+/// The runs whose leases have not ended, by the database's clock or by this one.
+pub(in crate::store) fn held(clock: Option<&str>, now: DateTime<Utc>) -> Question {
+    let mut question = Question::new("SELECT id, owner, lease_until FROM dag_run WHERE lease_until > ");
+    match clock {
+        Some(clock) => question.push(clock),
+        None => question.bind(to_micros(now)),
+    };
+    question.push(" ORDER BY id");
+    question
+}
+
+/// Every value that lies outside; and the texts of those that name files besides.
 pub(in crate::store) fn spilled() -> Question {
-    Question::new("SELECT DISTINCT sha256 FROM xcom WHERE inline IS NULL")
+    let of = |table: &str| {
+        format!(
+            "SELECT CASE WHEN inline IS NULL THEN sha256 END, inline FROM {table} \
+             WHERE inline IS NULL OR inline LIKE '%{FILE}%'"
+        )
+    };
+    Question::new(&format!("{} UNION ALL {}", of("xcom"), of("task_cache")))
+}
+
+/// The output that is kept for later runs under this key.
+pub(in crate::store) fn cached(key: &str) -> Question {
+    let mut question = Question::new(
+        "SELECT dag_id, run_id, task_id, map_index, type_name, size, sha256, inline, timestamp FROM task_cache WHERE key = ",
+    );
+    question.bind(key);
+    question
 }
 
 /// The run of this DAG with this id.
 pub(in crate::store) fn run(dag_id: &str, run_id: &str) -> Question {
     let mut question = Question::new(RUN);
     question.push(" AND dag_id = ").bind(dag_id).push(" AND run_id = ").bind(run_id);
+    question
+}
+
+/// Of the runs of this DAG about an earlier instant (in microseconds) the latest.
+pub(in crate::store) fn run_before(dag_id: &str, logical_date: i64) -> Question {
+    let mut question = Question::new(RUN);
+    question.push(" AND dag_id = ").bind(dag_id).push(" AND logical_date < ").bind(logical_date);
+    question.push(" ORDER BY logical_date DESC LIMIT 1");
     question
 }
 
@@ -127,6 +180,9 @@ pub(in crate::store) fn runs(filter: &RunFilter) -> Question {
     }
     if let Some(run_id) = &filter.run_id {
         question.push(" AND run_id = ").bind(run_id.as_str());
+    }
+    if let Some(logical_date) = filter.logical_date {
+        question.push(" AND logical_date = ").bind(to_micros(logical_date));
     }
     question.is_one_of("state", filter.states.iter().map(|state| state.name()));
     question.is_one_of("run_type", filter.run_types.iter().map(|run_type| run_type.name()));
@@ -156,6 +212,80 @@ pub(in crate::store) fn tries(run: RunPk, task_id: Option<&str>) -> Question {
     }
     question.push(" ORDER BY task_id, map_index, present, try_number");
     question
+}
+
+/// What an instance has finished of its work.
+pub(in crate::store) fn steps(run: RunPk, task_id: &str, map_index: i32) -> Question {
+    let mut question = Question::new("SELECT name, value FROM step WHERE run = ");
+    question.bind(run).push(" AND task_id = ").bind(task_id).push(" AND map_index = ").bind(i64::from(map_index));
+    question.push(" ORDER BY name");
+    question
+}
+
+/// Which of these events have happened. (A database takes some thousands of names at once, not any number.)
+pub(in crate::store) fn events<'n>(names: impl Iterator<Item = &'n str>) -> Question {
+    let mut question = Question::new("SELECT name, payload FROM event WHERE true");
+    question.is_one_of("name", names);
+    question
+}
+
+const ASSET_EVENT: &str =
+    "SELECT id, asset, dag_id, run_id, task_id, map_index, try_number, extra, timestamp FROM asset_event WHERE id ";
+
+/// The latest event of each asset.
+pub(in crate::store) fn latest_asset_events() -> Question {
+    let mut question = Question::new(ASSET_EVENT);
+    question.push("IN (SELECT max(id) FROM asset_event GROUP BY asset) ORDER BY asset");
+    question
+}
+
+/// What is pending for each DAG.
+pub(in crate::store) fn pending_assets() -> Question {
+    Question::new(
+        "SELECT dag_id, asset, count(*), max(event) FROM asset_pending GROUP BY dag_id, asset ORDER BY dag_id, asset",
+    )
+}
+
+/// Events of assets after one of them.
+pub(in crate::store) fn asset_events(filter: &AssetEventFilter) -> Question {
+    let mut question = Question::new(ASSET_EVENT);
+    question.push("> ").bind(filter.after);
+    if let Some(run) = filter.run {
+        question.push(" AND id IN (SELECT event FROM dag_run_asset_event WHERE run = ").bind(run).push(")");
+    }
+    if let Some(asset) = &filter.asset {
+        question.push(" AND asset = ").bind(asset.as_str());
+    }
+    question.push(if filter.newest_first { " ORDER BY id DESC" } else { " ORDER BY id" });
+    if filter.limit > 0 {
+        question.push(" LIMIT ").bind(i64::from(filter.limit));
+    }
+    question
+}
+
+/// Callbacks, the oldest first.
+pub(in crate::store) fn callbacks(filter: CallbackFilter) -> Question {
+    let mut question = Question::new(
+        "SELECT id, run, task_id, map_index, try_number, event, notifier, payload, timestamp, state, attempts, due, error \
+         FROM callback WHERE id > ",
+    );
+    question.bind(filter.after);
+    if let Some(run) = filter.run {
+        question.push(" AND run = ").bind(run);
+    }
+    if let Some(at) = filter.due_at {
+        question.push(" AND state = 'pending' AND due <= ").bind(to_micros(at));
+    }
+    question.push(" ORDER BY id");
+    if filter.limit > 0 {
+        question.push(" LIMIT ").bind(i64::from(filter.limit));
+    }
+    question
+}
+
+/// What somebody wants of runs, the oldest first.
+pub(in crate::store) fn orders() -> Question {
+    Question::new("SELECT id, run, event FROM run_order ORDER BY id")
 }
 
 /// Values of a run.

@@ -1,12 +1,22 @@
 //! Rows as what they mean, whichever database they come from.
 
 use super::Failure;
-use crate::store::{Epoch, InstanceRow, RunPk, StoreError, StoredRun, XComRow, XComValue};
+use super::encode::NewRun;
+#[cfg(feature = "postgres")]
+use crate::store::SlotRefusal;
+use crate::store::{
+    AssetEventRow, BackfillRow, BackfillSpec, BackfillState, BuildRow, CacheRow, CallbackRow, CallbackState,
+    CallbackWrite, Epoch, HeldRun, InstanceRow, MadeBy, OrderRow, PendingAsset, Reprocess, RunPk, StoreError,
+    StoredRun, XComRow, XComValue,
+};
+use crate::value::files;
 use chrono::{DateTime, Utc};
 use flow_core::{DagRun, DataInterval, RunStatus, RunType, TaskState};
 use serde::de::DeserializeOwned;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+#[cfg(feature = "postgres")]
+use std::time::Duration;
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -75,6 +85,33 @@ pub(in crate::store) fn dag(row: &impl Columns, hash: &str) -> Result<flow_core:
     json(text(row, 0)?, || format!("DAG version {hash}"))
 }
 
+/// A row of [`questions::builds`](super::questions::builds).
+pub(in crate::store) fn build(row: &impl Columns) -> Result<BuildRow> {
+    Ok(BuildRow { build: text(row, 0)?.to_owned(), first_seen: there(instant(row, 1)?, 1)? })
+}
+
+/// A row of [`questions::backfills`](super::questions::backfills).
+pub(in crate::store) fn backfill(row: &impl Columns) -> Result<BackfillRow> {
+    let id = integer(row, 0)?;
+    let which = || format!("backfill {id}");
+    Ok(BackfillRow {
+        id,
+        spec: BackfillSpec {
+            dag_id: text(row, 1)?.to_owned(),
+            from: there(instant(row, 2)?, 2)?,
+            to: there(instant(row, 3)?, 3)?,
+            reprocess: word(text(row, 4)?, Reprocess::from_name, which)?,
+            backwards: integer::<i64>(row, 5)? != 0,
+            max_active_runs: integer(row, 6)?,
+            conf: json(text(row, 7)?, which)?,
+        },
+        state: word(text(row, 8)?, BackfillState::from_name, which)?,
+        created: there(instant(row, 9)?, 9)?,
+        ended: instant(row, 10)?,
+        owner: row.text(11)?.map(str::to_owned),
+    })
+}
+
 /// A row of [`questions::run`](super::questions::run) and [`questions::runs`](super::questions::runs).
 pub(in crate::store) fn stored_run(row: &impl Columns) -> Result<StoredRun> {
     let (dag_id, run_id) = (text(row, 1)?.to_owned(), text(row, 2)?.to_owned());
@@ -129,6 +166,7 @@ pub(in crate::store) fn instances<R: Columns>() -> impl FnMut(&R) -> Result<Inst
             cause: row.text(8)?.map(|text| json(text, which)).transpose()?,
             report: row.text(9)?.map(|text| json(text, which)).transpose()?.unwrap_or_default(),
             label: row.text(10)?.map(Into::into),
+            event: row.text(11)?.map(Into::into),
         })
     }
 }
@@ -152,9 +190,103 @@ pub(in crate::store) fn xcom(row: &impl Columns) -> Result<XComRow> {
     })
 }
 
+/// A row of [`questions::cached`](super::questions::cached).
+pub(in crate::store) fn cached(row: &impl Columns) -> Result<CacheRow> {
+    let (dag_id, run_id, task_id) = (text(row, 0)?.to_owned(), text(row, 1)?.to_owned(), text(row, 2)?.to_owned());
+    let timeless = || StoreError::Corrupt(format!("an output that run `{run_id}` left for later has no timestamp"));
+    let timestamp = instant(row, 8)?.ok_or_else(timeless)?;
+    Ok(CacheRow {
+        map_index: integer(row, 3)?,
+        value: XComValue {
+            type_name: text(row, 4)?.into(),
+            size: integer(row, 5)?,
+            sha256: text(row, 6)?.into(),
+            inline: row.text(7)?.map(Arc::from),
+        },
+        timestamp,
+        dag_id,
+        run_id,
+        task_id,
+    })
+}
+
+/// A row of [`questions::steps`](super::questions::steps) or [`questions::events`](super::questions::events): a name, and
+/// its JSON text.
+pub(in crate::store) fn named(row: &impl Columns) -> Result<(String, Arc<str>)> {
+    Ok((text(row, 0)?.to_owned(), text(row, 1)?.into()))
+}
+
+/// A row of [`questions::asset_events`](super::questions::asset_events).
+pub(in crate::store) fn asset_event(row: &impl Columns) -> Result<AssetEventRow> {
+    let id = integer(row, 0)?;
+    let which = || format!("the asset event {id}");
+    let made_by = match (row.text(2)?, row.text(3)?, row.text(4)?) {
+        (Some(dag_id), Some(run_id), Some(task_id)) => Some(MadeBy {
+            dag_id: dag_id.to_owned(),
+            run_id: run_id.to_owned(),
+            task_id: task_id.to_owned(),
+            map_index: integer(row, 5)?,
+            try_number: integer(row, 6)?,
+        }),
+        _ => None,
+    };
+    Ok(AssetEventRow {
+        id,
+        asset: text(row, 1)?.to_owned(),
+        made_by,
+        extra: json(text(row, 7)?, which)?,
+        timestamp: instant(row, 8)?.ok_or_else(|| StoreError::Corrupt(format!("{} has no timestamp", which())))?,
+    })
+}
+
+/// A row of [`questions::pending_assets`](super::questions::pending_assets).
+pub(in crate::store) fn pending_asset(row: &impl Columns) -> Result<PendingAsset> {
+    Ok(PendingAsset {
+        dag_id: text(row, 0)?.to_owned(),
+        asset: text(row, 1)?.to_owned(),
+        events: integer(row, 2)?,
+        latest: integer(row, 3)?,
+    })
+}
+
+/// A row of [`questions::callbacks`](super::questions::callbacks).
+pub(in crate::store) fn callback(row: &impl Columns) -> Result<CallbackRow> {
+    let id = integer(row, 0)?;
+    let which = || format!("the callback {id}");
+    let at = |column| {
+        let found = instant(row, column)?;
+        Ok::<_, Failure>(found.ok_or_else(|| StoreError::Corrupt(format!("{} lacks an instant", which())))?)
+    };
+    Ok(CallbackRow {
+        id,
+        run: RunPk(integer(row, 1)?),
+        callback: CallbackWrite {
+            task_id: text(row, 2)?.into(),
+            map_index: integer(row, 3)?,
+            try_number: integer(row, 4)?,
+            event: text(row, 5)?.into(),
+            notifier: text(row, 6)?.into(),
+            payload: text(row, 7)?.into(),
+            timestamp: at(8)?,
+        },
+        state: word(text(row, 9)?, CallbackState::from_name, which)?,
+        attempts: integer(row, 10)?,
+        due: at(11)?,
+        error: row.text(12)?.map(str::to_owned),
+    })
+}
+
+/// A row of [`questions::orders`](super::questions::orders).
+pub(in crate::store) fn order(row: &impl Columns) -> Result<OrderRow> {
+    let id = integer(row, 0)?;
+    let event = json(text(row, 2)?, || format!("the order {id}"))?;
+    Ok(OrderRow { id, run: RunPk(integer(row, 1)?), event })
+}
+
 /// A row of [`questions::spilled`](super::questions::spilled).
-pub(in crate::store) fn hash(row: &impl Columns) -> Result<String> {
-    Ok(text(row, 0)?.to_owned())
+pub(in crate::store) fn hashes(row: &impl Columns) -> Result<Vec<String>> {
+    let named = row.text(1)?.into_iter().flat_map(files).map(str::to_owned);
+    Ok(row.text(0)?.map(str::to_owned).into_iter().chain(named).collect())
 }
 
 /// A row of [`questions::paused`](super::questions::paused).
@@ -165,4 +297,51 @@ pub(in crate::store) fn paused(row: &impl Columns) -> Result<(String, bool)> {
 /// Rows of a number of a run and its epoch.
 pub(in crate::store) fn epochs(rows: &[impl Columns]) -> Result<HashMap<i64, i64>> {
     rows.iter().map(|row| Ok((integer(row, 0)?, integer(row, 1)?))).collect()
+}
+
+/// A row of [`questions::held`](super::questions::held).
+pub(in crate::store) fn held(row: &impl Columns) -> Result<HeldRun> {
+    let until = instant(row, 2)?.ok_or_else(|| StoreError::Corrupt("a lease has no end".to_owned()))?;
+    Ok(HeldRun { run: RunPk(integer(row, 0)?), owner: row.text(1)?.unwrap_or_default().to_owned(), until })
+}
+
+/// What came of making a run: one row of its number, or of the term that does not hold.
+pub(in crate::store) fn made(rows: &[impl Columns], new: &NewRun) -> Result<RunPk> {
+    let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+    match row.integer(0)? {
+        Some(id) => Ok(RunPk(id)),
+        None => Err(new.refused(text(row, 1)?).into()),
+    }
+}
+
+/// What came of taking a run: one row of its epoch, or of who holds it and until when; none if there is no such run.
+pub(in crate::store) fn taken(rows: &[impl Columns], run: RunPk) -> Result<Epoch> {
+    let row = rows.first().ok_or(StoreError::NoSuchRun(run.0))?;
+    match row.integer(0)? {
+        Some(epoch) => Ok(Epoch(epoch)),
+        None => {
+            let until = instant(row, 2)?.ok_or(sqlx::Error::RowNotFound)?;
+            let owner = row.text(1)?.unwrap_or("another process").to_owned();
+            Err(StoreError::Held { run: run.0, owner, until }.into())
+        }
+    }
+}
+
+/// Who may not start yet.
+#[cfg(feature = "postgres")]
+pub(in crate::store) fn refusal(row: &impl Columns) -> Result<SlotRefusal> {
+    let limit = row.text(1)?.ok_or(sqlx::Error::RowNotFound)?.to_owned();
+    let again = Duration::from_micros(u64::try_from(integer::<i64>(row, 2)?).unwrap_or_default());
+    Ok(SlotRefusal { place: usize::try_from(integer::<i64>(row, 0)?).unwrap_or_default(), limit, again })
+}
+
+/// One row of a number.
+#[cfg(feature = "postgres")]
+pub(in crate::store) fn number(rows: &[impl Columns]) -> Result<i64> {
+    integer(rows.first().ok_or(sqlx::Error::RowNotFound)?, 0)
+}
+
+/// Rows of numbers of runs.
+pub(in crate::store) fn numbers(rows: &[impl Columns]) -> Result<BTreeSet<RunPk>> {
+    rows.iter().map(|row| Ok(RunPk(integer(row, 0)?))).collect()
 }

@@ -4,9 +4,10 @@
 //! the transaction is not the caller's. Commits that wait at the same time become one transaction (group commit); a
 //! commit that comes alone is not made to wait for company.
 
-use super::encode::{Batch, NewRun};
-use crate::store::{Epoch, Result, RunPk, StoreError};
-use std::collections::{HashMap, HashSet};
+use super::encode::{Awaited, Batch, NewAssetEvent, NewBackfill, NewBuild, NewEvent, NewOrder, NewRun, NewSlots};
+use crate::store::{BackfillChange, CallbackChange, Epoch, Result, RunPk, SlotRefusal, StoreError, Term};
+use chrono::{DateTime, Utc};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::future::Future;
 use tokio::sync::{mpsc, oneshot};
 
@@ -28,11 +29,60 @@ pub(in crate::store) trait Backend: Send + 'static {
 
     fn put_dag(&mut self, hash: &str, dag_id: &str, json: &str) -> impl Future<Output = Result<()>> + Send;
 
+    fn put_build(&mut self, new: &NewBuild) -> impl Future<Output = Result<()>> + Send;
+
+    /// Gives its number.
+    fn put_backfill(&mut self, new: &NewBackfill) -> impl Future<Output = Result<i64>> + Send;
+
+    /// Says whether it was in that state.
+    fn settle_backfill(&mut self, change: BackfillChange) -> impl Future<Output = Result<bool>> + Send;
+
+    /// Says whether this owner has it.
+    fn hold_backfill(&mut self, id: i64, owner: &str, term: Term) -> impl Future<Output = Result<bool>> + Send;
+
     fn set_paused(&mut self, dag_id: &str, paused: bool) -> impl Future<Output = Result<()>> + Send;
+
+    /// Says whether it is new.
+    fn put_event(&mut self, event: &NewEvent) -> impl Future<Output = Result<bool>> + Send;
+
+    /// Gives its number.
+    fn put_asset_event(&mut self, event: &NewAssetEvent) -> impl Future<Output = Result<i64>> + Send;
+
+    fn await_assets(&mut self, awaited: &Awaited) -> impl Future<Output = Result<()>> + Send;
+
+    /// Says how many there were.
+    fn forget_asset_events(
+        &mut self,
+        dag_id: Option<&str>,
+        before: DateTime<Utc>,
+    ) -> impl Future<Output = Result<u64>> + Send;
+
+    /// Says whether it was pending and tried as often as is said.
+    fn settle_callback(&mut self, change: &CallbackChange) -> impl Future<Output = Result<bool>> + Send;
+
+    /// Says how many there were.
+    fn forget_cached(
+        &mut self,
+        dag_id: Option<&str>,
+        before: DateTime<Utc>,
+    ) -> impl Future<Output = Result<u64>> + Send;
+
+    fn put_order(&mut self, order: &NewOrder) -> impl Future<Output = Result<i64>> + Send;
 
     fn create_run(&mut self, new: &NewRun) -> impl Future<Output = Result<RunPk>> + Send;
 
     fn acquire_run(&mut self, run: RunPk, owner: &str) -> impl Future<Output = Result<Epoch>> + Send;
+
+    fn take_run(&mut self, run: RunPk, owner: &str, term: Term) -> impl Future<Output = Result<Epoch>> + Send;
+
+    fn renew(&mut self, held: &[(RunPk, Epoch)], term: Term) -> impl Future<Output = Result<BTreeSet<RunPk>>> + Send;
+
+    fn release(&mut self, run: RunPk, epoch: Epoch) -> impl Future<Output = Result<()>> + Send;
+
+    /// Gives those that may not have what they ask for. Where nothing is shared all may.
+    fn take_slots(&mut self, _slots: &NewSlots) -> impl Future<Output = Result<Vec<SlotRefusal>>> + Send {
+        std::future::ready(Ok(Vec::new()))
+    }
 
     /// Deletes the run, if it has this epoch; says whether it did.
     fn delete_run(&mut self, run: RunPk, epoch: Epoch) -> impl Future<Output = Result<bool>> + Send;
@@ -58,9 +108,24 @@ pub(in crate::store) trait Backend: Send + 'static {
 #[derive(Debug)]
 enum Job {
     PutDag { hash: String, dag_id: String, json: String, reply: Reply<()> },
+    PutBuild { new: NewBuild, reply: Reply<()> },
+    PutBackfill { new: Box<NewBackfill>, reply: Reply<i64> },
+    SettleBackfill { change: BackfillChange, reply: Reply<bool> },
+    HoldBackfill { id: i64, owner: String, term: Term, reply: Reply<bool> },
     SetPaused { dag_id: String, paused: bool, reply: Reply<()> },
+    PutEvent { event: NewEvent, reply: Reply<bool> },
+    PutAssetEvent { event: NewAssetEvent, reply: Reply<i64> },
+    AwaitAssets { awaited: Awaited, reply: Reply<()> },
+    ForgetAssetEvents { dag_id: Option<String>, before: DateTime<Utc>, reply: Reply<u64> },
+    SettleCallback { change: CallbackChange, reply: Reply<bool> },
+    ForgetCached { dag_id: Option<String>, before: DateTime<Utc>, reply: Reply<u64> },
+    PutOrder { order: NewOrder, reply: Reply<i64> },
     CreateRun { new: Box<NewRun>, reply: Reply<RunPk> },
     AcquireRun { run: RunPk, owner: String, reply: Reply<Epoch> },
+    TakeRun { run: RunPk, owner: String, term: Term, reply: Reply<Epoch> },
+    Renew { held: Vec<(RunPk, Epoch)>, term: Term, reply: Reply<BTreeSet<RunPk>> },
+    Release { run: RunPk, epoch: Epoch, reply: Reply<()> },
+    TakeSlots { slots: NewSlots, reply: Reply<Vec<SlotRefusal>> },
     DeleteRun { run: RunPk, epoch: Epoch, reply: Reply<()> },
     Commit { batch: Batch, reply: Reply<()> },
     Close { reply: Reply<()> },
@@ -86,9 +151,60 @@ impl Writes {
         self.ask(|reply| Job::PutDag { hash, dag_id, json, reply }).await
     }
 
+    pub(in crate::store) async fn put_build(&self, new: NewBuild) -> Result<()> {
+        self.ask(|reply| Job::PutBuild { new, reply }).await
+    }
+
+    pub(in crate::store) async fn put_backfill(&self, new: NewBackfill) -> Result<i64> {
+        self.ask(|reply| Job::PutBackfill { new: Box::new(new), reply }).await
+    }
+
+    pub(in crate::store) async fn settle_backfill(&self, change: BackfillChange) -> Result<bool> {
+        self.ask(|reply| Job::SettleBackfill { change, reply }).await
+    }
+
+    pub(in crate::store) async fn hold_backfill(&self, id: i64, owner: &str, term: Term) -> Result<bool> {
+        let owner = owner.to_owned();
+        self.ask(|reply| Job::HoldBackfill { id, owner, term, reply }).await
+    }
+
     pub(in crate::store) async fn set_paused(&self, dag_id: &str, paused: bool) -> Result<()> {
         let dag_id = dag_id.to_owned();
         self.ask(|reply| Job::SetPaused { dag_id, paused, reply }).await
+    }
+
+    pub(in crate::store) async fn put_event(&self, event: NewEvent) -> Result<bool> {
+        self.ask(|reply| Job::PutEvent { event, reply }).await
+    }
+
+    pub(in crate::store) async fn put_asset_event(&self, event: NewAssetEvent) -> Result<i64> {
+        self.ask(|reply| Job::PutAssetEvent { event, reply }).await
+    }
+
+    pub(in crate::store) async fn await_assets(&self, awaited: Awaited) -> Result<()> {
+        self.ask(|reply| Job::AwaitAssets { awaited, reply }).await
+    }
+
+    pub(in crate::store) async fn forget_asset_events(
+        &self,
+        dag_id: Option<&str>,
+        before: DateTime<Utc>,
+    ) -> Result<u64> {
+        let dag_id = dag_id.map(str::to_owned);
+        self.ask(|reply| Job::ForgetAssetEvents { dag_id, before, reply }).await
+    }
+
+    pub(in crate::store) async fn settle_callback(&self, change: CallbackChange) -> Result<bool> {
+        self.ask(|reply| Job::SettleCallback { change, reply }).await
+    }
+
+    pub(in crate::store) async fn forget_cached(&self, dag_id: Option<&str>, before: DateTime<Utc>) -> Result<u64> {
+        let dag_id = dag_id.map(str::to_owned);
+        self.ask(|reply| Job::ForgetCached { dag_id, before, reply }).await
+    }
+
+    pub(in crate::store) async fn put_order(&self, order: NewOrder) -> Result<i64> {
+        self.ask(|reply| Job::PutOrder { order, reply }).await
     }
 
     pub(in crate::store) async fn create_run(&self, new: NewRun) -> Result<RunPk> {
@@ -98,6 +214,24 @@ impl Writes {
     pub(in crate::store) async fn acquire_run(&self, run: RunPk, owner: &str) -> Result<Epoch> {
         let owner = owner.to_owned();
         self.ask(|reply| Job::AcquireRun { run, owner, reply }).await
+    }
+
+    pub(in crate::store) async fn take_run(&self, run: RunPk, owner: &str, term: Term) -> Result<Epoch> {
+        let owner = owner.to_owned();
+        self.ask(|reply| Job::TakeRun { run, owner, term, reply }).await
+    }
+
+    pub(in crate::store) async fn renew(&self, held: &[(RunPk, Epoch)], term: Term) -> Result<BTreeSet<RunPk>> {
+        let held = held.to_vec();
+        self.ask(|reply| Job::Renew { held, term, reply }).await
+    }
+
+    pub(in crate::store) async fn release(&self, run: RunPk, epoch: Epoch) -> Result<()> {
+        self.ask(|reply| Job::Release { run, epoch, reply }).await
+    }
+
+    pub(in crate::store) async fn take_slots(&self, slots: NewSlots) -> Result<Vec<SlotRefusal>> {
+        self.ask(|reply| Job::TakeSlots { slots, reply }).await
     }
 
     pub(in crate::store) async fn delete_run(&self, run: RunPk, epoch: Epoch) -> Result<()> {
@@ -170,9 +304,30 @@ async fn serve(mut backend: impl Backend, mut jobs: mpsc::Receiver<Job>) {
             Job::PutDag { hash, dag_id, json, reply } => {
                 drop(reply.send(backend.put_dag(&hash, &dag_id, &json).await));
             }
+            Job::PutBuild { new, reply } => drop(reply.send(backend.put_build(&new).await)),
+            Job::PutBackfill { new, reply } => drop(reply.send(backend.put_backfill(&new).await)),
+            Job::SettleBackfill { change, reply } => drop(reply.send(backend.settle_backfill(change).await)),
+            Job::HoldBackfill { id, owner, term, reply } => {
+                drop(reply.send(backend.hold_backfill(id, &owner, term).await));
+            }
             Job::SetPaused { dag_id, paused, reply } => drop(reply.send(backend.set_paused(&dag_id, paused).await)),
+            Job::PutEvent { event, reply } => drop(reply.send(backend.put_event(&event).await)),
+            Job::PutAssetEvent { event, reply } => drop(reply.send(backend.put_asset_event(&event).await)),
+            Job::AwaitAssets { awaited, reply } => drop(reply.send(backend.await_assets(&awaited).await)),
+            Job::ForgetAssetEvents { dag_id, before, reply } => {
+                drop(reply.send(backend.forget_asset_events(dag_id.as_deref(), before).await));
+            }
+            Job::SettleCallback { change, reply } => drop(reply.send(backend.settle_callback(&change).await)),
+            Job::ForgetCached { dag_id, before, reply } => {
+                drop(reply.send(backend.forget_cached(dag_id.as_deref(), before).await));
+            }
+            Job::PutOrder { order, reply } => drop(reply.send(backend.put_order(&order).await)),
             Job::CreateRun { new, reply } => drop(reply.send(backend.create_run(&new).await)),
             Job::AcquireRun { run, owner, reply } => drop(reply.send(backend.acquire_run(run, &owner).await)),
+            Job::TakeRun { run, owner, term, reply } => drop(reply.send(backend.take_run(run, &owner, term).await)),
+            Job::Renew { held, term, reply } => drop(reply.send(backend.renew(&held, term).await)),
+            Job::Release { run, epoch, reply } => drop(reply.send(backend.release(run, epoch).await)),
+            Job::TakeSlots { slots, reply } => drop(reply.send(backend.take_slots(&slots).await)),
             Job::DeleteRun { run, epoch, reply } => drop(reply.send(delete_run(&mut backend, run, epoch).await)),
             Job::Commit { batch, reply } => {
                 let mut group = Group::new(batch, reply);

@@ -29,7 +29,12 @@ fn primary(e: &Error) -> Option<i32> {
 
 /// The guard of a commit raised it: an epoch is old, or there is no such run.
 pub(super) fn is_fenced(e: &Error) -> bool {
-    code(e) == Some(CONSTRAINT_TRIGGER)
+    code(e) == Some(CONSTRAINT_TRIGGER) && illegal(e).is_none()
+}
+
+/// What would come where it cannot come by itself, if a commit was refused for that.
+fn illegal(e: &Error) -> Option<&str> {
+    e.as_database_error()?.message().strip_prefix("illegal: ")
 }
 
 /// Another process holds the file: asking again may help.
@@ -44,6 +49,9 @@ pub(super) fn is_about_content(e: &Error) -> bool {
 
 /// The error as a sentence. SQLite's own messages name tables and columns, never values.
 pub(super) fn explain(path: &Path, e: &Error) -> StoreError {
+    if let Some(what) = illegal(e) {
+        return StoreError::IllegalMove(what.to_owned());
+    }
     let file = path.display();
     let text = match primary(e) {
         Some(BUSY | LOCKED) => {
@@ -61,8 +69,8 @@ pub(super) fn explain(path: &Path, e: &Error) -> StoreError {
             format!("{file} is not a SQLite database: move it out of the way, or choose another file ({e})")
         }
         Some(CORRUPT) => format!(
-            "the metadata database {file} is damaged: put a backup in its place, or move it (with its -wal and -shm \
-             files) out of the way and begin anew ({e})"
+            "the metadata database {file} is damaged: move it (with its -wal and -shm files) out of the way, and put a \
+             backup in its place or begin anew ({e})"
         ),
         Some(FULL) => {
             format!("there is no room on the disk for the metadata database {file}: make room, then try again ({e})")

@@ -3,6 +3,7 @@
 //! One connection writes, owned by one background task; a few others read. The file is in WAL mode: nobody
 //! who reads waits for the writer, and several processes may use the file at the same time.
 
+mod care;
 mod error;
 mod floor;
 mod open;
@@ -74,6 +75,8 @@ impl SqliteStore {
 
 impl Database for SqliteStore {
     type Row = SqliteRow;
+
+    const NOW: Option<&'static str> = None;
 
     fn writes(&self) -> &Writes {
         &self.writes

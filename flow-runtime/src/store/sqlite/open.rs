@@ -13,9 +13,10 @@ use std::time::Duration;
 
 /// The schema, step by step; a database's `user_version` says how many of them it has seen. Never edit one that was
 /// released: add one.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../../../migrations/sqlite/0001_first.sql"),
     include_str!("../../../migrations/sqlite/0002_dag.sql"),
+    include_str!("../../../migrations/sqlite/0003_time.sql"),
 ];
 
 /// `application_id` of a database of flow: "flow" in ASCII.
@@ -125,23 +126,33 @@ async fn migrate(connection: &mut SqliteConnection, path: &Path) -> std::result:
     Ok(())
 }
 
-/// How many migrations the file has seen; an error if it is not flow's, or a newer flow's.
-async fn version(connection: &mut SqliteConnection, path: &Path) -> std::result::Result<usize, Failure> {
+/// How many migrations there are.
+pub(super) fn known() -> u64 {
+    MIGRATIONS.len() as u64
+}
+
+/// How many migrations the file has seen; an error if it is not flow's.
+pub(super) async fn seen(connection: &mut SqliteConnection, path: &Path) -> std::result::Result<u64, Failure> {
     let sql = "SELECT user_version, application_id, (SELECT count(*) FROM sqlite_schema) \
                FROM pragma_user_version, pragma_application_id";
     let row = sqlx::query(sql).persistent(false).fetch_one(connection).await?;
     let (version, application, objects): (i64, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-    let file = path.display();
-    let known = MIGRATIONS.len();
     if version == 0 && application == 0 && objects == 0 {
         return Ok(0);
     }
     if application != APPLICATION_ID {
-        let text = format!("{file} is a SQLite database, but not one of flow: choose another file");
+        let text = format!("{} is a SQLite database, but not one of flow: choose another file", path.display());
         return Err(StoreError::Backend(text).into());
     }
+    Ok(u64::try_from(version).unwrap_or(u64::MAX))
+}
+
+/// The same; an error if it is a newer flow's as well.
+async fn version(connection: &mut SqliteConnection, path: &Path) -> std::result::Result<usize, Failure> {
+    let version = seen(connection, path).await?;
+    let (file, known) = (path.display(), known());
     match usize::try_from(version) {
-        Ok(version) if version <= known => Ok(version),
+        Ok(seen) if version <= known => Ok(seen),
         _ => Err(StoreError::Backend(format!(
             "the metadata database {file} was written by a newer flow (its schema is {version}, this flow knows {known}): \
              update flow, or choose another file"

@@ -1,13 +1,16 @@
 //! The connection that writes.
 
 use super::{error, open, statements};
-use crate::store::sql::encode::{Batch, NewRun};
+use crate::store::sql::encode::{
+    self, Awaited, Batch, NewAssetEvent, NewBackfill, NewBuild, NewEvent, NewOrder, NewRun,
+};
 use crate::store::sql::rows;
 use crate::store::sql::writer::Backend;
-use crate::store::{Epoch, Result, RunPk, StoreError, to_micros};
+use crate::store::{BackfillChange, CallbackChange, Epoch, Result, RunPk, StoreError, Term, to_micros};
+use chrono::{DateTime, Utc};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 use sqlx::{AssertSqlSafe, SqliteConnection};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -68,14 +71,122 @@ impl Backend for Writer {
         self.transact(query).await.map(drop).map_err(|e| self.explain(&e))
     }
 
+    async fn put_build(&mut self, new: &NewBuild) -> Result<()> {
+        let query = sqlx::query(statements::PUT_BUILD)
+            .bind(new.dag_version.clone())
+            .bind(new.build.clone())
+            .bind(to_micros(new.timestamp));
+        self.transact(query).await.map(drop).map_err(|e| match e.as_database_error() {
+            Some(d) if d.is_foreign_key_violation() => StoreError::NoSuchDagVersion(new.dag_version.clone()),
+            _ => self.explain(&e),
+        })
+    }
+
+    async fn put_backfill(&mut self, new: &NewBackfill) -> Result<i64> {
+        let spec = &new.spec;
+        let query = sqlx::query(statements::PUT_BACKFILL)
+            .bind(spec.dag_id.clone())
+            .bind(to_micros(spec.from))
+            .bind(to_micros(spec.to))
+            .bind(spec.reprocess.name())
+            .bind(i64::from(spec.backwards))
+            .bind(i64::from(spec.max_active_runs))
+            .bind(new.conf.clone())
+            .bind(to_micros(new.created));
+        let rows = self.transact(query).await.map_err(|e| self.explain(&e))?;
+        self.number(&rows)
+    }
+
+    async fn settle_backfill(&mut self, change: BackfillChange) -> Result<bool> {
+        let query = sqlx::query(statements::SETTLE_BACKFILL)
+            .bind(change.to.name())
+            .bind((!change.to.is_open()).then_some(to_micros(change.at)))
+            .bind(change.id)
+            .bind(change.from.name());
+        self.transact(query).await.map(|rows| !rows.is_empty()).map_err(|e| self.explain(&e))
+    }
+
+    async fn hold_backfill(&mut self, id: i64, owner: &str, term: Term) -> Result<bool> {
+        let query = sqlx::query(statements::HOLD_BACKFILL)
+            .bind(owner.to_owned())
+            .bind(to_micros(term.until()))
+            .bind(id)
+            .bind(to_micros(term.now))
+            .bind(owner.to_owned());
+        self.transact(query).await.map(|rows| !rows.is_empty()).map_err(|e| self.explain(&e))
+    }
+
     async fn set_paused(&mut self, dag_id: &str, paused: bool) -> Result<()> {
         let query = sqlx::query(statements::SET_PAUSED).bind(dag_id.to_owned()).bind(i64::from(paused));
         self.transact(query).await.map(drop).map_err(|e| self.explain(&e))
     }
 
+    async fn put_event(&mut self, event: &NewEvent) -> Result<bool> {
+        let query = sqlx::query(statements::PUT_EVENT)
+            .bind(event.name.clone())
+            .bind(event.payload.clone())
+            .bind(to_micros(event.timestamp));
+        self.transact(query).await.map(|rows| !rows.is_empty()).map_err(|e| self.explain(&e))
+    }
+
+    async fn put_asset_event(&mut self, event: &NewAssetEvent) -> Result<i64> {
+        let query = sqlx::query(statements::PUT_ASSET_EVENT)
+            .bind(event.asset.clone())
+            .bind(event.extra.clone())
+            .bind(to_micros(event.timestamp));
+        let rows = self.transact(query).await.map_err(|e| self.explain(&e))?;
+        self.number(&rows)
+    }
+
+    async fn await_assets(&mut self, awaited: &Awaited) -> Result<()> {
+        let (dags, pairs) = (&awaited.dags, &awaited.pairs);
+        let values = [dags, pairs, dags, pairs, pairs];
+        let query =
+            values.into_iter().fold(sqlx::query(statements::AWAIT_ASSETS), |query, text| query.bind(text.clone()));
+        self.transact(query).await.map(drop).map_err(|e| self.explain(&e))
+    }
+
+    async fn settle_callback(&mut self, change: &CallbackChange) -> Result<bool> {
+        let query = sqlx::query(statements::SETTLE_CALLBACK)
+            .bind(change.state.name())
+            .bind(i64::from(change.attempts))
+            .bind(to_micros(change.due))
+            .bind(change.error.clone())
+            .bind(change.id)
+            .bind(i64::from(change.tried));
+        self.transact(query).await.map(|rows| !rows.is_empty()).map_err(|e| self.explain(&e))
+    }
+
+    async fn forget_asset_events(&mut self, dag_id: Option<&str>, before: DateTime<Utc>) -> Result<u64> {
+        let dag_id = dag_id.map(str::to_owned);
+        let query =
+            sqlx::query(statements::FORGET_ASSET_EVENTS).bind(to_micros(before)).bind(dag_id.clone()).bind(dag_id);
+        self.transact(query).await.map(|rows| rows.len() as u64).map_err(|e| self.explain(&e))
+    }
+
+    async fn forget_cached(&mut self, dag_id: Option<&str>, before: DateTime<Utc>) -> Result<u64> {
+        let query = sqlx::query(statements::FORGET_CACHED).bind(to_micros(before)).bind(dag_id.map(str::to_owned));
+        self.transact(query).await.map(|rows| rows.len() as u64).map_err(|e| self.explain(&e))
+    }
+
+    async fn put_order(&mut self, order: &NewOrder) -> Result<i64> {
+        let query = sqlx::query(statements::PUT_ORDER)
+            .bind(order.run.0)
+            .bind(order.event.clone())
+            .bind(to_micros(order.timestamp));
+        match self.transact(query).await {
+            Ok(rows) => self.number(&rows),
+            Err(e) if e.as_database_error().is_some_and(|d| d.is_foreign_key_violation()) => {
+                Err(StoreError::NoSuchRun(order.run.0))
+            }
+            Err(e) => Err(self.explain(&e)),
+        }
+    }
+
     async fn create_run(&mut self, new: &NewRun) -> Result<RunPk> {
         let run = &new.run;
-        let query = sqlx::query(statements::CREATE_RUN)
+        let (any, after) = (new.after.is_none(), new.after.flatten().map(|run| run.0));
+        let query = sqlx::query(statements::MAKE_RUN)
             .bind(run.dag_id.clone())
             .bind(run.run_id.clone())
             .bind(run.run_type.name())
@@ -88,9 +199,29 @@ impl Backend for Writer {
             .bind(run.end_date.map(to_micros))
             .bind(new.conf.clone())
             .bind(new.dag_version.clone())
-            .bind(new.owner.clone());
+            .bind(new.owner.clone())
+            .bind(new.lease.map(|term| to_micros(term.until())))
+            .bind(any)
+            .bind(after)
+            .bind(run.dag_id.clone())
+            .bind(run.dag_id.clone())
+            .bind(new.seen.clone())
+            .bind(new.seen.clone())
+            .bind(run.dag_id.clone())
+            .bind(new.not_counted.clone())
+            .bind(new.max_active.map(i64::from))
+            .bind(any)
+            .bind(after)
+            .bind(run.dag_id.clone())
+            .bind(run.dag_id.clone())
+            .bind(new.seen.clone())
+            .bind(new.seen.clone())
+            .bind(new.seen.clone())
+            .bind(run.run_id.clone())
+            .bind(run.dag_id.clone())
+            .bind(run.dag_id.clone());
         match self.transact(query).await {
-            Ok(rows) => self.number(&rows).map(RunPk),
+            Ok(rows) => rows::made(&rows, new).map_err(|failure| failure.told(|e| self.explain(e))),
             Err(e) => Err(match e.as_database_error() {
                 Some(d) if d.is_unique_violation() => new.taken(d.message().contains("logical_date")),
                 Some(d) if d.is_foreign_key_violation() => StoreError::NoSuchDagVersion(new.dag_version.clone()),
@@ -103,6 +234,31 @@ impl Backend for Writer {
         let query = sqlx::query(statements::ACQUIRE_RUN).bind(owner.to_owned()).bind(run.0);
         let rows = self.transact(query).await.map_err(|e| self.explain(&e))?;
         if rows.is_empty() { Err(StoreError::NoSuchRun(run.0)) } else { self.number(&rows).map(Epoch) }
+    }
+
+    async fn take_run(&mut self, run: RunPk, owner: &str, term: Term) -> Result<Epoch> {
+        let query = sqlx::query(statements::TAKE_RUN)
+            .bind(owner.to_owned())
+            .bind(to_micros(term.until()))
+            .bind(run.0)
+            .bind(to_micros(term.now))
+            .bind(run.0);
+        let rows = self.transact(query).await.map_err(|e| self.explain(&e))?;
+        rows::taken(&rows, run).map_err(|failure| failure.told(|e| self.explain(e)))
+    }
+
+    async fn renew(&mut self, held: &[(RunPk, Epoch)], term: Term) -> Result<BTreeSet<RunPk>> {
+        let query = sqlx::query(statements::RENEW)
+            .bind(to_micros(term.until()))
+            .bind(encode::claims(held))
+            .bind(to_micros(term.now));
+        let rows = self.transact(query).await.map_err(|e| self.explain(&e))?;
+        rows::numbers(&rows).map_err(|failure| failure.told(|e| self.explain(e)))
+    }
+
+    async fn release(&mut self, run: RunPk, epoch: Epoch) -> Result<()> {
+        let query = sqlx::query(statements::RELEASE).bind(run.0).bind(epoch.0);
+        self.transact(query).await.map(drop).map_err(|e| self.explain(&e))
     }
 
     async fn delete_run(&mut self, run: RunPk, epoch: Epoch) -> Result<bool> {

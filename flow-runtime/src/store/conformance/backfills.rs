@@ -1,0 +1,72 @@
+//! Backfills: what was asked for, its states, and who works on it.
+
+use super::{Store, at};
+use crate::store::{BackfillChange, BackfillSpec, BackfillState, Reprocess, Term};
+use serde_json::json;
+use std::time::Duration;
+
+fn spec(dag_id: &str) -> BackfillSpec {
+    BackfillSpec {
+        dag_id: dag_id.into(),
+        from: at(-86_400_000_001),
+        to: at(7),
+        reprocess: Reprocess::Failed,
+        backwards: true,
+        max_active_runs: u32::MAX,
+        conf: json!({"ort": "Köln \"1\" 🚕", "n": [1, null]}).as_object().cloned().unwrap_or_default(),
+    }
+}
+
+/// All of it, the newest first; those that are over are left out if one asks.
+pub async fn every_field_of_a_backfill_comes_back(store: Store) {
+    let plain = BackfillSpec { backwards: false, reprocess: Reprocess::None, max_active_runs: 1, ..spec("b") };
+    let one = store.put_backfill(&spec("ä"), at(3)).await.unwrap();
+    let two = store.put_backfill(&plain, at(4)).await.unwrap();
+    assert!(two > one);
+    let rows = store.backfills(false).await.unwrap();
+    let found: Vec<_> = rows.iter().map(|row| (row.id, &row.spec, row.state, row.created, row.ended)).collect();
+    let running = BackfillState::Running;
+    assert_eq!(found, [(two, &plain, running, at(4), None), (one, &spec("ä"), running, at(3), None)]);
+    let change = BackfillChange { id: two, from: running, to: BackfillState::Done, at: at(9) };
+    assert!(store.settle_backfill(&change).await.unwrap());
+    assert_eq!(store.backfills(false).await.unwrap()[0].ended, Some(at(9)));
+    assert_eq!(store.backfills(true).await.unwrap().iter().map(|row| row.id).collect::<Vec<_>>(), [one]);
+}
+
+/// From the state that is named alone; whoever comes second changes nothing.
+pub async fn a_backfill_changes_its_state_once(store: Store) {
+    use BackfillState::{Cancelled, Done, Paused, Running};
+    let id = store.put_backfill(&spec("d"), at(0)).await.unwrap();
+    let settle = async |from, to| store.settle_backfill(&BackfillChange { id, from, to, at: at(1) }).await.unwrap();
+    for (from, to, changed) in [
+        (Paused, Running, false),
+        (Running, Paused, true),
+        (Running, Done, false),
+        (Paused, Running, true),
+        (Running, Cancelled, true),
+        (Running, Paused, false),
+        (Paused, Running, false),
+    ] {
+        assert_eq!(settle(from, to).await, changed, "{from:?} {to:?}");
+    }
+    let row = store.backfills(false).await.unwrap().remove(0);
+    assert_eq!((row.state, row.ended), (Cancelled, Some(at(1))));
+    let none = BackfillChange { id: id + 1, from: Running, to: Done, at: at(1) };
+    assert!(!store.settle_backfill(&none).await.unwrap());
+}
+
+/// One has it at a time, as often as it likes, until it gives it back; nobody has one that does not run.
+pub async fn a_backfill_has_one_owner_at_a_time(store: Store) {
+    let id = store.put_backfill(&spec("d"), at(0)).await.unwrap();
+    let hold = async |owner: &str, seconds| {
+        store.hold_backfill(id, owner, Term { length: Duration::from_secs(seconds), now: at(0) }).await.unwrap()
+    };
+    assert!(hold("one", 1000).await && hold("one", 1000).await);
+    assert!(!hold("two", 1000).await);
+    assert_eq!(store.backfills(true).await.unwrap()[0].owner.as_deref(), Some("one"));
+    assert!(hold("one", 0).await, "given back");
+    assert!(hold("two", 1000).await && !hold("one", 1000).await);
+    let pause = BackfillChange { id, from: BackfillState::Running, to: BackfillState::Paused, at: at(1) };
+    assert!(store.settle_backfill(&pause).await.unwrap());
+    assert!(!hold("two", 1000).await);
+}

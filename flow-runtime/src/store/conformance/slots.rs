@@ -1,0 +1,151 @@
+//! What several processes share of limits. A store that [shares none](crate::store::MetadataStore::shares_slots) has nothing to show here.
+
+use super::{Store, begin, plain, rows, write};
+use crate::store::{Epoch, RunPk, SlotAsk, SlotClaim, SlotRefusal, Term};
+use chrono::TimeDelta;
+use flow_core::TaskState;
+use flow_core::admit::Share;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+const NOBODY: [usize; 0] = [];
+const HOUR: Term = Term { length: Duration::from_secs(3600), now: chrono::DateTime::UNIX_EPOCH };
+
+fn share(name: &str, units: u32, most: u32) -> Share {
+    Share { name: name.into(), units, most, span: None }
+}
+
+fn ask(map_index: i32, weight: i64, shares: &[Share]) -> SlotAsk {
+    SlotAsk { task_id: "load".into(), map_index, weight, shares: shares.to_vec() }
+}
+
+/// A run that is held.
+async fn held(store: &Store, run_id: &str) -> (RunPk, Epoch) {
+    let (run, _) = begin(store, run_id).await;
+    (run, store.take_run(run, "ada", HOUR).await.unwrap())
+}
+
+/// Where a store goes by the callers' clock, it goes on with each question.
+async fn take(store: &Store, (run, epoch): (RunPk, Epoch), owner: &str, asks: &[SlotAsk]) -> Vec<SlotRefusal> {
+    static PASSED: AtomicI64 = AtomicI64::new(0);
+    let now = HOUR.now + TimeDelta::microseconds(PASSED.fetch_add(1, Ordering::Relaxed));
+    store.take_slots(&SlotClaim { run, epoch, owner, asks, now }).await.unwrap()
+}
+
+/// The places of those that were refused.
+async fn refused(store: &Store, of: (RunPk, Epoch), owner: &str, asks: &[SlotAsk]) -> Vec<usize> {
+    take(store, of, owner, asks).await.into_iter().map(|refusal| refusal.place).collect()
+}
+
+/// Writes what an instance is now.
+async fn is(store: &Store, of: (RunPk, Epoch), map_index: i32, state: TaskState) {
+    store.commit(&[rows(of, [write(plain("load", map_index, state, 1))])]).await.unwrap();
+}
+
+async fn ends(store: &Store, of: (RunPk, Epoch), map_index: i32) {
+    is(store, of, map_index, TaskState::Success).await;
+}
+
+/// Units count in every run; they are free with the commit that ends the try, when the run is let go, and when another takes it.
+/// What asks for two things at once gets both or none; and who asks once more keeps what it has.
+pub async fn a_limit_is_shared_by_all_processes(store: Store) {
+    if !store.shares_slots() {
+        return;
+    }
+    let (one, two) = (held(&store, "one").await, held(&store, "two").await);
+    let pool = |units| [share("pool api", units, 3)];
+    assert_eq!(refused(&store, one, "ada", &[ask(0, 1, &pool(1)), ask(1, 1, &pool(1))]).await, NOBODY);
+    assert_eq!(refused(&store, one, "ada", &[ask(0, 1, &pool(1)), ask(1, 1, &pool(1))]).await, NOBODY, "once more");
+    let both = [share("key k", 1, 1), share("pool api", 2, 3)];
+    let told = take(&store, two, "bob", &[ask(0, 1, &both), ask(1, 1, &pool(1))]).await;
+    assert_eq!(told.iter().map(|r| (r.place, &*r.limit)).collect::<Vec<_>>(), [(0, "pool api")]);
+    assert!(told[0].again > Duration::ZERO, "{told:?}");
+    assert_eq!(
+        refused(&store, one, "ada", &[ask(2, 1, &[share("key k", 1, 1)])]).await,
+        NOBODY,
+        "the key was not taken"
+    );
+    assert_eq!(refused(&store, one, "ada", &[ask(3, 1, &[share("pool other", 1, 3)])]).await, NOBODY);
+
+    let more = [ask(5, 1, &pool(1))];
+    assert_eq!(refused(&store, two, "bob", &more).await, [0]);
+    is(&store, one, 0, TaskState::Running).await;
+    assert_eq!(refused(&store, two, "bob", &more).await, [0], "it runs");
+    ends(&store, one, 0).await;
+    assert_eq!(refused(&store, two, "bob", &more).await, NOBODY);
+    assert_eq!(refused(&store, two, "bob", &[ask(6, 1, &pool(1))]).await, [0]);
+    // Let go, it counts no more.
+    store.release(one.0, one.1).await.unwrap();
+    assert_eq!(refused(&store, two, "bob", &[ask(6, 1, &pool(1))]).await, NOBODY);
+    // Taken again it begins with nothing; and who had it before can take nothing that counts.
+    let again = (one.0, store.take_run(one.0, "carl", HOUR).await.unwrap());
+    ends(&store, two, 1).await;
+    assert_eq!(refused(&store, one, "ada", &[ask(1, 1, &pool(1))]).await, NOBODY);
+    assert_eq!(refused(&store, again, "carl", &[ask(0, 1, &pool(1))]).await, NOBODY);
+    assert_eq!(refused(&store, again, "carl", &[ask(2, 1, &pool(1))]).await, [0]);
+    store.delete_run(two.0, two.1).await.unwrap();
+    assert_eq!(refused(&store, again, "carl", &[ask(7, 1, &pool(2))]).await, NOBODY);
+}
+
+/// A free slot waits for who was refused before, unless the other is heavier; one that would not do keeps nobody.
+pub async fn who_was_refused_before_is_first(store: Store) {
+    if !store.shares_slots() {
+        return;
+    }
+    let (one, two, three) = (held(&store, "one").await, held(&store, "two").await, held(&store, "three").await);
+    let slot = [share("pool api", 1, 2)];
+    assert_eq!(refused(&store, one, "ada", &[ask(0, 1, &slot), ask(1, 1, &slot)]).await, NOBODY);
+    assert_eq!(refused(&store, two, "bob", &[ask(0, 1, &slot)]).await, [0]);
+    ends(&store, one, 0).await;
+    assert_eq!(refused(&store, one, "ada", &[ask(2, 1, &slot)]).await, [0], "bob waits for longer");
+    assert_eq!(refused(&store, one, "ada", &[ask(3, 5, &slot)]).await, NOBODY, "it is heavier");
+    ends(&store, one, 1).await;
+    assert_eq!(refused(&store, two, "bob", &[ask(0, 1, &slot)]).await, NOBODY);
+    // The ticket of who got something is over: the next has an older one.
+    assert_eq!(refused(&store, one, "ada", &[ask(2, 1, &slot)]).await, [0]);
+    assert_eq!(refused(&store, two, "bob", &[ask(1, 1, &slot)]).await, [0]);
+    ends(&store, two, 0).await;
+    assert_eq!(refused(&store, two, "bob", &[ask(1, 1, &slot)]).await, [0]);
+    assert_eq!(refused(&store, one, "ada", &[ask(2, 1, &slot)]).await, NOBODY);
+    // Who needs two of which only one is free keeps nobody from that one.
+    ends(&store, one, 2).await;
+    assert_eq!(refused(&store, three, "carl", &[ask(0, 9, &[share("pool api", 2, 2)])]).await, [0]);
+    assert_eq!(refused(&store, two, "bob", &[ask(1, 1, &slot)]).await, NOBODY);
+}
+
+/// So many starts in any such span, whoever makes them, and they count when what was started has ended.
+pub async fn starts_in_a_span_are_counted_for_all(store: Store) {
+    if !store.shares_slots() {
+        return;
+    }
+    let (one, two) = (held(&store, "one").await, held(&store, "two").await);
+    let rate = |name: &str| [Share { span: Some(Duration::from_secs(900)), ..share(name, 1, 2) }];
+    assert_eq!(refused(&store, one, "ada", &[ask(0, 1, &rate("rate api"))]).await, NOBODY);
+    ends(&store, one, 0).await;
+    assert_eq!(refused(&store, two, "bob", &[ask(0, 1, &rate("rate api"))]).await, NOBODY);
+    let told = take(&store, two, "bob", &[ask(1, 1, &rate("rate api")), ask(2, 1, &rate("rate other"))]).await;
+    assert_eq!(told.len(), 1);
+    assert!((told[0].place, &*told[0].limit) == (0, "rate api"), "{told:?}");
+    assert!(told[0].again > Duration::from_secs(600) && told[0].again <= Duration::from_secs(901), "{told:?}");
+}
+
+/// Many at once, in every order of their names.
+pub async fn of_many_claims_no_more_go_than_may(store: Store) {
+    if !store.shares_slots() {
+        return;
+    }
+    let mut claims = JoinSet::new();
+    for n in 0..8 {
+        let run = held(&store, &format!("run{n}")).await;
+        let store = store.clone();
+        claims.spawn(async move {
+            let mut shares = [share("pool a", 1, 5), share("pool b", 1, 4), share("key c", 1, 9)];
+            shares.rotate_left(n % 3);
+            let asks: Vec<SlotAsk> = (0..3).map(|index| ask(index, 1, &shares)).collect();
+            3 - take(&store, run, &n.to_string(), &asks).await.len()
+        });
+    }
+    let went: usize = claims.join_all().await.into_iter().sum();
+    assert_eq!(went, 4);
+}
