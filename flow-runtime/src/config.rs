@@ -5,6 +5,8 @@
 //! parallelism = 32            # FLOW_PARALLELISM, --parallelism: most tries at one time
 //! grace = "10s"               # FLOW_GRACE: how long a task that is told to end may go on
 //! durability = "process"      # FLOW_DURABILITY: "process" survives a kill -9, "power" a power cut too (slower)
+//! database = "postgres://.."  # FLOW_DATABASE: the metadata in Postgres, for several machines; without it flow.db of the home folder
+//! lease = "15s"               # FLOW_LEASE: on Postgres, how long a run stays with a process that is not heard of any more
 //!
 //! [pools]                     # slots that tasks share: #[task(pool = "warehouse")]
 //! warehouse = 2
@@ -15,6 +17,13 @@
 //! [dags.taxi.params]          # for this DAG alone
 //! url = "https://example.com/trips.csv"
 //!
+//! [notifiers]                 # whom #[task(on_failure = "ops")] tells; also kind = "webhook", "email", "command", "log"
+//! ops = { kind = "slack", url = "https://hooks.example/.." }  # FLOW_NOTIFIER_OPS_URL
+//!
+//! [connections]               # places that have a name: "conn:lake/raw" stands for a URL below it, with its options
+//! warehouse = "postgres://ada@db/ny_taxi"  # FLOW_CONNECTION_WAREHOUSE_URL
+//! lake = { url = "s3://lake", aws_endpoint = "http://minio:9000", aws_secret_access_key = { env = "LAKE_KEY" } }
+//!
 //! [log]
 //! level = "info"              # FLOW_LOG: error, warn, info, debug, trace, or like "my_dags=debug,info"
 //! ```
@@ -22,14 +31,26 @@
 //! `flow.toml` is looked for in the current folder, then in each folder above it. A key that it does not know is refused:
 //! a setting that is silently ignored is worse than none.
 
+mod connections;
 mod file;
+mod notifiers;
 
+use crate::connection::Connections;
+use crate::notify::Channel;
+use crate::secret::{self, Secret};
 use crate::store::Durability;
 use crate::telemetry::check_directives;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// How long a run stays with a process that is not heard of any more, unless it is set: long enough for a restart of the database,
+/// short enough for a person to wait.
+pub const LEASE: Duration = Duration::from_secs(15);
+
+/// The shortest lease: with less, each hiccup of a network would end runs.
+pub const SHORTEST_LEASE: Duration = Duration::from_secs(1);
 
 /// Name of the settings file.
 pub const FILE_NAME: &str = "flow.toml";
@@ -43,8 +64,12 @@ pub struct Config {
     pub parallelism: usize,
     /// How long a try that is told to end may go on.
     pub grace: Duration,
-    /// What a commit survives.
+    /// What a commit survives; of Postgres, its own settings decide.
     pub durability: Durability,
+    /// The address of the Postgres that keeps the metadata; `None` for the file in the home folder.
+    pub postgres: Option<Secret<String>>,
+    /// On Postgres: how long a run stays with a process that is not heard of any more.
+    pub lease: Duration,
     /// Is a DAG paused of which nobody has said whether it is?
     pub paused_at_creation: bool,
     /// Slots of the pools that the project declares.
@@ -53,6 +78,10 @@ pub struct Config {
     pub params: Map<String, Value>,
     /// Params by DAG.
     pub dag_params: BTreeMap<String, Map<String, Value>>,
+    /// What the names stand for that DAGs tell.
+    pub notifiers: BTreeMap<String, Channel>,
+    /// The places that have a name.
+    pub connections: Connections,
     /// What is logged: the least level, or directives like `my_dags=debug,info`.
     pub log_level: String,
     /// The file that was read.
@@ -83,14 +112,17 @@ impl Config {
     /// A file that cannot be read, an unknown key, a value of the wrong type: all of them at once.
     pub fn load(folder: &Path, flags: &Flags, env: impl Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
         let mut config = Config::at(folder);
+        let mut connections = Vec::new();
         if let Some(path) = find(folder) {
             // A project has one home, whatever folder of it one stands in.
             let root = path.parent().unwrap_or(folder);
             config.home = Config::at(root).home;
-            file::read(&path)?.merge_into(&mut config, root);
+            let (file, stated) = file::read(&path)?;
+            file.merge_into(&mut config, root);
+            connections = stated;
             config.file = Some(path);
         }
-        config.take_env(folder, env)?;
+        config.take_env(folder, &connections, env)?;
         if let Some(home) = &flags.home {
             config.home = folder.join(home);
         }
@@ -107,16 +139,25 @@ impl Config {
             parallelism: 32,
             grace: Duration::from_secs(10),
             durability: Durability::default(),
+            postgres: None,
+            lease: LEASE,
             paused_at_creation: false,
             pools: BTreeMap::new(),
             params: Map::new(),
             dag_params: BTreeMap::new(),
+            notifiers: BTreeMap::new(),
+            connections: Connections::default(),
             log_level: "info".into(),
             file: None,
         }
     }
 
-    fn take_env(&mut self, folder: &Path, env: impl Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
+    fn take_env(
+        &mut self,
+        folder: &Path,
+        connections: &[connections::Stated],
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Result<(), ConfigError> {
         let get = |name: &str| env(name).filter(|text| !text.is_empty());
         let mut problems = Vec::new();
         if let Some(home) = get("FLOW_HOME") {
@@ -140,6 +181,19 @@ impl Config {
                 None => problems.push(format!("FLOW_DURABILITY is `{text}`, and must be `process` or `power`")),
             }
         }
+        if let Some(text) = get("FLOW_DATABASE") {
+            match address(&text) {
+                Some(address) => self.postgres = Some(address),
+                None => problems.push(format!("FLOW_DATABASE must be {ADDRESS}")),
+            }
+        }
+        if let Some(text) = get("FLOW_LEASE") {
+            match flow_core::parse::duration(&text) {
+                Ok(lease) if lease >= SHORTEST_LEASE => self.lease = lease,
+                Ok(_) => problems.push(format!("FLOW_LEASE is `{text}`, and must be {A_LEASE}")),
+                Err(why) => problems.push(format!("FLOW_LEASE: {why}")),
+            }
+        }
         if let Some(text) = get("FLOW_PAUSED_AT_CREATION") {
             match text.as_str() {
                 "true" => self.paused_at_creation = true,
@@ -153,13 +207,43 @@ impl Config {
                 None => problems.push(format!("FLOW_LOG is `{text}`, and must be {}", log_levels())),
             }
         }
+        notifiers::take_env(&mut self.notifiers, get, &mut problems);
+        self.connections = connections::resolve(connections, get);
         if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
+    }
+
+    /// Where the metadata is, for people, without a password.
+    pub fn records(&self) -> String {
+        match &self.postgres {
+            Some(address) => format!("database: {}", secret::redact(address.expose())),
+            None => format!("home folder: {}", self.home.display()),
+        }
     }
 
     /// The database file of the home folder.
     pub fn database(&self) -> PathBuf {
         self.home.join("flow.db")
     }
+}
+
+/// The variable that holds something about what has this name in the settings.
+fn variable(kind: &str, name: &str, what: &str) -> String {
+    let name: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
+    format!("FLOW_{kind}_{name}_{what}")
+}
+
+/// What an address of a database must be.
+const ADDRESS: &str = "an address like `postgres://user:password@host:5432/database`";
+
+/// What a lease must be.
+const A_LEASE: &str = "a length of time like `15s`, of a second or more";
+
+/// The address of a Postgres. Its password is never printed from here on.
+fn address(text: &str) -> Option<Secret<String>> {
+    secret::conceal_passwords(&Value::from(text));
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+    matches!(scheme, Some("postgres" | "postgresql")).then(|| Secret::new(text.to_string()))
 }
 
 /// The level, or the directives, that this text is.
@@ -233,8 +317,58 @@ mod tests {
     }
 
     #[test]
+    fn a_database_is_a_secret_address_and_a_lease_has_a_least_length() {
+        let config =
+            load("database = 'postgres://ada:in-the-file@h/flow'\nlease = '3s'", &[], Flags::default()).unwrap();
+        assert_eq!((config.records().as_str(), config.lease.as_secs()), ("database: postgres://ada:***@h/flow", 3));
+        let env = [("FLOW_DATABASE", "postgres://ada:from-the-env@h/x"), ("FLOW_LEASE", "1m")];
+        let config = load("database = 'postgres://ada:in-the-file@h/flow'", &env, Flags::default()).unwrap();
+        assert_eq!((config.records().as_str(), config.lease.as_secs()), ("database: postgres://ada:***@h/x", 60));
+        assert!(!format!("{config:?}").contains("from-the-env"));
+        assert_eq!(secret::redact("in-the-file, from-the-env"), "***, ***");
+        let wrong = [("FLOW_DATABASE", "mysql://ada:hush-hush@h/x"), ("FLOW_LEASE", "10ms")];
+        let error = load("", &wrong, Flags::default()).unwrap_err();
+        assert_eq!(
+            error,
+            "FLOW_DATABASE must be an address like `postgres://user:password@host:5432/database`\n\
+             FLOW_LEASE is `10ms`, and must be a length of time like `15s`, of a second or more"
+        );
+    }
+
+    #[test]
+    fn a_connection_is_a_url_or_a_table_and_may_have_its_values_elsewhere() {
+        let toml = "[connections]\nlake = { url = 's3://lake', aws_endpoint = 'http://h', aws_secret_access_key = { env = 'LAKE_KEY' } }\n\
+                    prod = 'postgres://ada@h/x'\nnone = { aws_region = 'eu' }";
+        let env = [("LAKE_KEY", "hush-hush"), ("FLOW_CONNECTION_PROD_URL", "postgres://ada:of-the-env@h/x")];
+        let known = load(toml, &env, Flags::default()).unwrap().connections;
+        let lake = known.place("conn:lake/raw").unwrap();
+        assert_eq!(lake.url(), "s3://lake/raw");
+        assert_eq!(
+            lake.options().collect::<Vec<_>>(),
+            [("aws_endpoint", "http://h"), ("aws_secret_access_key", "hush-hush")]
+        );
+        assert_eq!(known.place("conn:prod").unwrap().url(), "postgres://ada:of-the-env@h/x");
+        let why = known.place("conn:none").unwrap_err().to_string();
+        assert!(why.contains("write it in flow.toml, or set FLOW_CONNECTION_NONE_URL"), "{why}");
+        // A machine that lacks a key can do everything else.
+        let known = load(toml, &[], Flags::default()).unwrap().connections;
+        let why = known.place("conn:lake").unwrap_err().to_string();
+        assert!(why.contains("LAKE_KEY is not set, of which `aws_secret_access_key` has its value"), "{why}");
+        assert!(known.place("conn:prod").is_ok());
+    }
+
+    #[test]
     fn a_wrong_file_is_refused_with_line_and_suggestion() {
         for (toml, said) in [
+            ("[connections]\n'a b' = 'x'", "/flow.toml:2: `connections.a b`: a connection is named by letters, digits"),
+            (
+                "[connections.a]\naws_regoin = 'x'",
+                "/flow.toml:2: `connections.a.aws_regoin` is no option of a store or of BigQuery",
+            ),
+            (
+                "[connections.a]\naws_region = ['hush']",
+                "/flow.toml:2: `connections.a.aws_region` must be a text, a number, true or false, or `{ env",
+            ),
             (
                 "parallelism = 4\nparalelism = 5",
                 "/flow.toml:2: there is no setting `paralelism`: did you mean `parallelism`?",
@@ -245,6 +379,14 @@ mod tests {
             ),
             ("[pools]\nw = 'two'", "/flow.toml:2: `pools.w` is a string, and must be a whole number from 1 on"),
             ("[pools]\nw = 0", "/flow.toml:2: `pools.w` is 0, and must be a whole number from 1 on"),
+            (
+                "database = 'sqlite://x'",
+                "/flow.toml:1: `database` is another address, and must be an address like `postgres://",
+            ),
+            (
+                "lease = '0s'",
+                "/flow.toml:1: `lease` is `0s`, and must be a length of time like `15s`, of a second or more",
+            ),
             ("home = 3", "/flow.toml:1: `home` is an integer, and must be a string"),
             ("params = 3", "/flow.toml:1: `params` is an integer, and must be a table"),
             ("durability = 'x'", "/flow.toml:1: `durability` is `x`, and must be `process` or `power`"),

@@ -5,6 +5,7 @@ use super::exit::{CliError, Result};
 use super::output::Output;
 use super::params::{self, Given, Origin, Resolved};
 use crate::config::{Config, Flags};
+use crate::quote::quoted;
 use crate::registry::Registry;
 use crate::store::MetadataStore;
 use crate::{secret, suggest};
@@ -123,7 +124,8 @@ impl App {
 
     /// The metadata store; `None` if there is none yet (and a command that only reads makes none).
     pub async fn store_to_read(&self) -> Result<Option<Arc<dyn MetadataStore>>> {
-        if self.config.database().exists() { self.store().await.map(Some) } else { Ok(None) }
+        let is_there = self.config.postgres.is_some() || self.config.database().exists();
+        if is_there { self.store().await.map(Some) } else { Ok(None) }
     }
 
     /// The metadata store, made if need be.
@@ -156,12 +158,6 @@ fn env(name: &str) -> Option<String> {
 
 fn called(program: String, home: Option<&Path>) -> String {
     home.map_or(program.clone(), |home| format!("{program} --home {}", quoted(&home.display().to_string())))
-}
-
-/// The word as a shell takes it.
-pub fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "_-+:./=@,%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.into() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }
 
 /// `[dags.<id>]` of DAGs that are not there.
@@ -208,8 +204,6 @@ mod tests {
     #[test]
     fn a_command_can_be_copied() {
         assert_eq!(called("dags".into(), Some(Path::new("my home"))), "dags --home 'my home'");
-        assert_eq!(quoted("manual__2026-01-31T09:30:20.5+00:00"), "manual__2026-01-31T09:30:20.5+00:00");
-        assert_eq!(quoted("it's"), "'it'\\''s'");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::bench::Store;
 use super::exit::EXIT_CODES;
+use crate::store::CallbackState;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use flow_core::{RunStatus, TaskState};
 use std::path::PathBuf;
@@ -42,30 +43,49 @@ pub enum Command {
     Run(Run),
     /// Run a DAG in memory: nothing is recorded, and its home folder is thrown away
     Test(Test),
+    /// Run everything in this one process: at present the scheduler
+    Standalone,
     /// Run DAGs by themselves, as their schedules say, until it is stopped; go on with what was left behind
     Scheduler,
     /// Show the runs that a DAG will have by itself
     Next(Next),
-    /// Make the runs that a schedule would have made between two dates, here and now
+    /// Make the runs that a schedule would have made between two dates; list, pause and cancel such backfills
     Backfill(Backfill),
     /// Let the scheduler make no more runs of these DAGs
     Pause(Dags),
     /// Let the scheduler run these DAGs again
     Unpause(Dags),
-    /// Let tasks of a run that has ended or was interrupted run again
+    /// Tell that an event has happened, for which tasks wait
+    Emit(Emit),
+    /// Let tasks of a run run again
     Clear(Clear),
-    /// Set the state of tasks of a run that has ended or was interrupted, or of the run itself
+    /// Set the state of tasks of a run, or of the run itself
     Mark(Mark),
+    /// End a run that is under way: what runs is stopped, and the run has failed
+    Cancel(RunArg),
+    /// Delete all runs of a DAG, with their logs and values
+    Delete(Delete),
     /// Delete runs that have ended long ago, with their logs and values
     Clean(Clean),
     /// List runs, the newest first
     Runs(Runs),
     /// Show the tasks of a run
     Tasks(Tasks),
+    /// Say why something waits, and when that clears: everything, a DAG, a run, or a task of it
+    Why(Why),
     /// Show what a task logged, and why its try ended
     Logs(Logs),
     /// Show the value a task returned
     Xcom(Xcom),
+    /// List the places that have a name: `[connections]` of flow.toml
+    Connections,
+    /// List assets: when each was made last, who makes it, and which DAGs it starts
+    Assets(Assets),
+    /// List what somebody outside is to be told, or was
+    Callbacks(Callbacks),
+    /// Look after the metadata database: its schema, a copy of it
+    #[command(subcommand)]
+    Db(Db),
     /// Write a first DAG file, or a whole project
     New(New),
     /// Measure what the engine costs, in tasks that do nothing
@@ -129,6 +149,9 @@ pub struct Run {
     /// Run these tasks alone (or groups), with their setups and teardowns; with --resume: let them run again
     #[arg(long, value_name = "TASK", num_args = 1..)]
     pub only: Vec<String>,
+    /// Reuse no output of an earlier run; what tasks with a cache give is kept for later ones
+    #[arg(long)]
+    pub no_cache: bool,
     /// Most tries at one time [env: FLOW_PARALLELISM] [default: 32]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub parallelism: Option<u32>,
@@ -162,15 +185,20 @@ pub struct Next {
 
 /// `backfill`
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Backfill {
+    /// What to do with one that is there.
+    #[command(subcommand)]
+    pub command: Option<BackfillCommand>,
     /// The DAG
-    pub dag: String,
+    #[arg(required = true)]
+    pub dag: Option<String>,
     /// The first date
-    #[arg(long, value_name = "DATE")]
-    pub from: String,
+    #[arg(long, value_name = "DATE", required = true)]
+    pub from: Option<String>,
     /// The last date, which is in
-    #[arg(long, value_name = "DATE")]
-    pub to: String,
+    #[arg(long, value_name = "DATE", required = true)]
+    pub to: Option<String>,
     /// Values for params, the same for every run.
     #[command(flatten)]
     pub params: ParamArgs,
@@ -183,9 +211,34 @@ pub struct Backfill {
     /// Most runs at one time [default: that of the DAG]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_active_runs: Option<u32>,
+    /// Leave it to the scheduler, and do not wait
+    #[arg(long, conflicts_with = "dry_run")]
+    pub detach: bool,
     /// Tell what would be run, and run nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// What to do with a backfill.
+#[derive(Debug, Subcommand)]
+pub enum BackfillCommand {
+    /// List backfills, the newest first
+    List,
+    /// Show a backfill, and what becomes of each date
+    Show(BackfillId),
+    /// Begin no more of its runs for now; those under way go on
+    Pause(BackfillId),
+    /// Go on with it
+    Unpause(BackfillId),
+    /// Begin no more of its runs; those that wait to begin have failed, those under way go on
+    Cancel(BackfillId),
+}
+
+/// Which backfill.
+#[derive(Debug, Args)]
+pub struct BackfillId {
+    /// Its number, as `backfill list` shows it
+    pub id: i64,
 }
 
 /// What to do about dates that have a run already.
@@ -205,6 +258,16 @@ pub struct Dags {
     /// The DAGs
     #[arg(required = true, value_name = "DAG")]
     pub dags: Vec<String>,
+}
+
+/// `emit`
+#[derive(Debug, Args)]
+pub struct Emit {
+    /// Its name, by which tasks wait for it
+    pub event: String,
+    /// What is told of it to them: JSON, like 7, '"yes"' or '{"by": "Ada"}' [default: null]
+    #[arg(value_name = "JSON", allow_hyphen_values = true)]
+    pub payload: Option<String>,
 }
 
 /// `runs`
@@ -263,6 +326,16 @@ pub struct Clear {
     pub dry_run: bool,
 }
 
+/// `delete`
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// The DAG; it may be gone from the program
+    pub dag: String,
+    /// Do it; without this, tell what would be deleted
+    #[arg(long)]
+    pub yes: bool,
+}
+
 /// `clean`
 #[derive(Debug, Args)]
 pub struct Clean {
@@ -306,6 +379,39 @@ pub struct Tasks {
     pub run: RunArg,
 }
 
+/// `why`
+#[derive(Debug, Args)]
+pub struct Why {
+    /// A DAG, or a run: its id, a part of it, or `latest` [default: everything]
+    #[arg(value_name = "DAG|RUN")]
+    pub what: Option<String>,
+    /// A task of the run
+    pub task: Option<String>,
+    /// The DAG of the run, where several have a run of this name
+    #[arg(long, value_name = "DAG", requires = "what")]
+    pub dag: Option<String>,
+}
+
+/// `callbacks`
+#[derive(Debug, Args)]
+pub struct Callbacks {
+    /// Of this run alone: its id, a part of it that no other has, or `latest`
+    pub run: Option<String>,
+    /// The DAG, where several have a run of this name
+    #[arg(long, value_name = "DAG", requires = "run")]
+    pub dag: Option<String>,
+    /// In this state alone: pending, success or failed
+    #[arg(long, value_parser = callback_state, value_name = "STATE")]
+    pub state: Option<CallbackState>,
+    /// At most this many, the latest; 0 for all
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    pub limit: u32,
+}
+
+fn callback_state(text: &str) -> Result<CallbackState, String> {
+    CallbackState::from_name(text).ok_or_else(|| "it is pending, success or failed".into())
+}
+
 /// `logs`
 #[derive(Debug, Args)]
 pub struct Logs {
@@ -338,6 +444,57 @@ pub struct Xcom {
     pub map_index: Option<i32>,
 }
 
+/// `assets`
+#[derive(Debug, Args)]
+pub struct Assets {
+    /// What to do with one.
+    #[command(subcommand)]
+    pub command: Option<AssetsCommand>,
+}
+
+/// What to do with an asset.
+#[derive(Debug, Subcommand)]
+pub enum AssetsCommand {
+    /// Show when an asset was made, by whom, and who reads it
+    Show(AssetShow),
+    /// Tell that an asset has come: DAGs that wait for it run
+    Emit(AssetEmit),
+}
+
+/// `assets show`
+#[derive(Debug, Args)]
+pub struct AssetShow {
+    /// The asset
+    pub asset: String,
+    /// At most so many events; 0 for all
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: u32,
+}
+
+/// `assets emit`
+#[derive(Debug, Args)]
+pub struct AssetEmit {
+    /// The asset
+    pub asset: String,
+    /// What is known about it, as a JSON object: '{"rows": 12}'
+    #[arg(long, value_name = "JSON")]
+    pub extra: Option<String>,
+}
+
+/// `db`
+#[derive(Debug, Subcommand)]
+pub enum Db {
+    /// Bring the schema up to date (whatever else is done does that as well)
+    Migrate,
+    /// Tell which database it is, whether it answers, and whether its schema is current
+    Check,
+    /// Write a copy of the database into a new file, while others use it
+    Backup {
+        /// The file
+        file: PathBuf,
+    },
+}
+
 /// `new`
 #[derive(Debug, Args)]
 pub struct New {
@@ -355,7 +512,8 @@ pub struct New {
 /// `bench`
 #[derive(Debug, Default, Args)]
 pub struct Bench {
-    /// What to run: chain:N one after the other, wide:N at once, fan:N instances of one mapped task
+    /// What to run: chain:N one after the other, wide:N at once, fan:N instances of one mapped task; or due:N, N DAGs that are
+    /// due in the same second
     #[arg(value_name = "SHAPE")]
     pub rows: Vec<String>,
     /// Where runs are kept [default: each of them]

@@ -9,36 +9,51 @@ use super::prints::Prints;
 use super::scheduler::listener;
 use super::session::Bodies;
 use super::table::Table;
-use super::{lookup, params, session, signals};
-use crate::executor::{EngineError, Stop};
+use super::{backfills, callbacks, lookup, params, session, signals};
+use crate::clock::{Clock as _, SystemClock};
+use crate::executor::{CacheUse, EngineError, Stop};
+use crate::notify::Deliverer;
 use crate::scheduler::ScheduledDag;
-use crate::scheduler::backfill::{self, BackfillError, BackfillRequest, Fill, Filled, Reprocess};
-use crate::telemetry;
+use crate::scheduler::backfill::{self, BackfillError, Ended, Fill, Filled, Reprocess};
+use crate::store::{BackfillRow, BackfillSpec, BackfillState, MetadataStore};
+use crate::{secret, telemetry};
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use flow_core::{Dag, RunStatus, timetable};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
-/// Fills in what is missing between two dates.
+/// Fills in what is missing between two dates; or does something with a backfill that is there.
 pub fn backfill(app: &App, args: &args::Backfill) -> Result {
-    telemetry::init_with(&app.config.log_level);
-    let dag = lookup::dag(app, Some(&args.dag))?;
+    match &args.command {
+        Some(command) => return backfills::command(app, command),
+        None => telemetry::init_with(&app.config.log_level),
+    }
+    let dag = lookup::dag(app, args.dag.as_deref())?;
     let resolved = app.params(dag, &args.params)?;
-    let dag = ScheduledDag { dag: dag.clone(), params: Ok(params::complete(dag, resolved)?) };
-    let request = BackfillRequest {
-        from: instant("--from", &args.from, &dag.dag)?,
-        to: last_instant(&args.to, &dag.dag)?,
+    let params = params::complete(dag, resolved)?;
+    let spec = BackfillSpec {
+        dag_id: dag.dag_id.clone(),
+        from: instant("--from", args.from.as_deref().unwrap_or_default(), dag)?,
+        to: last_instant(args.to.as_deref().unwrap_or_default(), dag)?,
         reprocess: args.reprocess.into(),
         backwards: args.backwards,
+        max_active_runs: args.max_active_runs.unwrap_or(dag.max_active_runs),
+        conf: without_secrets(dag, &params),
     };
-    if request.to < request.from {
+    let dag = ScheduledDag { dag: dag.clone(), params: Ok(params) };
+    if spec.to < spec.from {
         return Err(CliError::input("--to lies before --from"));
     }
-    let most = args.max_active_runs.unwrap_or(dag.dag.max_active_runs) as usize;
+    if let Some(task) = dag.dag.tasks.iter().find(|task| args.backwards && !task.past.is_none()) {
+        let sentence = format!("--backwards: task `{}` waits for the run before, which would come after", task.task_id);
+        return Err(CliError::input(sentence).hint("leave out --backwards"));
+    }
     let bodies = Bodies::start(app)?;
     session::block_on(async {
         let store = app.store().await?;
-        let fills = backfill::plan(&*store, &dag, &request).await.map_err(|error| match error {
+        let there = same(&*store, &spec).await?;
+        let since = there.as_ref().map(|row| row.created);
+        let fills = backfill::plan(&*store, &dag, &spec, since).await.map_err(|error| match error {
             BackfillError::Store(error) => error.into(),
             error => CliError::input(error.to_string()),
         })?;
@@ -48,17 +63,65 @@ pub fn backfill(app: &App, args: &args::Backfill) -> Result {
             return Ok(Exit::Success);
         }
         let work = fills.iter().filter(|fill| fill.is_work()).count();
-        app.out.note(format!("{} of {} to run, {most} at one time at most", work, plural(fills.len(), "date")));
+        let row = match there {
+            Some(row) if row.state == BackfillState::Paused => {
+                let id = row.id.to_string();
+                return Err(CliError::input(format!("backfill {id}, which asks for the same, is paused"))
+                    .hint(format!("go on with it by `{}`", app.command(&["backfill", "unpause", &id]))));
+            }
+            // As many at one time as is said now.
+            Some(row) => BackfillRow { spec: spec.clone(), ..row },
+            None => made(&*store, &spec).await?,
+        };
+        let most = spec.max_active_runs;
+        let dates = plural(fills.len(), "date");
+        app.out.note(format!("backfill {}: {work} of {dates} to run, {most} at one time at most", row.id));
+        if args.detach {
+            app.out.note(format!(
+                "it is left to the scheduler; see `{}`",
+                app.command(&["backfill", "show", &row.id.to_string()])
+            ));
+            store.close().await;
+            return Ok(Exit::Success);
+        }
         let (stop, watch) = (Stop::default(), Arc::new(Watch::Json(app.out.clone())));
-        let engine = session::engine(app, store.clone(), &bodies);
+        let engine = session::engine(app, store.clone(), &bodies, CacheUse::Reuse);
+        let tells = Deliverer::start(&engine);
         let prints = Prints::redirect(&watch);
         let signals = signals::listen(stop.clone(), watch);
-        let filled = backfill::run(&engine, &dag, fills, most, &listener(app), &stop).await;
+        let worked = backfill::work_on(&engine, &dag, &row, &listener(app), &stop).await;
         signals.abort();
         drop(prints);
+        let (filled, ended) = worked?;
+        callbacks::settle_all(app, tells, &filled).await?;
         store.close().await;
-        sum_up(app, args, work, &filled)
+        sum_up(app, args, (row.id, ended), work, &filled)
     })
+}
+
+/// The backfill that asks for this and is not over.
+async fn same(store: &dyn MetadataStore, spec: &BackfillSpec) -> Result<Option<BackfillRow>> {
+    let wanted =
+        |row: &BackfillRow| BackfillSpec { max_active_runs: spec.max_active_runs, ..row.spec.clone() } == *spec;
+    // Of several the first: it knows of all that has ended since.
+    Ok(store.backfills(true).await?.into_iter().rev().find(wanted))
+}
+
+async fn made(store: &dyn MetadataStore, spec: &BackfillSpec) -> Result<BackfillRow> {
+    let created = SystemClock.now();
+    let id = store.put_backfill(spec, created).await?;
+    let (spec, state) = (spec.clone(), BackfillState::Running);
+    Ok(BackfillRow { id, spec, state, created, ended: None, owner: None })
+}
+
+/// The params as they may be stored.
+fn without_secrets(dag: &Dag, params: &Map<String, Value>) -> Map<String, Value> {
+    let is_secret = |name: &str| dag.params.iter().any(|param| param.secret && param.name == name);
+    let stored = |(name, value): (&String, &Value)| {
+        let value = if is_secret(name) { Value::from(secret::MARK) } else { secret::redact_value(value) };
+        (name.clone(), value)
+    };
+    params.iter().map(stored).collect()
 }
 
 /// A date as the clocks of the DAG's time zone tell it.
@@ -75,7 +138,8 @@ fn last_instant(text: &str, dag: &Dag) -> Result<DateTime<Utc>> {
     }
 }
 
-fn tell(app: &App, fills: &[Fill]) {
+/// What becomes of each date.
+pub fn tell(app: &App, fills: &[Fill]) {
     let out = &app.out;
     let what = |fill: &Fill| match fill {
         Fill::Make(_) => ("make", None),
@@ -100,7 +164,7 @@ fn tell(app: &App, fills: &[Fill]) {
     out.note(format!("{} would be run", plural(fills.iter().filter(|fill| fill.is_work()).count(), "date")));
 }
 
-fn sum_up(app: &App, args: &args::Backfill, work: usize, filled: &[Filled]) -> Result {
+fn sum_up(app: &App, args: &args::Backfill, (id, ended): (i64, Ended), work: usize, filled: &[Filled]) -> Result {
     let state = |filled: &Filled| filled.ended.as_ref().ok().map(|report| report.run.state);
     let with = |wanted| filled.iter().filter(|one| state(one) == Some(wanted)).count();
     let (well, failed) = (with(RunStatus::Success), with(RunStatus::Failed));
@@ -118,8 +182,21 @@ fn sum_up(app: &App, args: &args::Backfill, work: usize, filled: &[Filled]) -> R
         "\n{well} succeeded, {failed} failed, {elsewhere} left to others, {} not run to the end",
         left + refused
     ));
+    match ended {
+        Ended::Paused => {
+            let command = app.command(&["backfill", "unpause", &id.to_string()]);
+            app.out
+                .note(format!("it was paused; after `{command}` the same command, or the scheduler, goes on with it"));
+            return Ok(Exit::Interrupted);
+        }
+        Ended::Cancelled => app.out.note("it was cancelled"),
+        Ended::Elsewhere => app.out.note("another process goes on with it"),
+        Ended::Left | Ended::Done => {}
+    }
     if left > 0 {
-        app.out.note("the same command goes on with what is left");
+        if ended == Ended::Left {
+            app.out.note("the same command, or the scheduler, goes on with what is left");
+        }
         return Ok(Exit::Interrupted);
     }
     let first = filled.iter().filter(|one| !one.is_elsewhere()).find_map(|one| one.ended.as_ref().err());

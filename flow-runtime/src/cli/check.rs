@@ -5,11 +5,13 @@ use super::args::{Global, ParamArgs};
 use super::exit::{CliError, Exit, Result};
 use super::format::plural;
 use super::output::Output;
-use super::{params, session};
+use super::{database, params, session};
 use crate::executor::obstacles;
 use crate::registry::Registry;
+use crate::secret;
 use flow_core::{Dag, Extra};
 use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Checks the DAGs and the settings, and tells everything that is wrong at once.
@@ -19,7 +21,7 @@ pub fn check(program: String, global: &Global, out: Arc<Output>) -> Result {
     let registry =
         Registry::collect().map_err(|error| error.0.into_iter().map(CliError::input).for_each(&mut take)).ok();
     let config = app::settings(global, None).map_err(&mut take).ok();
-    let mut checked = Vec::new();
+    let (mut checked, mut answered) = (Vec::new(), None);
     if let (Some(registry), Some(config)) = (registry, config) {
         let app = App { registry, config, out: out.clone(), program };
         problems.extend(app::unknown_dags(&app.registry, &app.config));
@@ -30,23 +32,70 @@ pub fn check(program: String, global: &Global, out: Arc<Output>) -> Result {
             checked.push(dag.dag_id.clone());
             problems.extend(problems_of(&app, dag));
         }
+        problems.extend(two_places(&app.registry));
+        match database::looked_at(&app) {
+            Ok(found) if found.is_newer() => {
+                problems.push(format!(
+                    "{}; it was written by a newer flow: update flow",
+                    database::sentence(&app.config.records(), found)
+                ));
+            }
+            Ok(found) => answered = Some((app.config.records(), found)),
+            Err(error) => problems.push(error.message),
+        }
     }
     problems.dedup();
     if out.json {
-        out.json_pretty(&json!({"dags": checked, "problems": problems}));
-    } else if problems.is_empty() {
-        out.line(format!("{} {} checked: nothing is wrong", out.paint.good("✔"), plural(checked.len(), "DAG")));
-    } else {
+        let database = answered.map(|(place, schema)| database::describe(&place, schema));
+        out.json_pretty(&json!({"dags": checked, "problems": problems, "database": database}));
+        return Ok(if problems.is_empty() { Exit::Success } else { Exit::BadInput });
+    }
+    let good = |text: String| out.line(format!("{} {text}", out.paint.good("✔")));
+    if problems.is_empty() {
+        good(format!("{} checked: nothing is wrong", plural(checked.len(), "DAG")));
+    }
+    if let Some((place, schema)) = answered {
+        good(database::sentence(&place, schema));
+    }
+    if !problems.is_empty() {
         problems.iter().for_each(|problem| out.line(format!("{} {problem}", out.paint.bad("✘"))));
         out.line(format!("\n{}", plural(problems.len(), "problem")));
     }
     Ok(if problems.is_empty() { Exit::Success } else { Exit::BadInput })
 }
 
+/// Assets that one DAG puts here and another there.
+fn two_places(registry: &Registry) -> Vec<String> {
+    let mut known: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for dag in registry.dags() {
+        for asset in &dag.assets {
+            let Some(uri) = &asset.uri else { continue };
+            let (first, place) = *known.entry(&asset.name).or_insert((&dag.dag_id, uri));
+            if place != uri {
+                problems.push(format!(
+                    "asset `{}` lies at `{}` for DAG `{first}`, and at `{}` for DAG `{}`: let both use one constant",
+                    asset.name,
+                    secret::redact(place),
+                    secret::redact(uri),
+                    dag.dag_id
+                ));
+            }
+        }
+    }
+    problems
+}
+
 fn problems_of(app: &App, dag: &Dag) -> Vec<String> {
     let of_dag = |problem: String| format!("DAG `{}`: {problem}", dag.dag_id);
     let lines = |error: CliError| error.message.lines().map(String::from).collect::<Vec<_>>();
-    let mut problems = match app.params(dag, &ParamArgs::default()) {
+    let resolved = app.params(dag, &ParamArgs::default());
+    let known = &app.config.connections;
+    let given = resolved.iter().flatten().filter_map(|param| param.value.as_ref());
+    // Written down in the DAG, or given by flow.toml or a variable.
+    let written = serde_json::to_value(dag).unwrap_or_default();
+    let named: BTreeSet<_> = given.chain([&written]).flat_map(|value| known.problems(value)).collect();
+    let mut problems = match resolved {
         Err(error) => lines(error),
         // Nobody is there to give a param when a timetable starts the run.
         Ok(resolved) if dag.schedule.is_some() => params::complete(dag, resolved).map_or_else(
@@ -66,6 +115,7 @@ fn problems_of(app: &App, dag: &Dag) -> Vec<String> {
             wrong.into_iter().flatten().map(|problem| of_dag(problem.to_string())).collect()
         }
     };
+    problems.extend(named.into_iter().map(of_dag));
     let defaults = flow_core::params::check_defaults(&dag.params, false).err().into_iter().flatten();
     problems.extend(defaults.map(|problem| of_dag(problem.to_string())));
     problems.extend(obstacles(dag, app.registry.bodies(), &session::settings(app)).into_iter().map(of_dag));

@@ -1,17 +1,19 @@
-//! `clean`: runs that have ended long ago are deleted, with their logs and values.
+//! `clean` and `delete`: runs are deleted, with their logs and values.
 
 use super::app::App;
-use super::args::Clean;
+use super::args::{Clean, Delete};
 use super::exit::{CliError, Exit, Result};
 use super::format::{date, plural};
 use super::table::Table;
 use super::{lookup, session};
 use crate::clock::{Clock as _, SystemClock};
 use crate::executor::{Engine, EngineError};
-use crate::store::{RunFilter, StoredRun};
+use crate::store::{BackfillChange, BackfillState, MetadataStore, RunFilter, StoredRun};
 use chrono::{DateTime, TimeDelta, Utc};
 use flow_core::RunStatus;
 use serde_json::json;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Deletes what has ended before a date.
 pub fn clean(app: &App, args: &Clean) -> Result {
@@ -24,31 +26,85 @@ pub fn clean(app: &App, args: &Clean) -> Result {
         let runs: Vec<StoredRun> = runs.into_iter().filter(old).collect();
         if args.dry_run {
             tell(app, &runs);
-            app.out.note(format!("{} would be deleted", plural(runs.len(), "run")));
+            app.out.note(format!(
+                "{} would be deleted, with their logs and values; outputs that caches kept before then, and events of assets from \
+                 before that nobody needs any more, would be forgotten",
+                plural(runs.len(), "run")
+            ));
             store.close().await;
             return Ok(Exit::Success);
         }
-        let engine = Engine::new(store.clone(), app.registry.bodies().clone(), session::settings(app));
-        let mut deleted = Vec::new();
-        for run in runs {
-            match engine.delete(&run).await {
-                Ok(()) => deleted.push(run),
-                // Somebody lets it run again just now.
-                Err(EngineError::Held(why)) => app.out.note(why),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let swept = engine.sweep().await.map_err(CliError::from)?;
-        tell(app, &deleted);
-        app.out.note(format!(
-            "{} deleted, and {} of values that no run refers to ({:.1} MB)",
-            plural(deleted.len(), "run"),
-            plural(swept.files as usize, "file"),
-            swept.bytes as f64 / 1e6
-        ));
+        let forgotten = store.forget_cached(args.dag.as_deref(), before).await?;
+        remove(app, &store, runs).await?;
+        app.out.note(format!("{} of the cache forgotten", plural(forgotten as usize, "output")));
+        // Now, for those that the runs were made for are of no use without them.
+        let forgotten = store.forget_asset_events(args.dag.as_deref(), before).await?;
+        app.out.note(format!("{} of assets forgotten", plural(forgotten as usize, "event")));
         store.close().await;
         Ok(Exit::Success)
     })
+}
+
+/// Deletes all runs of a DAG.
+pub fn delete(app: &App, args: &Delete) -> Result {
+    session::block_on(async {
+        let Some(store) = app.store_to_read().await? else { return Err(lookup::no_runs(app, Some(&args.dag))) };
+        let runs = store.runs(&RunFilter { dag_id: Some(args.dag.clone()), ..RunFilter::default() }).await?;
+        if runs.is_empty() {
+            return Err(lookup::no_runs(app, Some(&args.dag)));
+        }
+        let holders = session::holders(app, &*store).await?;
+        if let Some(held) = runs.iter().find(|run| !run.run.state.is_finished() && !holders.left_alone(run)) {
+            let cancel = app.command(&["cancel", &held.run.run_id, "--dag", &args.dag]);
+            return Err(CliError::input(format!("run `{}` of DAG `{}` is being worked on", held.run.run_id, args.dag))
+                .hint(format!("end it first, by `{cancel}`, and pause the DAG")));
+        }
+        if !args.yes {
+            tell(app, &runs);
+            app.out.note(format!("{} would be deleted; `--yes` does it", plural(runs.len(), "run")));
+            store.close().await;
+            return Ok(Exit::Success);
+        }
+        if app.registry.dag(&args.dag).is_some() {
+            // Or a scheduler would begin with its history anew.
+            store.set_paused(&args.dag, true).await?;
+            app.out.note(format!("{0} is paused: `{1}`", args.dag, app.command(&["unpause", &args.dag])));
+        }
+        if app.registry.dag(&args.dag).is_none() {
+            // No scheduler makes a run of it any more: what comes is not kept for it.
+            store.await_assets(&[(args.dag.clone(), BTreeSet::new())].into()).await?;
+        }
+        for row in store.backfills(true).await?.into_iter().filter(|row| row.spec.dag_id == args.dag) {
+            let (to, at) = (BackfillState::Cancelled, SystemClock.now());
+            store.settle_backfill(&BackfillChange { id: row.id, from: row.state, to, at }).await?;
+        }
+        remove(app, &store, runs).await?;
+        store.close().await;
+        Ok(Exit::Success)
+    })
+}
+
+/// Deletes these runs, but those that somebody works on, and the values that are of no use without them.
+async fn remove(app: &App, store: &Arc<dyn MetadataStore>, runs: Vec<StoredRun>) -> Result<()> {
+    let engine = Engine::new(store.clone(), app.registry.bodies().clone(), session::settings(app));
+    let mut deleted = Vec::new();
+    for run in runs {
+        match engine.delete(&run).await {
+            Ok(()) => deleted.push(run),
+            // Somebody lets it run again just now.
+            Err(EngineError::Held(why)) => app.out.note(why),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let swept = engine.sweep().await.map_err(CliError::from)?;
+    tell(app, &deleted);
+    app.out.note(format!(
+        "{} deleted, and {} of values that no run refers to ({:.1} MB)",
+        plural(deleted.len(), "run"),
+        plural(swept.files as usize, "file"),
+        swept.bytes as f64 / 1e6
+    ));
+    Ok(())
 }
 
 /// A date, or how long ago.

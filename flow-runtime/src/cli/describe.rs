@@ -3,9 +3,10 @@
 use super::format;
 use super::params::Resolved;
 use super::show::Scope;
+use crate::executor::Holders;
 use crate::graph::edges::{self, Kind};
 use crate::registry::BrokenDag;
-use crate::store::{InstanceRow, StoredRun, XComRow};
+use crate::store::{BuildRow, InstanceRow, StoredRun, XComRow};
 use flow_core::dag::{GroupDef, Source, TaskKind};
 use flow_core::{Dag, TaskDef, TaskState};
 use serde_json::{Map, Value, json};
@@ -23,6 +24,7 @@ pub fn dag(dag: &Dag) -> Map<String, Value> {
         "timetable_summary": dag.schedule.as_ref().map(|s| s.as_str()),
         "timezone": dag.timezone.as_deref().unwrap_or("UTC"),
         "catchup": dag.catchup,
+        "data_intervals": dag.data_intervals,
         "tags": tags,
         "max_active_runs": dag.max_active_runs,
         "max_active_tasks": dag.max_active_tasks,
@@ -42,8 +44,8 @@ pub fn broken(broken: &BrokenDag) -> Map<String, Value> {
     }))
 }
 
-/// Everything about a DAG.
-pub fn dag_details(dag: &Dag, params: &[(Resolved<'_>, Scope)]) -> Value {
+/// Everything about a DAG; `version` is its hash, with the builds that have made runs of it.
+pub fn dag_details(dag: &Dag, params: &[(Resolved<'_>, Scope)], version: &(String, Vec<BuildRow>)) -> Value {
     let mut all = self::dag(dag);
     let down = dag.downstream();
     let ids = |list: &[u32]| list.iter().map(|&ix| dag.tasks[ix as usize].task_id.as_str()).collect::<Vec<_>>();
@@ -58,12 +60,17 @@ pub fn dag_details(dag: &Dag, params: &[(Resolved<'_>, Scope)]) -> Value {
             Kind::Order => json!({"from": edge.from, "to": edge.to, "kind": "order"}),
         })
         .collect();
+    let builds = version.1.iter().map(|row| json!({"build": row.build, "first_seen": row.first_seen}));
     all.extend(object(json!({
+        "dag_version": version.0,
+        "builds": builds.collect::<Vec<_>>(),
         "doc_md": dag.doc,
         "start_date": dag.start_date,
         "end_date": dag.end_date,
         "catchup": dag.catchup,
         "dag_run_timeout": dag.dagrun_timeout.map(|d| d.as_secs_f64()),
+        "deadline": dag.deadline.map(|d| json!({"seconds": d.after.as_secs_f64(), "from": d.from})),
+        "notifiers": dag.notify,
         "params": params.iter().map(|(p, scope)| (p.def.name.clone(), param(p, scope))).collect::<Map<_, _>>(),
         "tasks": tasks,
         "groups": dag.groups.iter().map(|g| group(dag, g)).collect::<Vec<_>>(),
@@ -124,17 +131,26 @@ fn task(dag: &Dag, task: &TaskDef, up: &[&str], down: &[&str]) -> Value {
         "retry_exponential_backoff": task.retry.backoff,
         "max_retry_delay": seconds(task.retry.max_delay),
         "execution_timeout": seconds(task.timeout),
+        "notifiers": task.notify,
         "pool": task.pool,
         "pool_slots": task.pool_slots,
+        "max_active_tis_per_dag": task.max_active,
+        "max_active_tis_per_dagrun": task.max_active_per_run,
+        "at_once": task.at_once,
+        "rate": task.rate,
+        "depends_on_past": task.past.depends_on_past || task.past.wait_for_downstream,
+        "wait_for_downstream": task.past.wait_for_downstream,
         "priority_weight": task.priority,
         "weight_rule": task.weight_rule,
         "queue": task.queue,
         "isolation": task.isolation,
+        "outlets": task.outlets,
+        "inlets": task.inlets,
     })
 }
 
 /// A run.
-pub fn run(stored: &StoredRun, interrupted: bool) -> Value {
+pub fn run(stored: &StoredRun, holders: &Holders) -> Value {
     let run = &stored.run;
     let ended = run.start_date.zip(run.end_date).map(|(start, end)| format::seconds(start, end));
     json!({
@@ -142,7 +158,8 @@ pub fn run(stored: &StoredRun, interrupted: bool) -> Value {
         "dag_run_id": run.run_id,
         "run_type": run.run_type,
         "state": run.state,
-        "interrupted": interrupted,
+        "interrupted": holders.left_alone(stored),
+        "held_by": holders.holder(stored),
         "logical_date": run.logical_date,
         "data_interval_start": run.data_interval.map(|i| i.start),
         "data_interval_end": run.data_interval.map(|i| i.end),
@@ -152,6 +169,7 @@ pub fn run(stored: &StoredRun, interrupted: bool) -> Value {
         "end_date": run.end_date,
         "duration": ended,
         "conf": crate::secret::redact_value(&Value::Object(run.conf.clone())),
+        "dag_version": stored.dag_version,
     })
 }
 

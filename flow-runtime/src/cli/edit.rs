@@ -1,4 +1,4 @@
-//! `clear` and `mark`: a person changes what is on record of a run that nobody works on.
+//! `clear`, `mark` and `cancel`: a person changes what is on record of a run; where somebody works on it, he is told to.
 
 use super::app::App;
 use super::args::{Clear, Mark, RunArg, TaskArgs};
@@ -7,7 +7,7 @@ use super::format::plural;
 use super::style::glyph;
 use super::table::Table;
 use super::{describe, lookup, session};
-use crate::executor::{Edited, Engine, run_state};
+use crate::executor::{Changed, Edited, Engine, run_state};
 use crate::run_event::label;
 use crate::store::{InstanceRow, MetadataStore, StoredRun};
 use flow_core::{Dag, Event, InstanceKey, RunStatus, Selection, TaskState, mapping, select};
@@ -30,14 +30,21 @@ pub fn clear(app: &App, args: &Clear) -> Result {
             return Ok(Exit::Success);
         }
         let clear = |dag: &Dag, state: &_| vec![Event::Cleared(select(dag, state, &wanted))];
-        let edited = engine(app, &store).edit(&stored, clear).await?;
-        tell(app, &stored, &dag, &edited.changed);
-        app.out.note(format!("\n{} cleared", plural(edited.changed.len(), "task instance")));
-        if edited.held_back > 0 && !args.tasks.downstream {
-            let how = "what is below them runs as well with --downstream";
-            app.out.note(format!("{} upstream_failed: {how}", stay(edited.held_back)));
+        match engine(app, &store).change(&stored, clear).await? {
+            Changed::Made(edited) => {
+                tell(app, &stored, &dag, &edited.changed);
+                app.out.note(format!("\n{} cleared", plural(edited.changed.len(), "task instance")));
+                if edited.held_back > 0 && !args.tasks.downstream {
+                    let how = "what is below them runs as well with --downstream";
+                    app.out.note(format!("{} upstream_failed: {how}", stay(edited.held_back)));
+                }
+                go_on(app, &stored, &edited);
+            }
+            ordered => {
+                tell(app, &stored, &dag, &of(&dag, store.instances(stored.pk).await?, &keys));
+                app.out.note(format!("\n{}", carried_out(&ordered)));
+            }
         }
-        go_on(app, &stored, &edited);
         store.close().await;
         Ok(Exit::Success)
     })
@@ -48,27 +55,57 @@ pub fn mark(app: &App, args: &Mark) -> Result {
     session::block_on(async {
         let (store, stored, dag) = found(app, &args.run).await?;
         let engine = engine(app, &store);
-        let edited = if args.tasks.tasks.is_empty() {
+        let changed = if args.tasks.tasks.is_empty() {
             let Some(status) = RunStatus::from_name(args.state.name()) else {
                 return Err(CliError::input("a run is marked as success or failed; a task also as skipped"));
             };
-            engine.edit(&stored, |_, _| vec![Event::RunMarked(status)]).await?
+            engine.change(&stored, |_, _| vec![Event::RunMarked(status)]).await?
         } else {
             let wanted = selection(&dag, &args.tasks)?;
             is_there(&dag, &store.instances(stored.pk).await?, &wanted)?;
             let mark = |dag: &Dag, state: &_| vec![Event::Marked(select(dag, state, &wanted), args.state)];
-            engine.edit(&stored, mark).await?
+            engine.change(&stored, mark).await?
         };
-        tell(app, &stored, &dag, &edited.changed);
-        app.out.note(format!(
-            "\n{} changed; the run is {}",
-            plural(edited.changed.len(), "task instance"),
-            edited.status
-        ));
-        go_on(app, &stored, &edited);
+        match changed {
+            Changed::Made(edited) => {
+                tell(app, &stored, &dag, &edited.changed);
+                let count = plural(edited.changed.len(), "task instance");
+                app.out.note(format!("\n{count} changed; the run is {}", edited.status));
+                go_on(app, &stored, &edited);
+            }
+            ordered => {
+                tell(app, &stored, &dag, &store.instances(stored.pk).await?);
+                app.out.note(format!("\n{}", carried_out(&ordered)));
+            }
+        }
         store.close().await;
         Ok(Exit::Success)
     })
+}
+
+/// Ends a run: what of it is under way is stopped, and it has failed.
+pub fn cancel(app: &App, run: &RunArg) -> Result {
+    let stored = session::block_on(async {
+        let (store, stored, _) = found(app, run).await?;
+        store.close().await;
+        Ok(stored.run)
+    })?;
+    if stored.state.is_finished() {
+        let (run_id, state) = (&stored.run_id, stored.state.name());
+        let how = format!("`mark {run_id} failed` gives it another state");
+        return Err(CliError::input(format!("run `{run_id}` has ended already, in state {state}: {how}")));
+    }
+    mark(app, &Mark { run: run.clone(), state: TaskState::Failed, tasks: TaskArgs::default() })
+}
+
+/// What became of an order.
+fn carried_out(changed: &Changed) -> &'static str {
+    match changed {
+        Changed::Made(_) | Changed::CarriedOut => "carried out by the process that works on the run",
+        Changed::Ordered => {
+            "the process that works on the run has not come to it yet, and will; so does whoever takes the run next"
+        }
+    }
 }
 
 /// The run that is meant, and the version of its DAG that it was made from.

@@ -4,20 +4,22 @@ use super::app::App;
 use super::exit::{Exit, Result};
 use super::format::first_line;
 use super::table::Table;
-use super::{describe, session};
+use super::{assets, describe, session};
 use crate::secret;
 use flow_core::Dag;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Prints every DAG on one line.
 pub fn list(app: &App) -> Result {
     let out = &app.out;
-    let paused = paused(app);
+    let Known { paused, come } = known(app);
+    let waiting = |dag: &Dag| assets::waiting(dag, come.get(&dag.dag_id));
     let is_paused = |dag: &Dag| paused.get(&dag.dag_id).copied().unwrap_or(app.config.paused_at_creation);
     if out.json {
         let built = app.registry.dags().map(|dag| {
             let mut described = describe::dag(dag);
             described.insert("is_paused".into(), is_paused(dag).into());
+            described.insert("waiting".into(), waiting(dag).into());
             described
         });
         let broken = app.registry.broken().values().map(describe::broken);
@@ -30,7 +32,10 @@ pub fn list(app: &App) -> Result {
         table.row([
             format!("{}{mark}", dag.dag_id),
             dag.schedule.as_ref().map_or(String::new(), |schedule| {
-                format!("{schedule}{}", if is_paused(dag) { " (paused)" } else { "" })
+                // What is waited for is the schedule itself, until some of it has come.
+                let has_come = come.contains_key(&dag.dag_id);
+                let waiting = waiting(dag).filter(|_| has_come).map_or(String::new(), |text| format!(": {text}"));
+                format!("{schedule}{waiting}{}", if is_paused(dag) { " (paused)" } else { "" })
             }),
             dag.tasks.len().to_string(),
             dag.tags.join(", "),
@@ -52,16 +57,25 @@ pub fn list(app: &App) -> Result {
     Ok(Exit::Success)
 }
 
-/// What was said of each DAG. A store that cannot be read is no reason to list none.
-fn paused(app: &App) -> BTreeMap<String, bool> {
+/// What the store knows about DAGs.
+#[derive(Default)]
+struct Known {
+    /// What was said of each: is it paused?
+    paused: BTreeMap<String, bool>,
+    /// The assets that have come for each.
+    come: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// A store that cannot be read is no reason to list none.
+fn known(app: &App) -> Known {
     let read = session::block_on(async {
-        let Some(store) = app.store_to_read().await? else { return Ok(BTreeMap::new()) };
-        let paused = store.paused().await?;
+        let Some(store) = app.store_to_read().await? else { return Ok(Known::default()) };
+        let known = Known { paused: store.paused().await?, come: assets::come(store.pending_assets().await?) };
         store.close().await;
-        Ok(paused)
+        Ok(known)
     });
     read.unwrap_or_else(|error| {
-        app.out.note(format!("which DAGs are paused is not known: {}", error.message));
-        BTreeMap::new()
+        app.out.note(format!("which DAGs are paused, and what they wait for, is not known: {}", error.message));
+        Known::default()
     })
 }

@@ -4,7 +4,6 @@ use super::app::App;
 use super::args::Logs;
 use super::exit::{CliError, Exit, Result};
 use super::format::{clock, one_line};
-use super::run::is_interrupted;
 use super::style::Paint;
 use super::view::cause;
 use super::{lookup, plain, session};
@@ -83,7 +82,8 @@ async fn begun(app: &App, args: &Logs, store: &dyn MetadataStore, stored: &Store
             return Ok(Some(row.clone()));
         }
         let run = store.run(&stored.run.dag_id, &stored.run.run_id).await?;
-        let alive = run.is_some_and(|run| !run.run.state.is_finished() && !is_interrupted(app, &run));
+        let holders = session::holders(app, store).await?;
+        let alive = run.is_some_and(|run| !run.run.state.is_finished() && !holders.left_alone(&run));
         if !args.follow || !alive {
             return Ok(None);
         }
@@ -103,7 +103,8 @@ async fn is_under_way(
     let row = rows.iter().find(|r| {
         *r.task_id == *args.task && args.map_index.is_none_or(|i| i == r.map_index) && r.state != TaskState::Removed
     });
-    Ok(row.is_some_and(|r| r.try_number == number && r.state.is_in_flight()) && !is_interrupted(app, stored))
+    let runs = row.is_some_and(|r| r.try_number == number && r.state.is_in_flight());
+    Ok(runs && session::holders(app, store).await?.holds(stored))
 }
 
 /// What there is to say about a try without a log.
@@ -118,10 +119,14 @@ async fn silence(
     let tries = store.tries(stored.pk, Some(&args.task)).await?;
     let own = tries.iter().find(|t| t.map_index == row.map_index && t.try_number == number).unwrap_or(row);
     let why = own.cause.as_ref().map_or(String::new(), |why| format!(": {}", one_line(&cause(why))));
-    let died = own.state.is_in_flight() && is_interrupted(app, stored);
+    let died = own.state.is_in_flight() && !session::holders(app, store).await?.holds(stored);
     let end =
         if died { "its process ended while it ran".to_string() } else { format!("its state is {}{why}", own.state) };
-    Ok(format!("try {number} of task `{}` logged nothing; {end}", args.task))
+    let elsewhere = match (&app.config.postgres, &stored.owner) {
+        (Some(_), Some(owner)) => format!(" on this machine (logs lie where a run was worked on, last by {owner})"),
+        _ => String::new(),
+    };
+    Ok(format!("try {number} of task `{}` logged nothing{elsewhere}; {end}", args.task))
 }
 
 /// Reads a log as it grows.

@@ -45,7 +45,7 @@ pub fn no_runs(app: &App, dag: Option<&str>) -> CliError {
     let of_dag = dag.map_or(String::new(), |dag| format!(" of DAG `{dag}`"));
     CliError::input(format!("there is no run{of_dag} yet"))
         .hint(format!("start one by `{}`", app.command(&["run"])))
-        .hint(format!("home folder: {}", app.config.home.display()))
+        .hint(app.config.records())
 }
 
 /// The run that is meant.
@@ -59,7 +59,7 @@ pub async fn run(app: &App, store: Option<&dyn MetadataStore>, arg: &RunArg) -> 
     if runs.is_empty() && arg.dag.as_deref().is_some_and(|id| app.registry.dag(id).is_none()) {
         dag(app, arg.dag.as_deref())?;
     }
-    choose(runs, arg, &app.program).map_err(|error| error.hint(format!("home folder: {}", app.config.home.display())))
+    choose(runs, arg, &app.program).map_err(|error| error.hint(app.config.records()))
 }
 
 /// The run of these (the newest first) that the word means.

@@ -15,12 +15,18 @@
 
 mod app;
 mod args;
+mod assets;
 mod backfill;
+mod backfills;
 mod bench;
+mod callbacks;
 mod check;
 mod clean;
+mod connections;
+mod database;
 mod describe;
 mod edit;
+mod emit;
 mod exit;
 mod format;
 mod list;
@@ -46,6 +52,7 @@ mod summary;
 mod table;
 mod tasks;
 mod view;
+mod why;
 mod xcom;
 
 use crate::executor;
@@ -101,7 +108,7 @@ fn spoken(program: String, called: Option<&OsString>) -> String {
     let built = std::env::current_exe().is_ok_and(|path| path.components().any(|part| part.as_os_str() == "target"));
     match called.and_then(|called| called.to_str()) {
         _ if std::env::var_os("CARGO").is_some() && built => format!("cargo run --bin {program} --"),
-        Some(called) => app::quoted(called),
+        Some(called) => crate::quote::quoted(called),
         None => program,
     }
 }
@@ -143,19 +150,27 @@ fn dispatch(program: String, cli: Cli, out: &Arc<Output>) -> exit::Result {
         Some(Command::Check) => check::check(program.clone(), &cli.global, out.clone()),
         Some(Command::Run(args)) => run::run(&app(args.parallelism)?, &args),
         Some(Command::Test(args)) => run::test(&app(args.parallelism)?, &args),
-        Some(Command::Scheduler) => scheduler::scheduler(&app(None)?),
+        Some(Command::Scheduler | Command::Standalone) => scheduler::scheduler(&app(None)?),
         Some(Command::Next(args)) => scheduler::next(&app(None)?, &args),
         Some(Command::Backfill(args)) => backfill::backfill(&app(None)?, &args),
         Some(Command::Pause(args)) => scheduler::pause(&app(None)?, &args, true),
         Some(Command::Unpause(args)) => scheduler::pause(&app(None)?, &args, false),
+        Some(Command::Emit(args)) => emit::emit(&history()?, &args),
         Some(Command::Clear(args)) => edit::clear(&history()?, &args),
         Some(Command::Mark(args)) => edit::mark(&history()?, &args),
+        Some(Command::Cancel(run)) => edit::cancel(&history()?, &run),
+        Some(Command::Delete(args)) => clean::delete(&history()?, &args),
         Some(Command::Clean(args)) => clean::clean(&history()?, &args),
         Some(Command::Runs(args)) => runs::runs(&history()?, &args),
         Some(Command::Tasks(args)) => tasks::tasks(&history()?, &args),
+        Some(Command::Why(args)) => why::why(&history()?, &args),
         Some(Command::Logs(args)) => logs::logs(&history()?, &args),
+        Some(Command::Callbacks(args)) => callbacks::callbacks(&history()?, &args),
         Some(Command::Xcom(args)) => xcom::xcom(&history()?, &args),
+        Some(Command::Connections) => connections::connections(&app(None)?),
+        Some(Command::Assets(args)) => assets::assets(&app(None)?, &args),
         Some(Command::Bench(args)) => bench::bench(&args, out),
+        Some(Command::Db(args)) => database::db(&history()?, &args),
         Some(Command::New(args)) => new::new(&args, &program, out),
     }
 }

@@ -7,11 +7,12 @@ use super::observe::Watch;
 use super::params::{self, Origin};
 use super::prints::Prints;
 use super::session::Bodies;
-use super::{list, lookup, session, signals, summary};
-use crate::executor::{Again, Engine, EngineError, EngineSettings, RunReport, RunRequest, Stop, is_held};
+use super::{callbacks, list, lookup, session, signals, summary};
+use crate::executor::{Again, CacheUse, Engine, EngineError, EngineSettings, RunReport, RunRequest, Stop};
+use crate::notify::Deliverer;
 use crate::run_event::Observer;
 use crate::secret::is_redacted;
-use crate::store::{InstanceRow, MemoryStore, MetadataStore, RunFilter, StoredRun, XComFilter};
+use crate::store::{InstanceRow, MemoryStore, MetadataStore, RunFilter, XComFilter};
 use crate::telemetry;
 use flow_core::{Dag, RunStatus, RunType, Selection};
 use serde_json::{Map, Value};
@@ -56,7 +57,7 @@ pub fn run(app: &App, args: &Run) -> Result {
             None => {
                 let request = request(app, args)?;
                 let store = app.store().await?;
-                (store.clone(), start(app, store.clone(), &bodies, request).await?)
+                (store.clone(), start(app, store.clone(), &bodies, cache(args), request).await?)
             }
         };
         store.close().await;
@@ -91,17 +92,23 @@ fn only(app: &App, dag: &Dag, tasks: &[String]) -> Result<Arc<Dag>> {
     })
 }
 
+fn cache(args: &Run) -> CacheUse {
+    if args.no_cache { CacheUse::Renew } else { CacheUse::Reuse }
+}
+
 async fn start(
     app: &App,
     store: Arc<dyn MetadataStore>,
     bodies: &Bodies,
+    cache: CacheUse,
     (dag, request): (Arc<Dag>, RunRequest),
 ) -> Result {
     mention_interrupted(app, &*store, &dag).await?;
     let looked_at = store.clone();
-    let engine = session::engine(app, store, bodies);
+    let engine = session::engine(app, store, bodies, cache);
+    let tells = Some(Deliverer::start(&engine));
     let run = |observer, stop| engine.run(dag.clone(), request, observer, stop);
-    watched(app, &dag, &[], &*looked_at, Kept::InHome, run).await
+    watched(app, &dag, &[], (&*looked_at, Kept::InHome), tells, run).await
 }
 
 /// A run that its process left behind is not forgotten: how to go on with it is said before a new one starts.
@@ -111,7 +118,9 @@ async fn mention_interrupted(app: &App, store: &dyn MetadataStore, dag: &Dag) ->
         states: vec![RunStatus::Queued, RunStatus::Running],
         ..RunFilter::default()
     };
-    let left = store.runs(&filter).await?.into_iter().find(|run| is_interrupted(app, run));
+    let runs = store.runs(&filter).await?;
+    let holders = session::holders(app, store).await?;
+    let left = runs.into_iter().find(|run| holders.left_alone(run));
     if let Some(left) = left {
         let id = &left.run.run_id;
         app.out.note(format!(
@@ -121,11 +130,6 @@ async fn mention_interrupted(app: &App, store: &dyn MetadataStore, dag: &Dag) ->
         ));
     }
     Ok(())
-}
-
-/// Unfinished, and nobody works on it.
-pub fn is_interrupted(app: &App, stored: &StoredRun) -> bool {
-    !stored.run.state.is_finished() && !is_held(&app.config.home, &stored.run.dag_id, &stored.run.run_id)
 }
 
 async fn resume(app: &App, store: Arc<dyn MetadataStore>, bodies: &Bodies, (args, word): (&Run, &str)) -> Result {
@@ -151,7 +155,7 @@ async fn resume(app: &App, store: Arc<dyn MetadataStore>, bodies: &Bodies, (args
         ))
         .hints(hints));
     }
-    let engine = session::engine(app, store.clone(), bodies);
+    let engine = session::engine(app, store.clone(), bodies, cache(args));
     // What it was made from is what it shows.
     let made_from = store.dag_version(&stored.dag_version).await?;
     let again = if args.only.is_empty() {
@@ -161,8 +165,9 @@ async fn resume(app: &App, store: Arc<dyn MetadataStore>, bodies: &Bodies, (args
         Again::These(Selection { tasks, ..Selection::default() })
     };
     let known = store.instances(stored.pk).await?;
+    let tells = Some(Deliverer::start(&engine));
     let run = |observer, stop| engine.resume(dag.clone(), stored, given, again, observer, stop);
-    watched(app, &made_from, &known, &*store, Kept::InHome, run).await
+    watched(app, &made_from, &known, (&*store, Kept::InHome), tells, run).await
 }
 
 /// The runs that a person may have meant: the newest of those that were interrupted or have failed.
@@ -170,7 +175,8 @@ async fn others_to_resume(app: &App, store: &dyn MetadataStore) -> Result<Vec<St
     const MOST: usize = 3;
     let states = vec![RunStatus::Queued, RunStatus::Running, RunStatus::Failed];
     let runs = store.runs(&RunFilter { states, limit: 50, ..RunFilter::default() }).await?;
-    let runs = runs.iter().filter(|run| run.run.state.is_finished() || is_interrupted(app, run)).take(MOST);
+    let holders = session::holders(app, store).await?;
+    let runs = runs.iter().filter(|run| run.run.state.is_finished() || holders.left_alone(run)).take(MOST);
     Ok(runs
         .map(|stored| {
             let run = &stored.run;
@@ -205,6 +211,8 @@ pub fn test(app: &App, args: &Test) -> Result {
         logs: false,
         spill: false,
         locks: false,
+        lease: None,
+        cache: CacheUse::Off,
         home: home.path().into(),
         bodies: bodies.handle(),
         ..session::settings(app)
@@ -214,7 +222,7 @@ pub fn test(app: &App, args: &Test) -> Result {
     let request = RunRequest { params, logical_date, ..RunRequest::default() };
     session::block_on(async {
         let run = |observer, stop| engine.run(dag.clone(), request, observer, stop);
-        watched(app, dag, &[], &*store, Kept::Nowhere, run).await
+        watched(app, dag, &[], (&*store, Kept::Nowhere), None, run).await
     })
 }
 
@@ -232,8 +240,8 @@ async fn watched<F: Future<Output = std::result::Result<RunReport, EngineError>>
     app: &App,
     dag: &Dag,
     known: &[InstanceRow],
-    store: &dyn MetadataStore,
-    kept: Kept,
+    (store, kept): (&dyn MetadataStore, Kept),
+    tells: Option<Deliverer>,
     run: impl FnOnce(Observer, Stop) -> F,
 ) -> Result {
     let watch = Watch::start(dag, &app.out, known);
@@ -253,6 +261,10 @@ async fn watched<F: Future<Output = std::result::Result<RunReport, EngineError>>
         lines.iter().for_each(|line| app.out.line(line));
     }
     notes.iter().for_each(|note| app.out.note(note));
+    match tells {
+        Some(tells) => callbacks::settle(app, tells, &report).await?,
+        None => callbacks::mention(app, store, report.pk).await?,
+    }
     Ok(match report.run.state {
         _ if report.interrupted => Exit::Interrupted,
         RunStatus::Success => Exit::Success,

@@ -4,9 +4,9 @@ use super::app::App;
 use super::args::{Runs, Wanted};
 use super::exit::{Exit, Result};
 use super::format::{date, seconds, took};
-use super::run::is_interrupted;
 use super::table::Table;
 use super::{describe, lookup, session};
+use crate::executor::Holders;
 use crate::store::{RunFilter, StoredRun};
 use flow_core::RunStatus;
 
@@ -23,16 +23,17 @@ pub fn runs(app: &App, args: &Runs) -> Result {
     }
     let limit = if looked_at { 0 } else { args.limit };
     let filter = RunFilter { dag_id: args.dag.clone(), states, limit, ..RunFilter::default() };
-    let mut runs = session::block_on(async {
-        let Some(store) = app.store_to_read().await? else { return Ok(Vec::new()) };
+    let (mut runs, holders) = session::block_on(async {
+        let Some(store) = app.store_to_read().await? else { return Ok((Vec::new(), Holders::Nobody)) };
         let runs = store.runs(&filter).await?;
+        let holders = session::holders(app, &*store).await?;
         store.close().await;
-        Ok(runs)
+        Ok((runs, holders))
     })?;
     if looked_at {
         runs.retain(|run| {
             let state = Wanted::State(run.run.state);
-            args.state.contains(&if is_interrupted(app, run) { Wanted::Interrupted } else { state })
+            args.state.contains(&if holders.left_alone(run) { Wanted::Interrupted } else { state })
         });
         runs.truncate(if args.limit == 0 { usize::MAX } else { args.limit as usize });
     }
@@ -42,7 +43,7 @@ pub fn runs(app: &App, args: &Runs) -> Result {
     }
     let out = &app.out;
     if out.json {
-        out.json_pretty(&runs.iter().map(|r| describe::run(r, is_interrupted(app, r))).collect::<Vec<_>>());
+        out.json_pretty(&runs.iter().map(|r| describe::run(r, &holders)).collect::<Vec<_>>());
         return Ok(Exit::Success);
     }
     if runs.is_empty() {
@@ -50,10 +51,10 @@ pub fn runs(app: &App, args: &Runs) -> Result {
             out.note("no run is in that state; all of them: leave out --state");
             return Ok(Exit::Success);
         }
-        out.note(format!("no run yet in {}; start one by `{}`", app.config.home.display(), app.command(&["run"])));
+        out.note(format!("no run yet ({}); start one by `{}`", app.config.records(), app.command(&["run"])));
         return Ok(Exit::Success);
     }
-    for line in table(app, &runs).lines(out.width, out.paint) {
+    for line in table(app, &runs, &holders).lines(out.width, out.paint) {
         out.line(line);
     }
     if args.limit > 0 && runs.len() >= args.limit as usize {
@@ -62,12 +63,12 @@ pub fn runs(app: &App, args: &Runs) -> Result {
     Ok(Exit::Success)
 }
 
-fn table(app: &App, runs: &[StoredRun]) -> Table {
+fn table(app: &App, runs: &[StoredRun], holders: &Holders) -> Table {
     let paint = app.out.paint;
-    let mut table = Table::new(&["RUN", "DAG", "STATE", "STARTED", "TOOK", "LOGICAL DATE"], &[0, 1]);
+    let mut table = Table::new(&["RUN", "DAG", "STATE", "STARTED", "TOOK", "LOGICAL DATE", "HELD BY"], &[6, 0, 1]);
     for stored in runs {
         let run = &stored.run;
-        let state = if run.state == RunStatus::Running && is_interrupted(app, stored) {
+        let state = if run.state == RunStatus::Running && holders.left_alone(stored) {
             paint.warn("interrupted")
         } else {
             paint.run(run.state, run.state)
@@ -80,6 +81,7 @@ fn table(app: &App, runs: &[StoredRun]) -> Table {
             run.start_date.map_or(String::new(), date),
             ended.unwrap_or_default(),
             run.logical_date.map_or(String::new(), date),
+            holders.holder(stored).unwrap_or_default(),
         ]);
     }
     table

@@ -10,14 +10,16 @@ use super::session::Bodies;
 use super::style::glyph;
 use super::table::Table;
 use super::view::cause;
-use super::{lookup, params, session, signals};
+use super::{assets, lookup, params, session, signals};
 use crate::clock::{Clock as _, SystemClock};
-use crate::executor::{EngineError, Stop, obstacles};
+use crate::executor::{CacheUse, EngineError, Stop, obstacles};
+use crate::notify::Deliverer;
 use crate::run_event::{RunEvent, label};
 use crate::scheduler::{Listener, ScheduledDag, Scheduler, Told};
 use crate::store::RunFilter;
 use crate::telemetry;
-use flow_core::{Dag, NextRun, Restriction, RunType, TaskState, timetable};
+use crate::timetable;
+use flow_core::{Dag, NextRun, Restriction, RunType, TaskState};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,7 +33,8 @@ pub fn scheduler(app: &App) -> Result {
         let (stop, watch) = (Stop::default(), Arc::new(Watch::Json(app.out.clone())));
         let dags: Vec<ScheduledDag> = app.registry.dags().filter_map(|dag| scheduled(app, dag)).collect();
         greet(app, &dags, &store.paused().await?);
-        let engine = session::engine(app, store.clone(), &bodies);
+        let engine = session::engine(app, store.clone(), &bodies, CacheUse::Reuse);
+        let tells = Deliverer::start(&engine);
         let scheduler = Scheduler::new(engine, dags, app.config.paused_at_creation, listener(app), stop.clone());
         let scheduler = scheduler.map_err(|e| CliError::input(e.to_string()))?;
         let prints = Prints::redirect(&watch);
@@ -39,6 +42,7 @@ pub fn scheduler(app: &App) -> Result {
         let ended = scheduler.run().await;
         signals.abort();
         drop(prints);
+        tells.stop().await;
         store.close().await;
         match ended {
             Ok(()) => {
@@ -188,7 +192,13 @@ pub fn next(app: &App, args: &Next) -> Result {
         table.row([date(run.run_after), wait, date(run.logical_date), span]);
     }
     table.lines(out.width, out.paint).iter().for_each(|line| out.line(line));
+    let waiting = assets::waiting_now(app, dag)?;
     match &dag.schedule {
+        Some(_) if paused && waiting.is_some() => {
+            let waiting = waiting.unwrap_or_default();
+            out.note(format!("{waiting}, but the DAG is paused: see `{}`", app.command(&["unpause", &dag.dag_id])));
+        }
+        Some(_) if waiting.is_some() => out.note(waiting.unwrap_or_default()),
         None => out.note(format!("{} has no schedule: it runs when somebody asks", dag.dag_id)),
         Some(schedule) if runs.is_empty() => out.note(format!("{} ({schedule}) will not run any more", dag.dag_id)),
         Some(_) if paused => {

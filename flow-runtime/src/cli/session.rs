@@ -2,9 +2,13 @@
 
 use super::app::App;
 use super::exit::{CliError, Result};
+use super::params::{self, Given, Origin};
+use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
-use crate::executor::{Engine, EngineError, EngineSettings};
+use crate::executor::{self, Askable, CacheUse, Engine, EngineError, EngineSettings, Holders};
 use crate::store::MetadataStore;
+use flow_core::Dag;
+use serde_json::Map;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -39,9 +43,10 @@ impl Bodies {
 }
 
 impl Drop for Bodies {
-    /// A thread that a given-up try has left behind is not waited for.
+    /// What tries that were cancelled have to clean up is waited for, a thread that a given-up try has left behind is not.
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
+            executor::settle(&runtime);
             runtime.shutdown_background();
         }
     }
@@ -52,28 +57,75 @@ fn no_threads(error: std::io::Error) -> CliError {
 }
 
 /// The metadata store of these settings, made if need be.
-#[cfg(feature = "sqlite")]
 pub async fn open_store(config: &Config) -> Result<Arc<dyn MetadataStore>> {
+    with_faults(match &config.postgres {
+        Some(address) => open_postgres(address.expose()).await?,
+        None => open_embedded(config).await?,
+    })
+}
+
+#[cfg(feature = "postgres")]
+async fn open_postgres(address: &str) -> Result<Arc<dyn MetadataStore>> {
+    Ok(Arc::new(crate::store::PostgresStore::open(address).await?))
+}
+
+#[cfg(not(feature = "postgres"))]
+async fn open_postgres(_: &str) -> Result<Arc<dyn MetadataStore>> {
+    Err(CliError::input("this program was built without Postgres, which `database` asks for")
+        .hint("give flow-runtime the feature `postgres` in Cargo.toml, or leave `database` out"))
+}
+
+#[cfg(feature = "sqlite")]
+async fn open_embedded(config: &Config) -> Result<Arc<dyn MetadataStore>> {
     Ok(Arc::new(crate::store::SqliteStore::open(&config.database(), config.durability).await?))
 }
 
-/// The metadata store of these settings, made if need be.
 #[cfg(not(feature = "sqlite"))]
-pub async fn open_store(_: &Config) -> Result<Arc<dyn MetadataStore>> {
+async fn open_embedded(_: &Config) -> Result<Arc<dyn MetadataStore>> {
     Err(CliError::input("this program was built without a metadata store, so it keeps no runs")
         .hint("give flow-runtime the feature `sqlite` in Cargo.toml, or run in memory by `test`"))
 }
 
+/// The store, which kills this process where a test wants it.
+#[cfg(feature = "failpoints")]
+fn with_faults(store: Arc<dyn MetadataStore>) -> Result<Arc<dyn MetadataStore>> {
+    use crate::store::faulty::{CrashAt, FaultyStore};
+    Ok(match CrashAt::of_variable().map_err(CliError::input)? {
+        Some(crash) => Arc::new(FaultyStore::new(store, Arc::new(crash))),
+        None => store,
+    })
+}
+
+#[cfg(not(feature = "failpoints"))]
+fn with_faults(store: Arc<dyn MetadataStore>) -> Result<Arc<dyn MetadataStore>> {
+    Ok(store)
+}
+
 /// The settings of the engine that are in force.
 pub fn settings(app: &App) -> EngineSettings {
+    let on_postgres = app.config.postgres.is_some();
     EngineSettings {
+        // Another machine sees neither the locks nor the files of this home folder.
+        lease: on_postgres.then_some(app.config.lease),
+        locks: !on_postgres,
+        spill: !on_postgres,
         parallelism: app.config.parallelism,
         pools: app.config.pools.clone(),
         grace: app.config.grace,
         global_params: app.global_params(),
+        notifiers: app.config.notifiers.clone(),
+        connections: app.config.connections.clone().into(),
         program: this_program(),
         ..EngineSettings::new(&app.config.home)
     }
+}
+
+/// Who works on which run.
+pub async fn holders(app: &App, store: &dyn MetadataStore) -> Result<Holders> {
+    Ok(match app.config.postgres {
+        Some(_) => Holders::of_leases(store, SystemClock.now()).await?,
+        None => Holders::Locks(app.config.home.clone()),
+    })
 }
 
 /// The file that this process was started from, even if another lies in its place by now.
@@ -83,16 +135,31 @@ fn this_program() -> Option<PathBuf> {
 }
 
 /// The engine over this store.
-pub fn engine(app: &App, store: Arc<dyn MetadataStore>, bodies: &Bodies) -> Engine {
-    let settings = EngineSettings { bodies: bodies.handle(), ..settings(app) };
+pub fn engine(app: &App, store: Arc<dyn MetadataStore>, bodies: &Bodies, cache: CacheUse) -> Engine {
+    let settings = EngineSettings { bodies: bodies.handle(), cache, ..settings(app) };
     Engine::new(store, app.registry.bodies().clone(), settings)
+        .with_dags(app.registry.dags().map(|dag| askable(app, dag)))
+}
+
+/// A DAG, for tasks that ask for a run of it: with what flow.toml and the environment say of its params.
+fn askable(app: &App, dag: &Arc<Dag>) -> Askable {
+    let env = |name: &str| std::env::var(name).ok();
+    let given = Given { config: &app.config, env: &env, json: Map::new(), flags: &[] };
+    let resolved = params::resolve(dag, &given).map_err(|error| error.message);
+    let said = resolved.map(|params| {
+        let said = params.into_iter().filter(|param| param.origin != Origin::Default);
+        said.filter_map(|param| Some((param.def.name.clone(), param.value?))).collect()
+    });
+    (dag.clone(), said)
 }
 
 impl From<EngineError> for CliError {
     fn from(error: EngineError) -> CliError {
         match error {
             EngineError::Store(error) => error.into(),
-            EngineError::Io(_) | EngineError::Stuck(_) => CliError::outside(error.to_string()),
+            EngineError::Io(_) | EngineError::Stuck(_) | EngineError::LeaseLost(_) => {
+                CliError::outside(error.to_string())
+            }
             EngineError::Unrunnable(_) => {
                 CliError::input(error.to_string()).hint("pools and their slots are set by `[pools]` in flow.toml")
             }

@@ -6,14 +6,15 @@ use super::exit::{CliError, Exit, Result};
 use super::format::{self, first_line};
 use super::params::{Origin, Resolved};
 use super::style::Paint;
-use super::{describe, lookup};
+use super::{assets, describe, lookup, session, tasks};
 use crate::config::Config;
 use crate::graph::{self, edges, mermaid};
 use crate::registry::Registry;
+use crate::store::BuildRow;
 use flow_core::dag::{GroupDef, TaskKind};
 use flow_core::parse::human;
 use flow_core::trigger_rule::TriggerRule;
-use flow_core::{Dag, TaskDef};
+use flow_core::{Dag, DeadlineFrom, Notifiers, TaskDef};
 
 /// Columns of a doc comment.
 const DOC: usize = 100;
@@ -51,7 +52,7 @@ pub fn show(app: &App, args: &Show) -> Result {
         .map(|(s, p)| (p, s))
         .collect();
     if args.format == Format::Json || out.json {
-        out.json_pretty(&describe::dag_details(dag, &params));
+        out.json_pretty(&describe::dag_details(dag, &params, &version(app, dag)?));
         return Ok(Exit::Success);
     }
     let unnamed = app.global_params().into_iter().filter(|(name, _)| !dag.params.iter().any(|p| &p.name == name));
@@ -63,7 +64,24 @@ pub fn show(app: &App, args: &Show) -> Result {
             None => line,
         });
     }
+    let (hash, builds) = version(app, dag)?;
+    out.line(format!("\n{}", out.paint.dim(tasks::version(&hash, &builds))));
+    if let Some(waiting) = assets::waiting_now(app, dag)? {
+        out.note(format!("\n{waiting}"));
+    }
     Ok(Exit::Success)
+}
+
+/// Its version, with the builds that have made runs of it.
+fn version(app: &App, dag: &Dag) -> Result<(String, Vec<BuildRow>)> {
+    let hash = crate::store::version(dag)?;
+    let builds = session::block_on(async {
+        let Some(store) = app.store_to_read().await? else { return Ok(Vec::new()) };
+        let builds = store.builds(&hash).await?;
+        store.close().await;
+        Ok(builds)
+    })?;
+    Ok((hash, builds))
 }
 
 /// Who is reached by this param of this DAG.
@@ -93,6 +111,14 @@ fn text(dag: &Dag, params: &[(Resolved<'_>, Scope)], globals: &[String], width: 
     if let Some(limit) = dag.dagrun_timeout {
         fact("timeout", human(limit));
     }
+    if let Some(deadline) = dag.deadline {
+        let from = match deadline.from {
+            DeadlineFrom::Start => "its start",
+            DeadlineFrom::LogicalDate => "its logical date",
+        };
+        fact("deadline", format!("{} after {from}", human(deadline.after)));
+    }
+    told(&dag.notify).for_each(|told| fact("tells", told));
     if !params.is_empty() {
         lines.push(String::new());
         lines.push(paint.bold("Params"));
@@ -126,7 +152,8 @@ fn schedule(dag: &Dag) -> String {
     let to =
         dag.end_date.map_or(String::new(), |at| format!(" until {}", format::date(at).trim_end_matches(" 00:00:00")));
     let zone = dag.timezone.as_ref().map_or(String::new(), |zone| format!(" in {zone}"));
-    format!("{schedule}{zone}{from}{to}{}", if dag.catchup { ", catches up" } else { "" })
+    let intervals = if dag.data_intervals { ", at the end of each interval" } else { "" };
+    format!("{schedule}{zone}{from}{to}{intervals}{}", if dag.catchup { ", catches up" } else { "" })
 }
 
 fn param_lines(param: &Resolved<'_>, scope: &Scope, paint: Paint) -> Vec<String> {
@@ -193,6 +220,11 @@ fn task_lines(dag: &Dag, task: &TaskDef, paint: Paint) -> Vec<String> {
     for (input, name) in task.inputs.iter().zip(&named) {
         lines.push(format!("      {name:<widest$} {} {}", paint.dim("<-"), edges::source(dag, &input.source)));
     }
+    for (verb, assets) in [("reads", &task.inlets), ("makes", &task.outlets)] {
+        if !assets.is_empty() {
+            lines.push(format!("      {} {}", paint.dim(verb), assets.join(", ")));
+        }
+    }
     let id = |ix: u32| dag.tasks[ix as usize].task_id.as_str();
     for condition in &task.conditions {
         lines.push(format!("      {} {} gives {}", paint.dim("when"), id(condition.upstream), condition.equals));
@@ -225,12 +257,20 @@ fn settings(task: &TaskDef) -> Vec<String> {
     if task.pool != "default_pool" || task.pool_slots != 1 {
         words.push(format!("pool {} ({})", task.pool, format::plural(task.pool_slots as usize, "slot")));
     }
+    words.extend(task.max_active.map(|most| format!("{most} at once in all runs")));
+    words.extend(task.max_active_per_run.map(|most| format!("{most} at once in a run")));
+    words.extend(task.at_once.as_ref().map(|of| format!("{} at once of `{}`", of.most, of.key)));
+    words.extend(task.rate.as_ref().map(|of| format!("{} in {} of `{}`", of.starts, human(of.span), of.key)));
+    if !task.past.is_none() {
+        words.push(if task.past.wait_for_downstream { "waits for downstream" } else { "depends on past" }.into());
+    }
     if task.priority != 1 {
         words.push(format!("priority {}", task.priority));
     }
     if !task.isolation.is_none() {
         words.push("own process".into());
     }
+    words.extend(told(&task.notify));
     if task.queue != "default" {
         words.push(format!("queue {}", task.queue));
     }
@@ -243,3 +283,11 @@ fn retries(n: u32) -> String {
 
 #[cfg(test)]
 mod tests;
+
+/// `on_failure: log, ops`
+fn told(notify: &Notifiers) -> impl Iterator<Item = String> + '_ {
+    notify.iter().map(|(occasion, to)| {
+        let to: Vec<String> = to.iter().map(|one| crate::secret::redact(&one.to_string()).into_owned()).collect();
+        format!("{}: {}", occasion.option(), to.join(", "))
+    })
+}

@@ -10,7 +10,7 @@ use super::view::cause;
 use crate::executor::RunReport;
 use crate::run_event::label;
 use crate::secret;
-use crate::store::{InstanceRow, XComRow};
+use crate::store::{CauseKind, InstanceRow, XComRow};
 use flow_core::{Dag, RunStatus, TaskState};
 use std::collections::HashMap;
 
@@ -48,7 +48,12 @@ fn table(dag: &Dag, report: &RunReport, values: &[XComRow], paint: Paint) -> Tab
             }
             (true, Some(row)) => {
                 let value = values.get(task.task_id.as_str()).copied();
-                let tries = if row.try_number > 0 { row.try_number.to_string() } else { String::new() };
+                let is_cached = row.cause.as_ref().is_some_and(|cause| cause.kind == CauseKind::Cached);
+                let tries = match row.try_number {
+                    0 => String::new(),
+                    _ if is_cached => "cached".to_string(),
+                    number => number.to_string(),
+                };
                 table.row(cells(
                     &task.task_id,
                     row.state,

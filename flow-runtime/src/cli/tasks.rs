@@ -3,56 +3,54 @@
 use super::app::App;
 use super::args::Tasks;
 use super::exit::{Exit, Result};
-use super::format::{clock, one_line, seconds, took};
-use super::reasons::{Reasons, reasons};
-use super::run::is_interrupted;
+use super::format::{clock, date, one_line, seconds, took};
+use super::reasons::{Known, Reasons, Surroundings, reasons};
 use super::style::{Paint, glyph};
 use super::table::Table;
 use super::view::cause;
 use super::{describe, lookup, session};
+use crate::executor::short;
 use crate::run_event::label;
-use crate::store::{InstanceRow, StoredRun};
+use crate::store::{BuildRow, InstanceRow};
 use flow_core::{Dag, InstanceKey, RunStatus, TaskIx, TaskState, UNMAPPED};
 use std::collections::HashMap;
 
 /// What is known about a run.
-pub(super) struct Facts {
-    pub(super) stored: StoredRun,
-    /// The version of the DAG that the run was made from.
-    pub(super) dag: Dag,
-    /// The latest try of each instance.
-    pub(super) rows: Vec<InstanceRow>,
+struct Facts {
+    run: Known,
     /// Every try of each.
     tries: Vec<InstanceRow>,
+    /// The builds that make runs like it.
+    builds: Vec<BuildRow>,
 }
 
 /// Prints every task instance of a run; with several tries, each of them.
 pub fn tasks(app: &App, args: &Tasks) -> Result {
-    let facts = session::block_on(async {
+    let (facts, reasons) = session::block_on(async {
         let store = app.store_to_read().await?;
         let stored = lookup::run(app, store.as_deref(), &args.run).await?;
         let Some(store) = store else { return Err(lookup::no_runs(app, None)) };
-        let facts = Facts {
-            dag: store.dag_version(&stored.dag_version).await?,
-            rows: store.instances(stored.pk).await?,
-            tries: store.tries(stored.pk, None).await?,
-            stored,
-        };
+        let tries = store.tries(stored.pk, None).await?;
+        let builds = store.builds(&stored.dag_version).await?;
+        let facts = Facts { run: Known::of(app, &*store, stored).await?, tries, builds };
+        let reasons = reasons(&*store, &facts.run, &mut Surroundings::new(app)).await?;
         store.close().await;
-        Ok(facts)
+        Ok((facts, reasons))
     })?;
-    let interrupted = is_interrupted(app, &facts.stored);
-    let reasons = reasons(&facts, &session::settings(app), interrupted);
+    let interrupted = facts.run.is_left;
     let out = &app.out;
     if out.json {
         out.json_pretty(&json(&facts, &reasons));
         return Ok(Exit::Success);
     }
-    let run = &facts.stored.run;
+    let run = &facts.run.stored.run;
     // One that is queued waits for somebody: it was cleared, or its process ended before it began.
     let left = interrupted && run.state == RunStatus::Running;
     let state = if left { out.paint.warn("interrupted") } else { out.paint.run(run.state, run.state) };
-    out.line(format!("{} {}  {state}\n", out.paint.bold(&run.dag_id), run.run_id));
+    let holder = facts.run.holder.as_ref();
+    let by = holder.map_or(String::new(), |who| out.paint.dim(format!("  ({who})")).to_string());
+    out.line(format!("{} {}  {state}{by}", out.paint.bold(&run.dag_id), run.run_id));
+    out.line(format!("{}\n", out.paint.dim(version(&facts.run.stored.dag_version, &facts.builds))));
     for line in table(&facts, &reasons, out.paint).lines(out.width, out.paint) {
         out.line(line);
     }
@@ -66,20 +64,26 @@ pub fn tasks(app: &App, args: &Tasks) -> Result {
     Ok(Exit::Success)
 }
 
+/// A version of a DAG, and the builds that make runs of it.
+pub fn version(hash: &str, builds: &[BuildRow]) -> String {
+    let builds = builds.iter().map(|row| format!(", build {} since {}", short(&row.build), date(row.first_seen)));
+    format!("version {}{}", short(hash), builds.collect::<String>())
+}
+
 fn table(facts: &Facts, reasons: &Reasons, paint: Paint) -> Table {
     let mut table = Table::new(&["TASK", "ABOUT", "STATE", "TRY", "STARTED", "TOOK", "WHY"], &[6, 1, 0]);
     let mut of_task: HashMap<&str, Vec<&InstanceRow>> = HashMap::new();
     for row in facts.tries.iter().filter(|row| row.state != TaskState::Removed) {
         of_task.entry(&row.task_id).or_default().push(row);
     }
-    for task in order(&facts.dag) {
-        let task_id = &facts.dag.tasks[task as usize].task_id;
+    for task in order(&facts.run.dag) {
+        let task_id = &facts.run.dag.tasks[task as usize].task_id;
         let tries = of_task.remove(task_id.as_str()).unwrap_or_default();
         for (n, row) in tries.iter().enumerate() {
             // The present row comes last of its instance; the reason is its.
             let present = tries.get(n + 1).is_none_or(|next| next.map_index != row.map_index);
             let key = InstanceKey { task, map_index: row.map_index };
-            table.row(line(row, reasons.get(&key).filter(|_| present).cloned(), paint));
+            table.row(line(row, reasons.get(&key).filter(|_| present).map(ToString::to_string), paint));
         }
         // What nothing has happened to has no row yet.
         let key = InstanceKey { task, map_index: UNMAPPED };
@@ -92,7 +96,7 @@ fn table(facts: &Facts, reasons: &Reasons, paint: Paint) -> Table {
                 String::new(),
                 String::new(),
                 String::new(),
-                reason.clone(),
+                reason.to_string(),
             ]);
         }
     }
@@ -134,20 +138,20 @@ fn json(facts: &Facts, reasons: &Reasons) -> Vec<serde_json::Value> {
         tried.entry((&row.task_id, row.map_index)).or_default().push(row);
     }
     let describe = |row: &InstanceRow| {
-        let mut found = describe::instance(&facts.stored, row, facts.dag.task(&row.task_id));
+        let mut found = describe::instance(&facts.run.stored, row, facts.run.dag.task(&row.task_id));
         let tries = tried.get(&(&*row.task_id, row.map_index)).into_iter().flatten();
         let tries: Vec<_> = tries.filter(|t| t.try_number > 0).map(|t| describe::attempt(t)).collect();
-        let key = facts.dag.task_ix(&row.task_id).map(|task| InstanceKey { task, map_index: row.map_index });
+        let key = facts.run.dag.task_ix(&row.task_id).map(|task| InstanceKey { task, map_index: row.map_index });
         found["tries"] = tries.into();
-        found["why"] = key.and_then(|key| reasons.get(&key)).map(String::as_str).into();
+        found["why"] = key.and_then(|key| reasons.get(&key)).map(ToString::to_string).into();
         found
     };
-    let place: HashMap<&str, usize> = order(&facts.dag)
+    let place: HashMap<&str, usize> = order(&facts.run.dag)
         .into_iter()
         .zip(0..)
-        .map(|(task, n)| (facts.dag.tasks[task as usize].task_id.as_str(), n))
+        .map(|(task, n)| (facts.run.dag.tasks[task as usize].task_id.as_str(), n))
         .collect();
-    let mut rows: Vec<&InstanceRow> = facts.rows.iter().filter(|row| row.state != TaskState::Removed).collect();
+    let mut rows: Vec<&InstanceRow> = facts.run.rows.iter().filter(|row| row.state != TaskState::Removed).collect();
     rows.sort_by_key(|row| (place.get(&*row.task_id).copied().unwrap_or(usize::MAX), row.map_index));
     rows.into_iter().map(describe).collect()
 }

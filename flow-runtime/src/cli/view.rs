@@ -4,7 +4,7 @@ mod draw;
 
 use super::format;
 use crate::run_event::RunEvent;
-use crate::store::{Cause, InstanceRow};
+use crate::store::{Cause, CauseKind, InstanceRow};
 use chrono::{DateTime, Utc};
 use flow_core::{Dag, RunStatus, TaskState};
 use std::collections::HashMap;
@@ -144,6 +144,8 @@ impl RunView {
             } => {
                 let Some(row) = self.index.get(&**task_id).map(|&i| &mut self.rows[i]) else { return };
                 row.count(*map_index, *state);
+                // An instance that did not run says nothing of those that failed.
+                let ended_by = ended_by.as_ref().filter(|by| !row.mapped || by.kind != CauseKind::Cached);
                 let one = &mut row.one;
                 if *state == TaskState::Running {
                     one.began = Some(if row.mapped { one.began.unwrap_or(*timestamp) } else { *timestamp });
@@ -152,7 +154,7 @@ impl RunView {
                 (one.state, one.try_number, one.tries, one.due) = (*state, *try_number, *tries, *due);
                 one.took = duration.or(if *state == TaskState::Running { None } else { one.took });
                 one.value = value.clone().or(one.value.take());
-                one.cause = match ended_by.as_ref().map(cause).or(why.clone()) {
+                one.cause = match ended_by.map(cause).or(why.clone()) {
                     Some(why) => Some(why),
                     // Of a mapped task the last failure stays in view.
                     None => one

@@ -1,6 +1,9 @@
 //! `flow.toml`, read by hand so that every complaint has its line.
 
-use super::{Config, ConfigError, log_level, log_levels};
+use super::connections::Stated;
+use super::{A_LEASE, ADDRESS, Config, ConfigError, SHORTEST_LEASE, address, log_level, log_levels};
+use crate::notify::Channel;
+use crate::secret::Secret;
 use crate::store::Durability;
 use crate::suggest;
 use serde_json::{Map, Value};
@@ -17,11 +20,15 @@ pub(super) struct File {
     parallelism: Option<usize>,
     grace: Option<Duration>,
     durability: Option<Durability>,
+    postgres: Option<Secret<String>>,
+    lease: Option<Duration>,
     paused_at_creation: Option<bool>,
     pools: BTreeMap<String, u32>,
     params: Map<String, Value>,
     dag_params: BTreeMap<String, Map<String, Value>>,
     log_level: Option<String>,
+    notifiers: BTreeMap<String, Channel>,
+    connections: Vec<Stated>,
 }
 
 impl File {
@@ -32,16 +39,19 @@ impl File {
         config.parallelism = self.parallelism.unwrap_or(config.parallelism);
         config.grace = self.grace.unwrap_or(config.grace);
         config.durability = self.durability.unwrap_or(config.durability);
+        config.postgres = self.postgres;
+        config.lease = self.lease.unwrap_or(config.lease);
         config.paused_at_creation = self.paused_at_creation.unwrap_or(config.paused_at_creation);
         config.log_level = self.log_level.unwrap_or(std::mem::take(&mut config.log_level));
         config.pools = self.pools;
+        config.notifiers = self.notifiers;
         config.params = self.params;
         config.dag_params = self.dag_params;
     }
 }
 
-/// Reads a file and checks every key.
-pub(super) fn read(path: &Path) -> Result<File, ConfigError> {
+/// Reads a file and checks every key. The connections are to be filled in from the environment.
+pub(super) fn read(path: &Path) -> Result<(File, Vec<Stated>), ConfigError> {
     let shown = path.display();
     let text = std::fs::read_to_string(path).map_err(|e| ConfigError(vec![format!("{shown} cannot be read: {e}")]))?;
     let line = |at: usize| text[..at.min(text.len())].matches('\n').count() + 1;
@@ -50,23 +60,37 @@ pub(super) fn read(path: &Path) -> Result<File, ConfigError> {
         ConfigError(vec![format!("{shown}:{at}: {}", e.message().replace('\n', ", "))])
     })?;
     let mut reader = Reader { problems: Vec::new() };
-    let file = reader.root(table.get_ref());
+    let mut file = reader.root(table.get_ref());
     if reader.problems.is_empty() {
-        return Ok(file);
+        let connections = std::mem::take(&mut file.connections);
+        return Ok((file, connections));
     }
     reader.problems.sort();
     Err(ConfigError(reader.problems.into_iter().map(|(at, why)| format!("{shown}:{}: {why}", line(at))).collect()))
 }
 
-struct Reader {
+pub(super) struct Reader {
     /// Byte offset, and what is wrong there.
-    problems: Vec<(usize, String)>,
+    pub(super) problems: Vec<(usize, String)>,
 }
 
-type Entry<'a, 'i> = &'a Spanned<DeValue<'i>>;
+pub(super) type Entry<'a, 'i> = &'a Spanned<DeValue<'i>>;
 
-const ROOT: [&str; 9] =
-    ["home", "parallelism", "grace", "durability", "paused_at_creation", "pools", "params", "dags", "log"];
+const ROOT: [&str; 13] = [
+    "home",
+    "parallelism",
+    "grace",
+    "durability",
+    "database",
+    "lease",
+    "paused_at_creation",
+    "pools",
+    "params",
+    "dags",
+    "notifiers",
+    "connections",
+    "log",
+];
 
 impl Reader {
     fn root(&mut self, table: &DeTable<'_>) -> File {
@@ -85,6 +109,17 @@ impl Reader {
                 "durability" => {
                     file.durability = self.one_of("durability", value, "`process` or `power`", Durability::from_name);
                 }
+                "database" => {
+                    let text = self.text("database", value);
+                    // What it is instead is not told: it may hold a password.
+                    file.postgres = text.and_then(|text| {
+                        address(&text).or_else(|| self.wrong("database", value, "another address", ADDRESS))
+                    });
+                }
+                "lease" => {
+                    let length = |text: &str| flow_core::parse::duration(text).ok().filter(|l| *l >= SHORTEST_LEASE);
+                    file.lease = self.one_of("lease", value, A_LEASE, length);
+                }
                 "paused_at_creation" => {
                     file.paused_at_creation = match value.get_ref().as_bool() {
                         Some(paused) => Some(paused),
@@ -99,6 +134,8 @@ impl Reader {
                     }
                 }
                 "params" => file.params = self.params("params", value),
+                "notifiers" => file.notifiers = self.notifiers(value),
+                "connections" => file.connections = self.connections(value),
                 "dags" => {
                     for (dag, settings) in self.table("dags", value).into_iter().flatten() {
                         let path = format!("dags.{}", dag.get_ref());
@@ -129,7 +166,7 @@ impl Reader {
         file
     }
 
-    fn unknown(&mut self, path: &str, key: &Spanned<std::borrow::Cow<'_, str>>, known: &[&str]) {
+    pub(super) fn unknown(&mut self, path: &str, key: &Spanned<std::borrow::Cow<'_, str>>, known: &[&str]) {
         let given = key.get_ref();
         let near = suggest::nearest(given, known.iter().copied());
         let near = near.map_or(String::new(), |name| format!(": did you mean `{path}{name}`?"));
@@ -137,12 +174,16 @@ impl Reader {
         self.problems.push((key.span().start, format!("there is no setting `{path}{given}`{near} (there are: {all})")));
     }
 
+    pub(super) fn problem(&mut self, value: Entry<'_, '_>, sentence: String) {
+        self.problems.push((value.span().start, sentence));
+    }
+
     fn wrong<T>(&mut self, path: &str, value: Entry<'_, '_>, is: &str, must: &str) -> Option<T> {
         self.problems.push((value.span().start, format!("`{path}` is {is}, and must be {must}")));
         None
     }
 
-    fn text(&mut self, path: &str, value: Entry<'_, '_>) -> Option<String> {
+    pub(super) fn text(&mut self, path: &str, value: Entry<'_, '_>) -> Option<String> {
         match value.get_ref().as_str() {
             Some(text) => Some(text.to_string()),
             None => self.wrong(path, value, kind(value), "a string"),
@@ -171,7 +212,7 @@ impl Reader {
         read(&text).or_else(|| self.wrong(path, value, &format!("`{text}`"), must))
     }
 
-    fn table<'a, 'i>(&mut self, path: &str, value: Entry<'a, 'i>) -> Option<&'a DeTable<'i>> {
+    pub(super) fn table<'a, 'i>(&mut self, path: &str, value: Entry<'a, 'i>) -> Option<&'a DeTable<'i>> {
         match value.get_ref().as_table() {
             Some(table) => Some(table),
             None => self.wrong(path, value, kind(value), "a table"),
@@ -198,7 +239,7 @@ fn kind(value: Entry<'_, '_>) -> &'static str {
 }
 
 /// The value as JSON; a date becomes its text.
-fn json(value: &DeValue<'_>) -> Value {
+pub(super) fn json(value: &DeValue<'_>) -> Value {
     match value {
         DeValue::String(text) => Value::from(text.as_ref()),
         DeValue::Integer(n) => {

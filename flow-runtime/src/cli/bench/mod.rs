@@ -2,6 +2,7 @@
 //!
 //! Each row is measured in a process of its own, so that memory and caches are its own as well.
 
+mod due;
 mod floor;
 mod row;
 mod shape;
@@ -20,6 +21,9 @@ use std::time::Instant;
 
 /// Measures, and prints a table.
 pub fn bench(args: &Bench, out: &Output) -> Result {
+    if let Some(number) = args.rows.iter().find_map(|text| text.strip_prefix("due:")) {
+        return due(number, args, out);
+    }
     if let Some(row) = &args.row {
         let measured = row::measure(row, args)?;
         out.json_line(&measured);
@@ -56,6 +60,34 @@ pub fn bench(args: &Bench, out: &Output) -> Result {
     if cfg!(debug_assertions) {
         out.note("this program is built without optimisation: measure with `cargo run --release`");
     }
+    Ok(Exit::Success)
+}
+
+/// How late DAGs are that are due in the same second.
+fn due(number: &str, args: &Bench, out: &Output) -> Result {
+    let dags = number.parse().ok().filter(|n| (1..=100_000).contains(n));
+    let dags =
+        dags.ok_or_else(|| CliError::input(format!("`due:{number}`: write the number of DAGs, like due:1000")))?;
+    let late = due::measure(dags, args.store.first().copied().unwrap_or(Store::Process), args)?;
+    if out.json {
+        out.json_pretty(&late);
+        return Ok(Exit::Success);
+    }
+    out.line(format!(
+        "{dags} DAGs due in the same second, in {}: all runs made after {}, all ended after {}",
+        late.store,
+        millis(late.all_made),
+        millis(late.all_ended)
+    ));
+    let [start, start_most, link, link_most] =
+        [late.start_p50, late.start_p99, late.link_p50, late.link_p99].map(millis);
+    out.line(format!("a run that is due every second: its first body begins after {start} (p50), {start_most} (p99)"));
+    out.line(format!("from one body of a chain to the next: {link} (p50), {link_most} (p99)"));
+    out.line(format!(
+        "idle: {:.2} % of a core; peak memory of all this {:.0} MB",
+        late.idle * 100.0,
+        late.peak as f64 / 1e6
+    ));
     Ok(Exit::Success)
 }
 

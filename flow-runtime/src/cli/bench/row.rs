@@ -108,14 +108,14 @@ fn durability(kind: Store) -> Durability {
     if kind == Store::Power { Durability::Power } else { Durability::Process }
 }
 
-struct Opened {
-    store: Arc<dyn MetadataStore>,
+pub(super) struct Opened {
+    pub(super) store: Arc<dyn MetadataStore>,
     #[cfg(feature = "sqlite")]
     file: Option<Arc<crate::store::SqliteStore>>,
 }
 
 #[cfg(feature = "sqlite")]
-async fn open(kind: Store, folder: &Path) -> Result<Opened> {
+pub(super) async fn open(kind: Store, folder: &Path) -> Result<Opened> {
     if kind == Store::Memory {
         return Ok(Opened { store: Arc::new(MemoryStore::new()), file: None });
     }
@@ -138,7 +138,7 @@ impl Opened {
 }
 
 #[cfg(not(feature = "sqlite"))]
-async fn open(kind: Store, _: &Path) -> Result<Opened> {
+pub(super) async fn open(kind: Store, _: &Path) -> Result<Opened> {
     match kind {
         Store::Memory => Ok(Opened { store: Arc::new(MemoryStore::new()) }),
         _ => Err(CliError::input("this program was built without SQLite: measure in memory")),
@@ -160,18 +160,18 @@ impl Opened {
 
 /// CPU time of this process so far.
 #[cfg(unix)]
-fn cpu_seconds() -> f64 {
+pub(super) fn cpu_seconds() -> f64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 #[cfg(not(unix))]
-fn cpu_seconds() -> f64 {
+pub(super) fn cpu_seconds() -> f64 {
     0.0
 }
 
 /// Most memory that this process has had, in bytes; 0 where the system does not tell.
-fn peak() -> u64 {
+pub(super) fn peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.and_then(|text| text.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) * 1024

@@ -18,6 +18,7 @@ static DOWNLOAD: TaskSpec = TaskSpec {
     args: &[ArgSpec { name: "url", type_name: "String" }],
     options: TaskOptions { retries: Some(3), ..TaskOptions::NONE },
     run: Body::Blocking(nothing),
+    cache: None,
 };
 
 fn dag(id: &str) -> Dag {

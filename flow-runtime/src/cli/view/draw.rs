@@ -89,6 +89,9 @@ impl RunView {
                 format!("{age}{progress}{}", paint.warn(tries))
             }
             Success => {
+                if !why.is_empty() {
+                    return format!("{time}  {}", paint.dim(why));
+                }
                 let value = one.value.as_deref().filter(|v| *v != "null").map_or(String::new(), |v| brief(v, 200));
                 format!("{time}  {}", paint.dim(value))
             }

@@ -1,0 +1,180 @@
+//! `backfill list`, `show`, `pause`, `unpause`, `cancel`.
+
+use super::app::App;
+use super::args::BackfillCommand;
+use super::exit::{CliError, Exit, Result};
+use super::format::{date, plural};
+use super::table::Table;
+use super::{lookup, session};
+use crate::clock::{Clock as _, SystemClock};
+use crate::executor::Engine;
+use crate::scheduler::ScheduledDag;
+use crate::scheduler::backfill;
+use crate::store::{BackfillChange, BackfillRow, BackfillState, MetadataStore, RunFilter};
+use flow_core::{Event, RunStatus, RunType};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Does something with backfills that are there.
+pub fn command(app: &App, command: &BackfillCommand) -> Result {
+    session::block_on(async {
+        let store = app.store().await?;
+        match command {
+            BackfillCommand::List => list(app, &store.backfills(false).await?),
+            BackfillCommand::Show(of) => show(app, &*store, &found(app, &*store, of.id).await?).await?,
+            BackfillCommand::Pause(of) => {
+                change(app, &*store, of.id, BackfillState::Paused).await?;
+                app.out.note("no more of its runs begin; those under way go on");
+            }
+            BackfillCommand::Unpause(of) => {
+                change(app, &*store, of.id, BackfillState::Running).await?;
+                app.out.note("the scheduler goes on with it, or the command that asked for it, given once more");
+            }
+            BackfillCommand::Cancel(of) => {
+                let row = change(app, &*store, of.id, BackfillState::Cancelled).await?;
+                let ended = end_what_waits(app, &store, &row).await?;
+                app.out
+                    .note(format!("no more of its runs begin; {} that waited to begin failed", plural(ended, "run")));
+            }
+        }
+        store.close().await;
+        Ok(Exit::Success)
+    })
+}
+
+async fn found(app: &App, store: &dyn MetadataStore, id: i64) -> Result<BackfillRow> {
+    let row = store.backfills(false).await?.into_iter().find(|row| row.id == id);
+    row.ok_or_else(|| {
+        CliError::input(format!("there is no backfill {id}"))
+            .hint(format!("those that there are: `{}`", app.command(&["backfill", "list"])))
+    })
+}
+
+/// Brings it to this state, from whichever it may come.
+async fn change(app: &App, store: &dyn MetadataStore, id: i64, to: BackfillState) -> Result<BackfillRow> {
+    loop {
+        let row = found(app, store, id).await?;
+        if !row.state.is_open() || row.state == to {
+            return Err(CliError::input(format!("backfill {id} is {}", row.state.name())));
+        }
+        let settled = BackfillChange { id, from: row.state, to, at: SystemClock.now() };
+        // Not, if somebody else has changed it in this moment.
+        if store.settle_backfill(&settled).await? {
+            app.out.line(format!("backfill {id} of {} is {}", row.spec.dag_id, to.name()));
+            return Ok(row);
+        }
+    }
+}
+
+/// Its runs that have not begun have failed, as by `cancel`.
+async fn end_what_waits(app: &App, store: &Arc<dyn MetadataStore>, row: &BackfillRow) -> Result<usize> {
+    let filter = RunFilter {
+        dag_id: Some(row.spec.dag_id.clone()),
+        states: vec![RunStatus::Queued],
+        run_types: vec![RunType::Backfill],
+        ..RunFilter::default()
+    };
+    let runs = store.runs(&filter).await?;
+    let is_own = |at| row.spec.from <= at && at <= row.spec.to;
+    let own = runs.into_iter().filter(|run| run.run.logical_date.is_some_and(is_own));
+    let engine = Engine::new(store.clone(), app.registry.bodies().clone(), session::settings(app));
+    let mut ended = 0;
+    for run in own.filter(|run| run.run.start_date.is_none()) {
+        engine.change(&run, |_, _| vec![Event::RunMarked(RunStatus::Failed)]).await?;
+        ended += 1;
+    }
+    Ok(ended)
+}
+
+fn described(row: &BackfillRow) -> Value {
+    json!({
+        "id": row.id,
+        "dag_id": row.spec.dag_id,
+        "from_date": row.spec.from,
+        "to_date": row.spec.to,
+        "reprocess_behavior": row.spec.reprocess,
+        "run_backwards": row.spec.backwards,
+        "max_active_runs": row.spec.max_active_runs,
+        "dag_run_conf": row.spec.conf,
+        "state": row.state,
+        "is_paused": row.state == BackfillState::Paused,
+        "created_at": row.created,
+        "completed_at": row.ended,
+    })
+}
+
+fn list(app: &App, rows: &[BackfillRow]) {
+    let out = &app.out;
+    if out.json {
+        return out.json_pretty(&rows.iter().map(described).collect::<Vec<_>>());
+    }
+    if rows.is_empty() {
+        return out.note(format!("no backfill yet; see `{}`", app.command(&["backfill", "--help"])));
+    }
+    let mut table = Table::new(&["ID", "DAG", "STATE", "FROM", "TO", "ASKED FOR", "REPROCESS"], &[1]);
+    for row in rows {
+        let state = match row.state {
+            BackfillState::Running => out.paint.good(row.state.name()),
+            BackfillState::Paused | BackfillState::Cancelled => out.paint.warn(row.state.name()),
+            BackfillState::Done => row.state.name().into(),
+        };
+        let reprocess = row.spec.reprocess.name();
+        table.row([
+            row.id.to_string(),
+            row.spec.dag_id.clone(),
+            state,
+            date(row.spec.from),
+            date(row.spec.to),
+            date(row.created),
+            if reprocess == "none" { String::new() } else { reprocess.into() },
+        ]);
+    }
+    table.lines(out.width, out.paint).iter().for_each(|line| out.line(line));
+}
+
+async fn show(app: &App, store: &dyn MetadataStore, row: &BackfillRow) -> Result<()> {
+    let dag = lookup::dag(app, Some(&row.spec.dag_id))?;
+    let dag = ScheduledDag { dag: dag.clone(), params: Ok(row.spec.conf.clone()) };
+    let fills = backfill::plan(store, &dag, &row.spec, Some(row.created)).await;
+    let fills = fills.map_err(|error| CliError::input(error.to_string()))?;
+    let left = fills.iter().filter(|fill| fill.is_work()).count();
+    let out = &app.out;
+    if out.json {
+        let dates: Vec<Value> = fills
+            .iter()
+            .map(|fill| {
+                let run = fill.run();
+                json!({"logical_date": fill.logical_date(), "dag_run_id": run.map(|run| &run.run.run_id),
+                    "state": run.map(|run| run.run.state), "is_left": fill.is_work()})
+            })
+            .collect();
+        let mut all = described(row);
+        all["dates"] = dates.into();
+        out.json_pretty(&all);
+        return Ok(());
+    }
+    let order = if row.spec.backwards { ", backwards" } else { "" };
+    out.line(format!(
+        "backfill {} of {}  {}\n{} to {}{order}, {} at one time at most, reprocess {}\n",
+        row.id,
+        out.paint.bold(&row.spec.dag_id),
+        row.state.name(),
+        date(row.spec.from),
+        date(row.spec.to),
+        row.spec.max_active_runs,
+        row.spec.reprocess.name()
+    ));
+    let mut table = Table::new(&["LOGICAL DATE", "STATE", "RUN"], &[2]);
+    for fill in &fills {
+        let state = match (fill.run(), fill.is_work()) {
+            (None, _) => "not begun".into(),
+            (Some(run), true) if run.run.state.is_finished() => format!("{}, runs again", run.run.state),
+            (Some(run), _) => out.paint.run(run.run.state, run.run.state),
+        };
+        let run_id = fill.run().map_or(String::new(), |run| run.run.run_id.clone());
+        table.row([fill.logical_date().map_or(String::new(), date), state, run_id]);
+    }
+    table.lines(out.width, out.paint).iter().for_each(|line| out.line(line));
+    out.note(format!("{} of {} left", left, plural(fills.len(), "date")));
+    Ok(())
+}
