@@ -20,6 +20,11 @@ pub trait Clock: Send + Sync + 'static {
     fn skip_to(&self, _at: DateTime<Utc>) -> bool {
         false
     }
+
+    /// Does [`Clock::skip_to`] say yes?
+    fn leaves_out_waiting(&self) -> bool {
+        false
+    }
 }
 
 impl fmt::Debug for dyn Clock {
@@ -59,6 +64,10 @@ impl Clock for SkippingClock {
     fn now(&self) -> DateTime<Utc> {
         let skipped = TimeDelta::microseconds(self.skipped.load(Ordering::Relaxed));
         (self.start + self.origin.elapsed() + skipped).trunc_subsecs(6)
+    }
+
+    fn leaves_out_waiting(&self) -> bool {
+        true
     }
 
     fn skip_to(&self, at: DateTime<Utc>) -> bool {

@@ -3,10 +3,13 @@
 //! `inventory` promises no order, so the registry sorts; and it registers nothing from a crate that the binary never
 //! names, hence the `use my_dags as _;` of a project's `main.rs`.
 
+use crate::asset::Asset;
 use crate::builder::DagError;
 use crate::context::Context;
+pub use crate::notify::{NotifierSpec, NotifyOptions};
 use crate::value::{Erased, Inputs};
 use flow_core::dag::{Dag, Isolation, Place, TaskKind, WeightRule};
+use flow_core::sensor::{SensorMode, SensorPolicy};
 use flow_core::trigger_rule::TriggerRule;
 use futures::future::BoxFuture;
 use std::collections::BTreeMap;
@@ -34,6 +37,25 @@ pub struct TaskSpec {
     pub options: TaskOptions,
     /// The function behind one signature.
     pub run: Body,
+    /// How its outputs are reused, if they are.
+    pub cache: Option<CacheSpec>,
+}
+
+/// How outputs of a task are reused in later runs: `#[task(cache = "7d")]`.
+#[derive(Debug, Clone, Copy)]
+pub struct CacheSpec {
+    /// How old an output may be; `None` for any age.
+    pub age: Option<Duration>,
+    /// SHA-256 of the function's text, or whatever else changes with it.
+    pub code: &'static str,
+    /// What its author calls this version of it.
+    pub version: Option<&'static str>,
+    /// Outputs of another build of the program are not reused.
+    pub on_build: bool,
+    /// Gives, from the arguments, what else belongs to the key; JSON `null` for "do not reuse anything this time".
+    pub key: Option<Body>,
+    /// May this output still be used? Where it cannot be decoded any more, it may not.
+    pub holds: fn(&Erased) -> bool,
 }
 
 /// Name and type of an argument, as written.
@@ -66,6 +88,20 @@ pub struct TaskOptions {
     pub pool: Option<&'static str>,
     /// Slots one try takes.
     pub pool_slots: Option<u32>,
+    /// Most instances in flight at one time, of all runs of the DAG.
+    pub max_active: Option<u32>,
+    /// Most instances in flight at one time in one run.
+    pub max_active_per_run: Option<u32>,
+    /// Most tries at one time with the same key.
+    pub at_once: Option<AtOnceOption>,
+    /// Most starts in a span of time with the same key.
+    pub rate: Option<RateOption>,
+    /// It waits for its own success in the run before.
+    pub depends_on_past: Option<bool>,
+    /// It waits for the success of what is right below it in the run before.
+    pub wait_for_downstream: Option<bool>,
+    /// It waits for nothing where no earlier run has it.
+    pub ignore_first_depends_on_past: Option<bool>,
     /// Its own weight.
     pub priority: Option<i64>,
     /// How the weights around it count.
@@ -76,6 +112,76 @@ pub struct TaskOptions {
     pub kind: Option<TaskKind>,
     /// Where its tries run.
     pub isolation: Option<Isolation>,
+    /// The assets that it makes.
+    pub outlets: &'static [Asset],
+    /// The assets that it reads.
+    pub inlets: &'static [Asset],
+    /// Who is told what becomes of its tries.
+    pub notify: NotifyOptions,
+    /// How it looks, if it is a sensor.
+    pub sensor: SensorOptions,
+}
+
+/// Options of a sensor that were given.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct SensorOptions {
+    /// Is it one?
+    pub is_sensor: bool,
+    /// Time from one look to the next.
+    pub poke_interval: Option<Duration>,
+    /// Each further wait is this many times the one before.
+    pub poke_backoff: Option<f64>,
+    /// Longest wait between two looks.
+    pub max_poke_interval: Option<Duration>,
+    /// What it does between two looks.
+    pub mode: Option<SensorMode>,
+    /// Whoever waits in vain is skipped.
+    pub soft_fail: Option<bool>,
+}
+
+impl SensorOptions {
+    /// Of what is no sensor. (`Default`, for constants.)
+    pub const NONE: SensorOptions = SensorOptions {
+        is_sensor: false,
+        poke_interval: None,
+        poke_backoff: None,
+        max_poke_interval: None,
+        mode: None,
+        soft_fail: None,
+    };
+
+    /// How it looks, and for how long at most.
+    pub(crate) fn policy(&self, timeout: Option<Duration>) -> Option<SensorPolicy> {
+        let basic = SensorPolicy::default();
+        self.is_sensor.then(|| SensorPolicy {
+            poke_interval: self.poke_interval.unwrap_or(basic.poke_interval),
+            backoff: self.poke_backoff.unwrap_or(basic.backoff),
+            max_interval: self.max_poke_interval,
+            timeout: timeout.unwrap_or(basic.timeout),
+            mode: self.mode.unwrap_or_default(),
+            soft_fail: self.soft_fail.unwrap_or_default(),
+        })
+    }
+}
+
+/// `at_once(1, key = "load {table}")`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AtOnceOption {
+    /// How many.
+    pub most: u32,
+    /// The key, as it is written.
+    pub key: &'static str,
+}
+
+/// `rate("10/s", key = "api")`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateOption {
+    /// How many.
+    pub starts: u32,
+    /// In how long.
+    pub span: Duration,
+    /// The key, as it is written.
+    pub key: &'static str,
 }
 
 impl TaskOptions {
@@ -90,14 +196,25 @@ impl TaskOptions {
         trigger_rule: None,
         pool: None,
         pool_slots: None,
+        max_active: None,
+        max_active_per_run: None,
+        at_once: None,
+        rate: None,
+        depends_on_past: None,
+        wait_for_downstream: None,
+        ignore_first_depends_on_past: None,
         priority: None,
         weight_rule: None,
         queue: None,
         kind: None,
         isolation: None,
+        outlets: &[],
+        inlets: &[],
+        notify: NotifyOptions::NONE,
+        sensor: SensorOptions::NONE,
     };
 
-    /// These, and for what is not given here, those. (The id and the kind are a task's own.)
+    /// These, and for what is not given here, those. (The id, the kind and the assets are a task's own.)
     pub fn or(&self, otherwise: &TaskOptions) -> TaskOptions {
         TaskOptions {
             id: self.id,
@@ -109,11 +226,22 @@ impl TaskOptions {
             trigger_rule: self.trigger_rule.or(otherwise.trigger_rule),
             pool: self.pool.or(otherwise.pool),
             pool_slots: self.pool_slots.or(otherwise.pool_slots),
+            max_active: self.max_active.or(otherwise.max_active),
+            max_active_per_run: self.max_active_per_run.or(otherwise.max_active_per_run),
+            at_once: self.at_once.or(otherwise.at_once),
+            rate: self.rate.or(otherwise.rate),
+            depends_on_past: self.depends_on_past.or(otherwise.depends_on_past),
+            wait_for_downstream: self.wait_for_downstream.or(otherwise.wait_for_downstream),
+            ignore_first_depends_on_past: self.ignore_first_depends_on_past.or(otherwise.ignore_first_depends_on_past),
             priority: self.priority.or(otherwise.priority),
             weight_rule: self.weight_rule.or(otherwise.weight_rule),
             queue: self.queue.or(otherwise.queue),
             kind: self.kind,
             isolation: self.isolation.or(otherwise.isolation),
+            outlets: self.outlets,
+            inlets: self.inlets,
+            notify: self.notify.or(&otherwise.notify),
+            sensor: self.sensor,
         }
     }
 }
@@ -194,23 +322,38 @@ pub struct BrokenDag {
 
 /// The functions behind the keys in [`flow_core::TaskDef::body`].
 #[derive(Debug, Clone, Default)]
-pub struct Bodies(BTreeMap<&'static str, Body>);
+pub struct Bodies {
+    bodies: BTreeMap<&'static str, Body>,
+    /// What the functions take and give, of those that `#[task]` has registered.
+    specs: BTreeMap<&'static str, &'static TaskSpec>,
+}
 
 impl Bodies {
     /// The bodies of all `#[task]` functions linked into this program. Of two of the same key the later wins; only
     /// [`Registry::collect`] complains.
     pub fn collect() -> Bodies {
-        Bodies(task_specs().map(|spec| (spec.body, spec.run)).collect())
+        let mut bodies = Bodies::default();
+        for spec in task_specs() {
+            bodies.bodies.insert(spec.body, spec.run);
+            bodies.specs.insert(spec.body, spec);
+        }
+        bodies
     }
 
     /// The function of this key.
     pub fn get(&self, key: &str) -> Option<Body> {
-        self.0.get(key).copied()
+        self.bodies.get(key).copied()
+    }
+
+    /// What the function of this key takes and gives, if `#[task]` has registered it.
+    pub(crate) fn spec(&self, key: &str) -> Option<&'static TaskSpec> {
+        self.specs.get(key).copied()
     }
 
     /// Puts a function in the place of another (in tests), or adds one.
     pub fn insert(&mut self, key: &'static str, body: Body) {
-        self.0.insert(key, body);
+        self.specs.remove(key);
+        self.bodies.insert(key, body);
     }
 }
 
@@ -226,7 +369,7 @@ impl Registry {
     /// No DAG at all, two DAGs or two bodies of one name, more than one default DAG. (A DAG that cannot be built is among
     /// [`Registry::broken`].)
     pub fn collect() -> Result<Registry, RegistryError> {
-        let tasks: Vec<&TaskSpec> = task_specs().collect();
+        let tasks: Vec<&'static TaskSpec> = task_specs().collect();
         let dags: Vec<DagSpec> = inventory::iter::<DagEntry>.into_iter().map(|e| e.0).collect();
         Registry::from_specs(tasks, dags)
     }
@@ -235,7 +378,7 @@ impl Registry {
     ///
     /// # Errors
     /// As for [`Registry::collect`].
-    pub fn from_specs(mut tasks: Vec<&TaskSpec>, mut dags: Vec<DagSpec>) -> Result<Registry, RegistryError> {
+    pub fn from_specs(mut tasks: Vec<&'static TaskSpec>, mut dags: Vec<DagSpec>) -> Result<Registry, RegistryError> {
         tasks.sort_by_key(|t| (t.body, t.file, t.line));
         dags.sort_by_key(|d| (d.dag_id, d.file, d.line));
         let mut problems = Vec::new();
@@ -261,7 +404,10 @@ impl Registry {
                 a.dag_id, a.file, a.line, b.file, b.line
             ));
         }
-        let bodies = Bodies(tasks.iter().map(|t| (t.body, t.run)).collect());
+        let bodies = Bodies {
+            bodies: tasks.iter().map(|t| (t.body, t.run)).collect(),
+            specs: tasks.iter().map(|t| (t.body, *t)).collect(),
+        };
         let mut built = BTreeMap::new();
         let mut broken = BTreeMap::new();
         for spec in &dags {

@@ -8,7 +8,38 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::Any;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
+
+tokio::task_local! {
+    /// The home folder of the try whose arguments are decoded, or whose value is encoded.
+    static HOME: Arc<Path>;
+}
+
+/// Runs a body with this home folder: values that are more than their JSON keep the rest there.
+pub(crate) async fn at_home<T>(home: Arc<Path>, body: impl Future<Output = T>) -> T {
+    HOME.scope(home, body).await
+}
+
+/// The same, on this thread.
+pub(crate) fn at_home_blocking<T>(home: Arc<Path>, body: impl FnOnce() -> T) -> T {
+    HOME.sync_scope(home, body)
+}
+
+/// The home folder of the body that runs here, if one does.
+#[cfg(feature = "data")]
+pub(crate) fn home() -> Option<Arc<Path>> {
+    HOME.try_with(Clone::clone).ok()
+}
+
+/// What stands in the text of a value before the SHA-256 of each file that it has besides, `xcom/ab/abcd...parquet`.
+pub(crate) const FILE: &str = "\"$frame\":\"";
+
+/// The SHA-256 of all files that a value has besides its text.
+pub(crate) fn files(json: &str) -> impl Iterator<Item = &str> {
+    let is_hash = |hash: &&str| hash.bytes().all(|b| b.is_ascii_hexdigit());
+    json.split(FILE).skip(1).filter_map(|rest| rest.get(..64)).filter(is_hash)
+}
 
 /// What a task may return: anything that serde writes and reads. Implemented for all such types.
 #[diagnostic::on_unimplemented(
@@ -83,7 +114,7 @@ impl Erased {
     }
 
     /// The value, shared without a copy if it is here as this type; else decoded, and shared from then on.
-    fn share<T: TaskArgument>(&self) -> Result<Arc<T>, serde_json::Error> {
+    pub(crate) fn share<T: TaskArgument>(&self) -> Result<Arc<T>, serde_json::Error> {
         let cell = &*self.0;
         let here = |any: &Shared| any.clone().downcast::<T>().ok();
         if let Some(value) = cell.value.get().and_then(here) {

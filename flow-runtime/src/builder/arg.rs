@@ -38,7 +38,7 @@ pub enum Expand {}
 pub struct Input(pub(super) Result<Source, String>);
 
 impl Input {
-    pub(super) fn node<T>(node: Node<T>, optional: bool, at: &'static Location<'static>) -> Input {
+    pub(crate) fn node<T>(node: Node<T>, optional: bool, at: &'static Location<'static>) -> Input {
         let own = Draft::current("a node was used", |d| d.own(node.stamp, node.task, at));
         let source = |task| match (node.field, optional) {
             (None, false) => Source::Output(task),
@@ -50,7 +50,7 @@ impl Input {
         Input(Ok(own.map_or(Source::Literal(serde_json::Value::Null), source)))
     }
 
-    pub(super) fn literal<T: Serialize>(value: T) -> Input {
+    pub(crate) fn literal<T: Serialize>(value: T) -> Input {
         Input(
             serde_json::to_value(value)
                 .map(Source::Literal)
@@ -58,7 +58,7 @@ impl Input {
         )
     }
 
-    pub(super) fn param<T>(param: Param<T>, at: &'static Location<'static>) -> Input {
+    pub(crate) fn param<T>(param: Param<T>, at: &'static Location<'static>) -> Input {
         Input(Draft::current("a param was used", |draft| draft.handle(param, at)))
     }
 

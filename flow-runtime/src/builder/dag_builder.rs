@@ -1,25 +1,26 @@
 //! [`DagBuilder`]: the settings of a DAG, and the closure that wires its tasks.
 
 use super::draft::Draft;
-use super::{DagError, IntoDuration, ParamBuilder};
+use super::{DagError, IntoDuration, IntoSchedule, ParamBuilder};
+use crate::asset;
 use crate::registry::TaskOptions;
+use crate::timetable;
 use crate::value::TaskArgument;
 use flow_core::Dag;
 use flow_core::dag::Place;
-use flow_core::schedule::Schedule;
-use flow_core::timetable;
 use schemars::JsonSchema;
 
 /// Builds a [`Dag`] by hand; `#[dag]` expands to this.
 #[derive(Debug)]
 #[must_use = "nothing is built before `.build(..)`"]
 pub struct DagBuilder {
-    dag: Dag,
+    pub(super) dag: Dag,
     defaults: TaskOptions,
     /// As they are written: what they mean depends on the time zone.
     start_date: Option<String>,
     end_date: Option<String>,
-    problems: Vec<String>,
+    pub(super) deadline: super::notify::DeadlineDraft,
+    pub(super) problems: Vec<String>,
 }
 
 /// Handed to the closure of [`DagBuilder::build`]; declares params.
@@ -41,10 +42,17 @@ impl DagBuilder {
         if dag_id.is_empty() || !dag_id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')) {
             problems.push(format!("`{dag_id}` cannot be a DAG id: letters, digits, `_`, `-` and `.` are allowed"));
         }
-        DagBuilder { dag: Dag::new(dag_id), defaults: TaskOptions::NONE, start_date: None, end_date: None, problems }
+        DagBuilder {
+            dag: Dag::new(dag_id),
+            defaults: TaskOptions::NONE,
+            start_date: None,
+            end_date: None,
+            deadline: super::notify::DeadlineDraft::default(),
+            problems,
+        }
     }
 
-    fn or_problem<T>(&mut self, what: &str, result: Result<T, impl std::fmt::Display>) -> Option<T> {
+    pub(super) fn or_problem<T>(&mut self, what: &str, result: Result<T, impl std::fmt::Display>) -> Option<T> {
         result.map_err(|e| self.problems.push(format!("{what}: {e}"))).ok()
     }
 
@@ -54,9 +62,23 @@ impl DagBuilder {
         self
     }
 
-    /// When it runs by itself: a cron expression or a preset; see [`Schedule`].
-    pub fn schedule(mut self, schedule: &str) -> Self {
-        self.dag.schedule = self.or_problem("schedule", Schedule::parse(schedule));
+    /// When it runs by itself: a text (see [`Schedule`](flow_core::Schedule)), a list of dates or of cron expressions, or
+    /// [`assets`](asset::assets).
+    pub fn schedule(mut self, schedule: impl IntoSchedule) -> Self {
+        if let Some((schedule, assets)) = self.or_problem("schedule", schedule.into_schedule()) {
+            self.dag.schedule = Some(schedule);
+            for def in assets {
+                let noted = asset::note(&mut self.dag.assets, def);
+                self.or_problem("schedule", noted);
+            }
+        }
+        self
+    }
+
+    /// A run at the end of each interval between two ticks, whose logical date is the start of it (as before Airflow 3);
+    /// else a run at each tick.
+    pub fn data_intervals(mut self, data_intervals: bool) -> Self {
+        self.dag.data_intervals = data_intervals;
         self
     }
 
@@ -148,11 +170,14 @@ impl DagBuilder {
     pub fn build(mut self, wire: impl FnOnce(&DagScope)) -> Result<Dag, DagError> {
         // What is wrong with the zone is told already.
         let zone = timetable::zone(self.dag.timezone.as_deref()).unwrap_or_default();
+        let timetable = timetable::of(&self.dag).map(drop);
+        self.or_problem("schedule", timetable);
         let read =
             |date: &Option<String>| date.as_deref().map(|date| flow_core::parse::date_in(date, zone)).transpose();
         let (start, end) = (read(&self.start_date), read(&self.end_date));
         self.dag.start_date = self.or_problem("start_date", start).flatten();
         self.dag.end_date = self.or_problem("end_date", end).flatten();
+        self.settle_deadline();
         let mut draft = Draft::new(self.dag, self.defaults);
         draft.problems = self.problems;
         draft.enter(|| wire(&DagScope(()))).finish()

@@ -2,9 +2,11 @@
 
 use super::group::Side;
 use super::{DagError, Nodes, Param};
+use crate::asset::{self, Asset};
 use crate::registry::TaskOptions;
 use crate::secret;
-use flow_core::dag::{Dag, Source, TaskDef, TaskIx, TaskKind};
+use flow_core::dag::{Condition, Dag, Source, TaskDef, TaskIx, TaskKind};
+use flow_core::mapping;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::marker::PhantomData;
@@ -29,6 +31,8 @@ pub(crate) struct Draft {
     places: Vec<&'static Location<'static>>,
     /// What each [`Param`] stands for.
     handles: Vec<Result<Source, String>>,
+    /// Tasks that have a cache.
+    pub(super) cached: Vec<TaskIx>,
     /// The groups around what is called now, the innermost last.
     pub(super) groups: Vec<u32>,
 }
@@ -46,6 +50,7 @@ impl Draft {
             numbers: HashMap::new(),
             places: Vec::new(),
             handles: Vec::new(),
+            cached: Vec::new(),
             groups: Vec::new(),
         }
     }
@@ -89,10 +94,19 @@ impl Draft {
     }
 
     /// Notes what is wrong with a task, and where it was called.
-    fn problem_of(&mut self, task: TaskIx, sentence: String) {
+    pub(super) fn problem_of(&mut self, task: TaskIx, sentence: String) {
         match self.places.get(task as usize).copied() {
             Some(at) => self.problem(at, sentence),
             None => self.problems.push(sentence),
+        }
+    }
+
+    /// Adds assets to those of the DAG.
+    pub(super) fn note_assets(&mut self, assets: &[Asset], at: &Location<'_>) {
+        for asset in assets {
+            if let Err(sentence) = asset::note(&mut self.dag.assets, asset.def()) {
+                self.problem(at, sentence);
+            }
         }
     }
 
@@ -185,12 +199,48 @@ impl Draft {
         }
     }
 
+    /// Makes a task run only if this holds.
+    pub(super) fn condition(&mut self, task: TaskIx, condition: Condition, at: &Location<'_>) {
+        let (dag, upstream) = (&self.dag, condition.upstream);
+        let (judge, home) = (&dag.tasks[upstream as usize], mapping::home(dag, upstream));
+        if judge.mapped && (home.is_none() || home != mapping::home(dag, task)) {
+            let id = judge.task_id.clone();
+            self.problem(at, format!("`.when(..)` looks at `{id}`, which is mapped and gives many values: let a task decide on their list"));
+        }
+        self.dag.tasks[task as usize].conditions.push(condition);
+    }
+
+    /// What is right below `latest_only` runs if that gives true. Who asks for its answer decides for itself, and a teardown
+    /// ends what was set up.
+    #[cfg(feature = "macros")]
+    fn gate(&mut self) {
+        let mut found = Vec::new();
+        for (ix, task) in (0..).zip(&self.dag.tasks) {
+            let asks = |up: &TaskIx| {
+                let inputs = task.inputs.iter().flat_map(|input| input.source.tasks());
+                inputs.chain(task.conditions.iter().map(|condition| condition.upstream)).any(|asked| asked == *up)
+            };
+            let is_gate = |up: &TaskIx| self.dag.tasks[*up as usize].body == crate::operators::LATEST_ONLY;
+            let gates = task.upstream.iter().copied().filter(|up| is_gate(up) && !asks(up));
+            found.extend(gates.map(|up| (ix, up)).filter(|_| !matches!(task.kind, TaskKind::Teardown { .. })));
+        }
+        for (task, upstream) in found {
+            let at = self.places[upstream as usize];
+            self.condition(task, Condition { upstream, field: None, equals: true.into() }, at);
+        }
+    }
+
     /// The finished DAG.
     pub(super) fn finish(mut self) -> Result<Dag, DagError> {
+        #[cfg(feature = "macros")]
+        self.gate();
         self.check_cycle();
         self.check_missing_values();
         self.check_passwords();
         self.check_times();
+        self.check_keys();
+        self.check_notifiers();
+        self.check_caches();
         if self.dag.tasks.is_empty() {
             self.problems.push("it has no task: call at least one in its body".into());
         }
@@ -227,9 +277,50 @@ impl Draft {
             if task.timeout == zero {
                 found.push((ix, format!("task `{id}` has a timeout of zero: every try would fail at once")));
             }
+            let policy = task.sensor.as_ref();
+            if policy.is_some_and(|policy| policy.timeout.is_zero()) {
+                found.push((ix, format!("sensor `{id}` has a timeout of zero: it would look once; write `#[task]`")));
+            }
+            if policy.is_some_and(|policy| !policy.backoff.is_finite() || policy.backoff < 0.0) {
+                found.push((ix, format!("sensor `{id}` has a poke_backoff that is no number from 0 on")));
+            }
             if !task.retry.backoff.is_finite() || task.retry.backoff < 0.0 {
                 let backoff = task.retry.backoff;
                 found.push((ix, format!("task `{id}` has a retry_backoff of {backoff}: use a number from 0 on")));
+            }
+        }
+        found.into_iter().for_each(|(ix, sentence)| self.problem_of(ix, sentence));
+    }
+
+    /// A setup is there for what it does, which the output of an earlier one does not replace.
+    fn check_caches(&mut self) {
+        for task in std::mem::take(&mut self.cached) {
+            let def = &self.dag.tasks[task as usize];
+            if def.kind != TaskKind::Normal {
+                let sentence = format!("task `{}` has a cache, and so it cannot be a setup or a teardown", def.task_id);
+                self.problem_of(task, sentence);
+            }
+        }
+    }
+
+    /// A key is made of arguments that the task has.
+    fn check_keys(&mut self) {
+        let mut found = Vec::new();
+        for (ix, task) in (0..).zip(&self.dag.tasks) {
+            let id = &task.task_id;
+            let names = || task.inputs.iter().map(|input| input.name.as_str());
+            let (at_once, rate) = (task.at_once.as_ref(), task.rate.as_ref());
+            for key in at_once.map(|of| &of.key).into_iter().chain(rate.map(|of| &of.key)) {
+                match flow_core::key::arguments(key) {
+                    Err(sentence) => found.push((ix, format!("task `{id}`: {sentence}"))),
+                    Ok(wanted) => found.extend(wanted.iter().filter(|name| !names().any(|n| n == *name)).map(|name| {
+                        let there = names().collect::<Vec<_>>().join(", ");
+                        (ix, format!("the key `{key}` of task `{id}` names `{name}`, and its arguments are: {there}"))
+                    })),
+                }
+            }
+            if at_once.is_some_and(|of| of.most == 0) {
+                found.push((ix, format!("task `{id}` may never run: at_once must allow at least 1")));
             }
         }
         found.into_iter().for_each(|(ix, sentence)| self.problem_of(ix, sentence));

@@ -144,7 +144,7 @@ impl<T, Task, Name> Arg<Option<T>, Task, Name, Expand> for Each<T> {
 }
 
 impl<T> Each<T> {
-    fn source(self) -> Input {
+    pub(crate) fn source(self) -> Input {
         Input(self.list.0.map(|list| Source::Each(Box::new(list))))
     }
 }

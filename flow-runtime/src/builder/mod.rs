@@ -29,10 +29,12 @@ mod draft;
 mod group;
 mod mapped;
 mod node;
+mod notify;
 mod order;
 mod param;
 mod params;
 mod parts;
+mod schedule;
 
 pub use arg::{Arg, Call, Expand, Input};
 pub use dag_builder::{DagBuilder, DagScope};
@@ -43,6 +45,7 @@ pub use order::{IntoNodes, Nodes, chain, cross};
 pub use param::{DefaultFor, Param, ParamBuilder};
 pub use params::ParamStruct;
 pub use parts::{IntoParts, parts};
+pub use schedule::{IntoSchedule, OwnTimetable};
 
 /// Why a DAG cannot be built; each problem is a sentence that names its place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

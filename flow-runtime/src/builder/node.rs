@@ -2,9 +2,12 @@
 
 use super::draft::Draft;
 use super::{Input, order::IntoNodes};
+use crate::asset::Asset;
 use crate::registry::TaskSpec;
-use flow_core::dag::{self, Condition, Isolation, RetryPolicy, Source, TaskDef, TaskIx, TaskKind, WeightRule};
-use flow_core::mapping;
+use flow_core::dag::{
+    self, AtOnce, Condition, Isolation, Past, Rate, RetryPolicy, Source, TaskDef, TaskIx, TaskKind, WeightRule,
+};
+use flow_core::sensor::{SensorMode, SensorPolicy};
 use flow_core::trigger_rule::TriggerRule;
 use serde::Serialize;
 use std::marker::PhantomData;
@@ -50,7 +53,9 @@ pub fn add_task<T>(spec: &'static TaskSpec, inputs: Vec<Input>) -> Node<T> {
     let at = Location::caller();
     Draft::current("a task was called", |draft| {
         let def = draft.task_def(spec, inputs, at);
-        Node::of(draft.stamp, draft.add(def, at))
+        let task = draft.add(def, at);
+        draft.cached.extend(spec.cache.map(|_| task));
+        Node::of(draft.stamp, task)
     })
 }
 
@@ -76,7 +81,9 @@ pub fn add_mapped_task<T>(spec: &'static TaskSpec, inputs: Vec<Input>) -> Node<V
             );
         }
         def.mapped = true;
-        Node::of(draft.stamp, draft.add(def, at))
+        let task = draft.add(def, at);
+        draft.cached.extend(spec.cache.map(|_| task));
+        Node::of(draft.stamp, task)
     })
 }
 
@@ -87,6 +94,10 @@ impl Draft {
         def.output = spec.output.into();
         def.place = Some(spec.place());
         apply_options(&mut def, spec, self);
+        self.note_assets(spec.options.outlets, at);
+        self.note_assets(spec.options.inlets, at);
+        add_names(&mut def.outlets, spec.options.outlets);
+        add_names(&mut def.inlets, spec.options.inlets);
         if inputs.len() != spec.args.len() {
             let (name, takes, given) = (spec.name, spec.args.len(), inputs.len());
             self.problem(at, format!("task `{name}` takes {takes} arguments and was given {given}"));
@@ -115,19 +126,40 @@ fn apply_options(def: &mut TaskDef, spec: &TaskSpec, draft: &Draft) {
         backoff: options.retry_backoff.unwrap_or(basic.backoff),
         max_delay: options.max_retry_delay.or(basic.max_delay),
     };
-    def.timeout = options.timeout;
+    // How long a try of a task may take by default says nothing of how long a sensor may wait.
+    def.sensor = spec.options.sensor.policy(spec.options.timeout);
+    def.timeout = options.timeout.filter(|_| def.sensor.is_none());
     def.pool = options.pool.unwrap_or("default_pool").into();
     def.pool_slots = options.pool_slots.unwrap_or(1);
+    def.max_active = options.max_active;
+    def.max_active_per_run = options.max_active_per_run;
+    def.at_once = options.at_once.map(|of| AtOnce { most: of.most, key: of.key.into() });
+    def.rate = options.rate.map(|of| Rate { starts: of.starts, span: of.span, key: of.key.into() });
+    def.past = Past {
+        depends_on_past: options.depends_on_past.unwrap_or(false),
+        wait_for_downstream: options.wait_for_downstream.unwrap_or(false),
+        ignore_first: options.ignore_first_depends_on_past.unwrap_or(true),
+    };
     def.priority = options.priority.unwrap_or(1);
     def.weight_rule = options.weight_rule.unwrap_or_default();
     def.queue = options.queue.unwrap_or("default").into();
     def.isolation = options.isolation.unwrap_or_default();
+    def.notify = options.notify.notifiers();
     def.kind = spec.options.kind.unwrap_or_default();
     let own = spec.options.trigger_rule.or(match def.kind {
         TaskKind::Teardown { .. } => Some(TriggerRule::AllDoneSetupSuccess),
         _ => draft.defaults.trigger_rule,
     });
     def.trigger_rule = own.unwrap_or_default();
+}
+
+/// Each once, in the order in which they are named.
+fn add_names(names: &mut Vec<String>, assets: &[Asset]) {
+    for name in assets.iter().map(Asset::name) {
+        if !names.iter().any(|known| known == name) {
+            names.push(name.into());
+        }
+    }
 }
 
 /// A length of time: a [`Duration`], or a text like `"90s"`, `"5m"`, `"1h 30m"`.
@@ -151,7 +183,7 @@ impl IntoDuration for &str {
 
 impl<T> Node<T> {
     #[track_caller]
-    fn edit(self, change: impl FnOnce(&mut TaskDef)) -> Self {
+    pub(super) fn edit(self, change: impl FnOnce(&mut TaskDef)) -> Self {
         let at = Location::caller();
         Draft::current("a node was used", |draft| {
             if let Some(task) = draft.own(self.stamp, self.task, at) {
@@ -209,10 +241,52 @@ impl<T> Node<T> {
         self.edit_duration(delay, |t, d| t.retry.max_delay = Some(d))
     }
 
-    /// Longest time one try may take.
+    /// Longest time one try may take; of a sensor, longest time that it waits.
     #[track_caller]
     pub fn timeout(self, time: impl IntoDuration) -> Self {
-        self.edit_duration(time, |t, d| t.timeout = Some(d))
+        self.edit_duration(time, |t, d| match &mut t.sensor {
+            Some(policy) => policy.timeout = d,
+            None => t.timeout = Some(d),
+        })
+    }
+
+    /// Of a sensor, the time from one look to the next.
+    #[track_caller]
+    pub fn poke_interval(self, time: impl IntoDuration) -> Self {
+        let at = Location::caller();
+        match time.into_duration() {
+            Ok(time) => self.edit_sensor("poke_interval", at, |policy| policy.poke_interval = time),
+            Err(sentence) => {
+                Draft::current("a node was used", |draft| draft.problem(at, sentence));
+                self
+            }
+        }
+    }
+
+    /// Of a sensor, what it does between two looks.
+    #[track_caller]
+    pub fn mode(self, mode: SensorMode) -> Self {
+        self.edit_sensor("mode", Location::caller(), |policy| policy.mode = mode)
+    }
+
+    /// A sensor that waits in vain is skipped; else it fails.
+    #[track_caller]
+    pub fn soft_fail(self, soft_fail: bool) -> Self {
+        self.edit_sensor("soft_fail", Location::caller(), |policy| policy.soft_fail = soft_fail)
+    }
+
+    fn edit_sensor(self, option: &str, at: &'static Location<'static>, edit: impl FnOnce(&mut SensorPolicy)) -> Self {
+        Draft::current("a node was used", |draft| {
+            let Some(task) = draft.own(self.stamp, self.task, at) else { return };
+            match &mut draft.dag.tasks[task as usize] {
+                TaskDef { sensor: Some(policy), .. } => edit(policy),
+                TaskDef { task_id, .. } => {
+                    let sentence = format!("task `{task_id}` is no sensor, and has no `{option}`");
+                    draft.problem(at, sentence);
+                }
+            }
+        });
+        self
     }
 
     /// When it may start.
@@ -231,6 +305,57 @@ impl<T> Node<T> {
     #[track_caller]
     pub fn pool_slots(self, slots: u32) -> Self {
         self.edit(|t| t.pool_slots = slots)
+    }
+
+    /// Most instances of it in flight at one time, of all runs of the DAG. (Airflow: `max_active_tis_per_dag`.)
+    #[track_caller]
+    pub fn max_active(self, instances: u32) -> Self {
+        self.edit(|t| t.max_active = Some(instances))
+    }
+
+    /// Most instances of it in flight at one time in one run. (Airflow: `max_active_tis_per_dagrun`.)
+    #[track_caller]
+    pub fn max_active_per_run(self, instances: u32) -> Self {
+        self.edit(|t| t.max_active_per_run = Some(instances))
+    }
+
+    /// At most so many tries at one time that have the same key, of all tasks, DAGs and runs that share the engine.
+    /// `{name}` in the key stands for the value of an argument: `.at_once(1, "load {table}")`.
+    #[track_caller]
+    pub fn at_once(self, most: u32, key: impl Into<String>) -> Self {
+        self.edit(|t| t.at_once = Some(AtOnce { most, key: key.into() }))
+    }
+
+    /// At most so many tries that have the same key are started in a span of time, of all tasks, DAGs and runs that share
+    /// the engine: `.rate("10/s", "api")`. The key is written as that of [`Node::at_once`].
+    #[track_caller]
+    pub fn rate(self, rate: &str, key: impl Into<String>) -> Self {
+        match flow_core::parse::rate(rate) {
+            Ok((starts, span)) => self.edit(|t| t.rate = Some(Rate { starts, span, key: key.into() })),
+            Err(sentence) => {
+                let at = Location::caller();
+                Draft::current("a node was used", |draft| draft.problem(at, sentence));
+                self
+            }
+        }
+    }
+
+    /// It waits until it has succeeded, or was skipped, in the run of this DAG with the logical date before.
+    #[track_caller]
+    pub fn depends_on_past(self, depends: bool) -> Self {
+        self.edit(|t| t.past.depends_on_past = depends)
+    }
+
+    /// It waits until the tasks right below it have succeeded in the run before, or were skipped, and it itself.
+    #[track_caller]
+    pub fn wait_for_downstream(self, waits: bool) -> Self {
+        self.edit(|t| t.past.wait_for_downstream = waits)
+    }
+
+    /// False: it waits for the run before also where no earlier run has had this task.
+    #[track_caller]
+    pub fn ignore_first_depends_on_past(self, ignores: bool) -> Self {
+        self.edit(|t| t.past.ignore_first = ignores)
     }
 
     /// Its own weight; the larger total goes first.
@@ -255,6 +380,34 @@ impl<T> Node<T> {
     #[track_caller]
     pub fn isolation(self, isolation: Isolation) -> Self {
         self.edit(|t| t.isolation = isolation)
+    }
+
+    /// It makes these assets as well: its success is an event of each.
+    #[track_caller]
+    pub fn outlets(self, assets: impl IntoIterator<Item = Asset>) -> Self {
+        self.note_assets(assets, |task| &mut task.outlets)
+    }
+
+    /// It reads these assets as well.
+    #[track_caller]
+    pub fn inlets(self, assets: impl IntoIterator<Item = Asset>) -> Self {
+        self.note_assets(assets, |task| &mut task.inlets)
+    }
+
+    #[track_caller]
+    fn note_assets(
+        self,
+        assets: impl IntoIterator<Item = Asset>,
+        list: impl Fn(&mut TaskDef) -> &mut Vec<String>,
+    ) -> Self {
+        let at = Location::caller();
+        let assets: Vec<Asset> = assets.into_iter().collect();
+        Draft::current("a node was used", |draft| {
+            let Some(task) = draft.own(self.stamp, self.task, at) else { return };
+            draft.note_assets(&assets, at);
+            add_names(list(&mut draft.dag.tasks[task as usize]), &assets);
+        });
+        self
     }
 
     /// Makes it a setup: what lies between it and its teardowns runs only if it succeeded.
@@ -310,13 +463,7 @@ impl<T> Node<T> {
             match (own, equals) {
                 ((Some(task), Some(upstream)), Ok(equals)) => {
                     draft.edge(upstream, task);
-                    let (dag, home) = (&draft.dag, mapping::home(&draft.dag, upstream));
-                    if dag.tasks[upstream as usize].mapped && (home.is_none() || home != mapping::home(dag, task)) {
-                        let id = dag.tasks[upstream as usize].task_id.clone();
-                        draft.problem(at, format!("`.when(..)` looks at `{id}`, which is mapped and gives many values: let a task decide on their list"));
-                    }
-                    let condition = Condition { upstream, field: choice.field, equals };
-                    draft.dag.tasks[task as usize].conditions.push(condition);
+                    draft.condition(task, Condition { upstream, field: choice.field, equals }, at);
                 }
                 (_, Err(error)) => {
                     draft.problem(at, format!("the value in `.when(..)` cannot be written as JSON: {error}"))

@@ -1,6 +1,7 @@
 //! Making a run: params, record, lock.
 
-use super::lease::{self, Lease};
+use super::build;
+use super::hold::{self, Hold, OnlyIf};
 use super::obstacles;
 use super::scope::Params;
 use super::{Engine, EngineError, RunRequest};
@@ -23,12 +24,28 @@ pub(crate) struct Begun {
     pub(super) events: Vec<Event>,
     /// The tries that were under way when the process of the run died.
     pub(super) lost: Vec<TryRef>,
+    /// The orders that `events` carry out.
+    pub(super) settled: Vec<i64>,
+    /// `events` let what failed go on where it was: its steps are kept.
+    pub(super) keeps_steps: bool,
     pub(super) resumed: bool,
-    pub(super) lease: Option<Lease>,
+    pub(super) hold: Hold,
+}
+
+impl Begun {
+    /// Its number in the store.
+    pub(crate) fn pk(&self) -> RunPk {
+        self.pk
+    }
 }
 
 /// Makes a run.
-pub(super) async fn begin(engine: &Engine, dag: Arc<Dag>, request: RunRequest) -> Result<Begun, EngineError> {
+pub(super) async fn begin(
+    engine: &Engine,
+    dag: Arc<Dag>,
+    request: RunRequest,
+    only_if: OnlyIf,
+) -> Result<Begun, EngineError> {
     // First of all: from here on no text on its way out may hold a secret.
     let given = Params::conceal(&dag, request.params).values;
     let values = params::check(&dag.params, &given, Extra::Refuse)
@@ -50,9 +67,10 @@ pub(super) async fn begin(engine: &Engine, dag: Arc<Dag>, request: RunRequest) -
         end_date: None,
         conf: params.stored.clone(),
     };
-    let lease = hold(engine, &run)?;
     let version = engine.store.put_dag(&dag).await?;
-    let (pk, epoch) = engine.store.create_run(&run, &version, &lease::owner()).await?;
+    build::note(engine, &version).await?;
+    let only_if = OnlyIf { seen: request.events, ..only_if };
+    let (pk, epoch, hold) = hold::make(engine, &run, &version, &only_if).await?;
     let state = RunState::new(&dag, &params.lengths()).with_logical_date(run.logical_date);
     Ok(Begun {
         dag,
@@ -64,13 +82,9 @@ pub(super) async fn begin(engine: &Engine, dag: Arc<Dag>, request: RunRequest) -
         rows: Vec::new(),
         events: Vec::new(),
         lost: Vec::new(),
+        settled: Vec::new(),
+        keeps_steps: false,
         resumed: false,
-        lease,
+        hold,
     })
-}
-
-/// Locks the run, if the settings ask for it.
-pub(super) fn hold(engine: &Engine, run: &DagRun) -> Result<Option<Lease>, EngineError> {
-    let settings = &engine.settings;
-    settings.locks.then(|| Lease::take(&settings.home, &run.dag_id, &run.run_id)).transpose()
 }

@@ -1,7 +1,7 @@
 //! Runs that nobody needs any more.
 
-use super::begin::hold;
-use super::{Engine, EngineError, lease};
+use super::hold;
+use super::{Engine, EngineError};
 use crate::clock::{Clock as _, SystemClock};
 use crate::store::StoredRun;
 use crate::telemetry;
@@ -28,9 +28,13 @@ impl Engine {
     /// # Errors
     /// A run that somebody works on, a store or a file system that fails.
     pub async fn delete(&self, run: &StoredRun) -> Result<(), EngineError> {
-        let _lease = hold(self, &run.run)?;
-        let epoch = self.store.acquire_run(run.pk, &lease::owner()).await?;
-        self.store.delete_run(run.pk, epoch).await?;
+        let hold = hold::take(self, run).await?;
+        let deleted = async { self.store.delete_run(run.pk, hold.epoch(self, run.pk).await?).await }.await;
+        hold.release().await;
+        deleted?;
+        if !self.settings.logs {
+            return Ok(());
+        }
         // Last: a folder without a run is found by nobody, a run without its logs would be.
         let logs = telemetry::run_folder(&self.settings.home, &run.run.dag_id, &run.run.run_id);
         blocking(move || match std::fs::remove_dir_all(&logs) {
@@ -40,11 +44,15 @@ impl Engine {
         .await
     }
 
-    /// Removes the files of large values to which no run refers.
+    /// Removes the files of large values to which no run refers; none where values stay in their rows.
     ///
     /// # Errors
     /// A store or a file system that fails.
     pub async fn sweep(&self) -> Result<Swept, EngineError> {
+        if !self.settings.spill {
+            // What lies in the home folder is another store's.
+            return Ok(Swept::default());
+        }
         let home = self.settings.home.clone();
         // What is old now and is in no row after that is in none for ever: whoever keeps such a value again makes its file young.
         let found = blocking(move || old_files(&home.join("xcom"))).await?;

@@ -1,12 +1,14 @@
 //! A person changes the record of a run that nobody works on: tasks are to run again, or count as ended.
 
-use super::begin::hold;
+use super::hold;
 use super::ids::Ids;
 use super::outcome::TryEnd;
+use super::owed::Owed;
 use super::resume::{keys, run_state};
 use super::rows::Rows;
-use super::{Engine, EngineError, lease};
-use crate::store::{Cause, CauseKind, InstanceRow, RunCommit, StoredRun};
+use super::run_loop::pause_at;
+use super::{Engine, EngineError, commands};
+use crate::store::{Cause, CauseKind, InstanceRow, OrderRow, RunCommit, StoredRun};
 use flow_core::{Dag, Event, InstanceKey, Outcome, Plan, RunState, RunStatus, TaskState, UNMAPPED, plan};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,6 +28,8 @@ impl Engine {
     /// [`Event::RunMarked`] (their keys in order), given the run and the version of its DAG that it was made from. What was under way when its
     /// process died counts as lost, before anything else.
     ///
+    /// What a person changes tells nobody; that a try was lost does, and that its run failed of that.
+    ///
     /// Nothing is run: a run that has unfinished tasks now goes on by [`Engine::resume`].
     ///
     /// # Errors
@@ -35,39 +39,69 @@ impl Engine {
         run: &StoredRun,
         events: impl FnOnce(&Dag, &RunState) -> Vec<Event>,
     ) -> Result<Edited, EngineError> {
-        let _lease = hold(self, &run.run)?;
+        let hold = hold::take(self, run).await?;
+        let edited = self.edit_held(&hold, run, events).await;
+        hold.release().await;
+        edited
+    }
+
+    async fn edit_held(
+        &self,
+        hold: &hold::Hold,
+        run: &StoredRun,
+        events: impl FnOnce(&Dag, &RunState) -> Vec<Event>,
+    ) -> Result<Edited, EngineError> {
         let stored = self.store.run(&run.run.dag_id, &run.run.run_id).await?.unwrap_or_else(|| run.clone());
         let dag = self.store.dag_version(&stored.dag_version).await?;
-        let epoch = self.store.acquire_run(stored.pk, &lease::owner()).await?;
+        let epoch = hold.epoch(self, stored.pk).await?;
         let known = self.store.instances(stored.pk).await?;
         let mut state = run_state(&dag, &stored, &known);
         let (ids, now) = (Ids::of(&dag), self.clock.now());
-        let mut rows = Rows::of(&dag, known);
+        let (mut rows, mut owed) = (Rows::of(&dag, known), Owed::of(&dag, &stored.run));
 
         let lost = state.in_flight();
+        commands::end(self, &dag, &stored.run.run_id, &lost).await;
         let ends: BTreeMap<InstanceKey, TryEnd> = lost.iter().map(|of| (of.key, TryEnd::lost(*of))).collect();
         let ended: Vec<Event> = lost.into_iter().map(|of| Event::Ended(of, Outcome::Lost)).collect();
         if !ended.is_empty() {
             let plan = plan(&dag, &mut state, &ended, now);
             take_in(&mut rows, &state, (&plan, &ids), |key| ends.get(&key), now);
+            for (key, end) in &ends {
+                if let Some(row) = rows.get(*key) {
+                    owed.try_ended(&dag.tasks[key.task as usize], row, &end.outcome, now);
+                }
+            }
         }
-        let events = events(&dag, &state);
-        let by_hand = events.iter().filter_map(marked).collect::<Vec<_>>();
+        let after_the_loss = state.status();
+        // What was ordered while somebody worked on the run comes first.
+        let orders = self.store.orders().await?;
+        let orders: Vec<OrderRow> = orders.into_iter().filter(|order| order.run == stored.pk).collect();
+        let settled = orders.iter().map(|order| order.id).collect();
+        let wanted = events(&dag, &state);
+        let events: Vec<Event> = orders.into_iter().map(|order| order.event).chain(wanted).collect();
+        let by_hand = ByHand::of(&events);
+        rows.forget_cleared(&events);
         let plan = plan(&dag, &mut state, &events, now);
         for change in &plan.transitions {
-            let stopped = by_hand.iter().find(|(keys, _)| keys.as_ref().is_none_or(|keys| keys.contains(&change.key)));
-            rows.apply(&ids, (change, state.reported(change.key)), now, None, stopped.map(|(_, cause)| cause));
+            rows.apply(&ids, (change, state.reported(change.key)), now, None, by_hand.cause(change.key));
         }
 
         let changed: BTreeSet<InstanceKey> = rows.changed().filter(|key| is_meant(&events, *key)).collect();
+        let by_itself = after_the_loss != stored.run.state && state.status() == after_the_loss;
+        if by_itself {
+            owed.run_is(&dag, after_the_loss, (&rows, None), now);
+        }
         let commit = RunCommit {
-            run: stored.pk,
-            epoch,
+            is_order: events.iter().any(Event::is_order),
+            callbacks: owed.take(),
             status: (state.status() != stored.run.state).then_some((state.status(), now)),
+            pause_at: pause_at(&dag, &stored.run).filter(|_| by_itself),
+            settled,
+            forgotten: rows.take_forgotten(),
             instances: rows.take_writes(),
-            xcoms: Vec::new(),
+            ..RunCommit::new(stored.pk, epoch)
         };
-        if commit.status.is_some() || !commit.instances.is_empty() {
+        if !commit.is_empty() {
             self.store.commit(&[commit]).await?;
         }
         let key = keys(&dag);
@@ -97,6 +131,28 @@ fn take_in<'e>(
     for change in &plan.transitions {
         let end = end(change.key).filter(|end| end.of.try_number == change.try_number);
         rows.apply(ids, (change, state.reported(change.key)), now, end, None);
+    }
+}
+
+/// The words for what a person has decided.
+#[derive(Debug, Default)]
+pub(super) struct ByHand(Vec<(Option<BTreeSet<InstanceKey>>, Cause)>);
+
+impl ByHand {
+    /// Those of these events.
+    pub(super) fn of(events: &[Event]) -> ByHand {
+        ByHand(events.iter().filter_map(marked).collect())
+    }
+
+    /// Why this instance ends, if that is a person's doing.
+    pub(super) fn cause(&self, key: InstanceKey) -> Option<&Cause> {
+        let meant = self.0.iter().find(|(keys, _)| keys.as_ref().is_none_or(|keys| keys.contains(&key)));
+        meant.map(|(_, cause)| cause)
+    }
+
+    /// Is the state of the run a person's doing?
+    pub(super) fn is_of_run(&self) -> bool {
+        self.0.iter().any(|(keys, _)| keys.is_none())
     }
 }
 

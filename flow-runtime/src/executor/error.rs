@@ -21,6 +21,9 @@ pub enum EngineError {
     /// A process that is alive works on the run.
     #[error("{0}")]
     Held(String),
+    /// The lease of the run could not be renewed in time, or somebody else has taken the run: its tries were stopped here.
+    #[error("{0}")]
+    LeaseLost(String),
     /// The DAG asks for something that is not there: a function, a pool, slots. A sentence each.
     #[error("{}", .0.join("\n"))]
     Unrunnable(Vec<String>),

@@ -72,6 +72,33 @@ pub(super) async fn resolve(
     Ok((Inputs::new(values), label(scope, &place).await?))
 }
 
+/// Some of the arguments of an instance, by name.
+pub(super) async fn named(
+    scope: &Scope,
+    key: InstanceKey,
+    lengths: &[u32],
+    names: &[String],
+) -> Result<Vec<(String, Erased)>, Unmade> {
+    let task = &scope.dag.tasks[key.task as usize];
+    let axes = if task.mapped { mapping::axes(&scope.dag, key.task) } else { Vec::new() };
+    let place = Place { key, axes, indices: element_indices(lengths, key.map_index) };
+    let in_group = mapping::home(&scope.dag, key.task).is_some();
+    let mut plain_axes = 0..;
+    let mut found = Vec::with_capacity(names.len());
+    for input in &task.inputs {
+        let axis = matches!(&input.source, Source::Each(_) if !in_group).then(|| plain_axes.next()).flatten();
+        if !names.contains(&input.name) {
+            continue;
+        }
+        let made = match (axis, &input.source) {
+            (Some(axis), Source::Each(list)) => element(scope, &place, list, axis).await,
+            (_, source) => value(scope, &place, source).await,
+        };
+        found.push((input.name.clone(), made.map_err(|unmade| unmade.of(input))?));
+    }
+    Ok(found)
+}
+
 /// What a mapped instance is about: `month=2021-01`.
 async fn label(scope: &Scope, place: &Place<'_>) -> Result<Option<Arc<str>>, Unmade> {
     let mut words = Vec::new();

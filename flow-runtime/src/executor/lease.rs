@@ -22,6 +22,14 @@ pub fn is_held(home: &Path, dag_id: &str, run_id: &str) -> bool {
     }
 }
 
+/// Does a process that lives hold the one place for something of this kind, `scheduler` for example? Nothing is changed.
+pub fn is_kind_held(home: &Path, kind: &str) -> bool {
+    match File::open(home.join("locks").join(format!("{kind}.lock"))) {
+        Ok(file) => matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)),
+        Err(_) => false,
+    }
+}
+
 fn path(home: &Path, dag_id: &str, run_id: &str) -> PathBuf {
     home.join("locks").join(format!("{}.lock", name(dag_id, run_id)))
 }

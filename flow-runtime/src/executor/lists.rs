@@ -72,6 +72,11 @@ impl Lists {
         self.0.lock().insert((task, input), list);
     }
 
+    /// Some of them are made anew.
+    pub(super) fn forget_all(&self) {
+        self.0.lock().clear();
+    }
+
     /// The task has finished.
     pub(super) fn forget(&self, task: TaskIx) {
         self.0.lock().retain(|(t, _), _| *t != task);

@@ -8,20 +8,31 @@
 //! try ends, and the thread is left to itself; whatever it returns or logs later changes nothing. Who needs more than that
 //! gives its tries processes of their own ([`isolated`]).
 
+mod awaited;
 mod begin;
+mod build;
+mod cached;
 mod clean;
+mod commands;
 mod edit;
 mod error;
 mod gather;
+mod hold;
+mod host;
 mod ids;
 mod inputs;
 mod isolated;
+mod keeper;
+mod keys;
 mod lease;
 mod lists;
 mod obstacles;
+mod orders;
 mod outcome;
 mod outputs;
+mod owed;
 mod panic;
+mod past;
 mod progress;
 mod queue;
 mod readers;
@@ -31,34 +42,54 @@ mod rows;
 mod run_loop;
 mod scope;
 mod settings;
+mod settled;
 mod slots;
 mod step;
+mod stored_keys;
 mod try_runner;
 mod values;
+mod version;
 
+pub use build::{build_id, short};
+pub use cached::CacheUse;
 pub use clean::Swept;
 pub use edit::Edited;
 pub use error::EngineError;
+pub use hold::Holders;
+pub(crate) use hold::OnlyIf;
+#[cfg(unix)]
+pub(crate) use isolated::offspring;
 pub use isolated::serve;
-pub use lease::is_held;
+pub(crate) use lease::Lease;
+pub use lease::{is_held, is_kind_held};
 pub use obstacles::obstacles;
+pub use orders::Changed;
+pub use past::History;
 pub use resume::run_state;
+pub use rows::explain;
 pub use settings::EngineSettings;
+#[cfg(feature = "cli")]
+pub(crate) use settled::settle;
+pub use stored_keys::StoredKeys;
 pub use values::{read_value, value_path};
 
 use crate::clock::{Clock, SystemClock};
 use crate::context::Context;
 use crate::registry::Bodies;
 use crate::run_event::Observer;
-use crate::store::{InstanceRow, MetadataStore, RunPk, StoredRun};
+use crate::store::{InstanceRow, MetadataStore, RunPk, StoreError, StoredRun};
 use crate::value::{Erased, Inputs};
 pub(crate) use begin::Begun;
 use chrono::{DateTime, Utc};
 use flow_core::{Dag, DagRun, DataInterval, NextRun, RunType, Selection};
+use keeper::Keeper;
+use orders::OrderBook;
+use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use slots::Slots;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Runs DAGs in this process. A clone is the same engine.
@@ -70,7 +101,24 @@ pub struct Engine {
     clock: Arc<dyn Clock>,
     replacements: Arc<BTreeMap<String, Replacement>>,
     slots: Arc<Slots>,
+    /// Rung when a task has made an asset.
+    assets_made: Arc<Notify>,
+    /// Renews leases, where runs are held by them.
+    keeper: Option<Arc<Keeper>>,
+    /// Told when an event has happened in this process.
+    told: Arc<watch::Sender<()>>,
+    /// Told when somebody outside is to be told something.
+    owes: Arc<watch::Sender<()>>,
+    /// The DAGs of which tasks may ask for runs.
+    dags: Arc<BTreeMap<String, Askable>>,
+    orders: Arc<OrderBook>,
+    /// The versions of which the store knows that this build makes runs.
+    noted: Arc<Mutex<BTreeSet<String>>>,
 }
+
+/// A DAG of which tasks may ask for a run: with the params that its runs have unless those who ask say others, or why that
+/// cannot be known.
+pub type Askable = (Arc<Dag>, Result<Map<String, Value>, String>);
 
 /// Stands in for the body of a task in a test.
 pub(crate) type Replacement = Arc<dyn Fn(Inputs, Context) -> anyhow::Result<Erased> + Send + Sync>;
@@ -90,6 +138,9 @@ pub struct RunRequest {
     pub run_after: Option<DateTime<Utc>>,
     /// The params that were given; the engine checks them and adds the defaults.
     pub params: Map<String, Value>,
+    /// Numbers of events of assets that are pending for its DAG: it is made for all that are. None for a run that is made for
+    /// another reason.
+    pub events: Vec<i64>,
 }
 
 impl RunRequest {
@@ -102,6 +153,7 @@ impl RunRequest {
             data_interval: Some(run.data_interval),
             run_after: Some(run.run_after),
             params,
+            events: Vec::new(),
         }
     }
 }
@@ -116,6 +168,7 @@ impl Default for RunRequest {
             data_interval: None,
             run_after: None,
             params: Map::new(),
+            events: Vec::new(),
         }
     }
 }
@@ -168,18 +221,35 @@ impl Engine {
     pub fn new(store: Arc<dyn MetadataStore>, bodies: Bodies, settings: EngineSettings) -> Engine {
         panic::install_hook();
         settings.global_params.values().for_each(crate::secret::conceal_passwords);
+        settings.notifiers.values().for_each(crate::notify::Channel::conceal);
+        settings.connections.conceal();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         Engine {
+            keeper: Keeper::of(&settings, &store, &clock),
             store,
             bodies: Arc::new(bodies),
             slots: Arc::new(Slots::of(&settings)),
             settings: Arc::new(settings),
-            clock: Arc::new(SystemClock),
+            clock,
             replacements: Arc::default(),
+            assets_made: Arc::default(),
+            told: Arc::new(watch::Sender::new(())),
+            owes: Arc::new(watch::Sender::new(())),
+            dags: Arc::default(),
+            orders: Arc::default(),
+            noted: Arc::default(),
         }
+    }
+
+    /// The same engine, whose tasks may ask for runs of these DAGs.
+    pub fn with_dags(mut self, dags: impl IntoIterator<Item = Askable>) -> Engine {
+        self.dags = Arc::new(dags.into_iter().map(|askable| (askable.0.dag_id.clone(), askable)).collect());
+        self
     }
 
     /// The same engine with another clock, for tests.
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Engine {
+        self.keeper = Keeper::of(&self.settings, &self.store, &clock);
         self.clock = clock;
         self
     }
@@ -195,26 +265,79 @@ impl Engine {
         &self.store
     }
 
+    /// Waits until a task of a run here has made an asset, since the last time.
+    pub(crate) async fn an_asset_is_made(&self) {
+        self.assets_made.notified().await;
+    }
+
+    /// What an operator has set.
+    pub(crate) fn settings(&self) -> &EngineSettings {
+        &self.settings
+    }
+
+    /// Hears when somebody outside is to be told something.
+    pub(crate) fn owing(&self) -> watch::Receiver<()> {
+        self.owes.subscribe()
+    }
+
     /// What time it goes by.
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
     }
 
-    /// Does a process that lives work on this run?
-    pub(crate) fn is_held(&self, dag_id: &str, run_id: &str) -> bool {
-        self.settings.locks && is_held(&self.settings.home, dag_id, run_id)
+    /// Who works on which run.
+    pub(crate) async fn holders(&self) -> Result<Holders, StoreError> {
+        Ok(match self.keeper {
+            Some(_) => Holders::of_leases(&*self.store, self.clock.now()).await?,
+            None if self.settings.locks => Holders::Locks(self.settings.home.clone()),
+            None => Holders::Nobody,
+        })
     }
 
-    /// Sees to it that there is one of this kind on this home folder, until what is returned is dropped.
-    pub(crate) fn alone(&self, kind: &str) -> Result<Option<lease::Lease>, EngineError> {
-        self.settings.locks.then(|| lease::Lease::of_kind(&self.settings.home, kind)).transpose()
+    /// Notes that an event has happened, with a JSON text about it, and wakes whoever waits for it in this process; those of
+    /// other processes look every few seconds. Says whether it is new.
+    ///
+    /// # Errors
+    /// A store that fails.
+    pub async fn emit(&self, event: &str, payload: &str) -> Result<bool, StoreError> {
+        let is_new = self.store.put_event(event, payload, self.clock.now()).await?;
+        if is_new {
+            self.told.send_replace(());
+        }
+        Ok(is_new)
+    }
+
+    /// Are runs held by locks?
+    fn locks(&self) -> bool {
+        self.settings.locks && self.keeper.is_none()
+    }
+
+    /// Sees to it that there is one of this kind on this home folder, until what is returned is dropped; where runs are held
+    /// by leases there may be several.
+    pub(crate) fn alone(&self, kind: &str) -> Result<Option<Lease>, EngineError> {
+        self.locks().then(|| Lease::of_kind(&self.settings.home, kind)).transpose()
+    }
+
+    /// Takes a backfill that runs, or keeps it; `lock` is the same each time. Says whether this process has it.
+    pub(crate) async fn hold_backfill(&self, id: i64, lock: &mut Option<Lease>) -> Result<bool, EngineError> {
+        hold::backfill(self, id, lock).await
+    }
+
+    /// Gives a backfill back at once.
+    pub(crate) async fn release_backfill(&self, id: i64, lock: Option<Lease>) -> Result<(), StoreError> {
+        drop(lock);
+        if self.keeper.is_some() {
+            let term = crate::store::Term { length: std::time::Duration::ZERO, now: self.clock.now() };
+            self.store.hold_backfill(id, &lease::owner(), term).await?;
+        }
+        Ok(())
     }
 
     /// Makes a run and brings it to its end. Dropping the future leaves the run behind as a crash would.
     ///
     /// # Errors
     /// Params that are missing or wrong, a DAG that this program cannot run, a run id that is taken, a store that
-    /// fails. A task that fails is no error: the report says so.
+    /// fails, a lease that was lost. A task that fails is no error: the report says so.
     pub async fn run(
         &self,
         dag: Arc<Dag>,
@@ -222,13 +345,18 @@ impl Engine {
         observer: Observer,
         stop: Stop,
     ) -> Result<RunReport, EngineError> {
-        let run = self.begin(dag, request).await?;
+        let run = self.begin(dag, request, OnlyIf::default()).await?;
         self.drive(run, observer, stop).await
     }
 
-    /// Makes a run, to be driven by [`Engine::drive`].
-    pub(crate) async fn begin(&self, dag: Arc<Dag>, request: RunRequest) -> Result<Begun, EngineError> {
-        begin::begin(self, dag, request).await
+    /// Makes a run, to be driven by [`Engine::drive`], if this holds.
+    pub(crate) async fn begin(
+        &self,
+        dag: Arc<Dag>,
+        request: RunRequest,
+        only_if: OnlyIf,
+    ) -> Result<Begun, EngineError> {
+        begin::begin(self, dag, request, only_if).await
     }
 
     /// Brings a run to its end.

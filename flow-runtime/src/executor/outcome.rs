@@ -6,8 +6,9 @@ use crate::error::{self, TaskError};
 use crate::secret::redact;
 use crate::store::{Cause, CauseKind, XComValue};
 use crate::value::{Erased, InputError, OutputError};
+use chrono::{DateTime, TimeDelta, Utc};
 use flow_core::event::Report;
-use flow_core::{Outcome, TryRef};
+use flow_core::{Outcome, SensorPolicy, TryRef};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ pub(super) struct TryEnd {
     pub(super) value: Option<Kept>,
     /// Of a mapped instance, what it is about.
     pub(super) label: Option<Arc<str>>,
+    /// Of a deferred try, the event that it waits for.
+    pub(super) event: Option<Arc<str>>,
 }
 
 /// A return value, and how it is stored; one that says nothing (`null`) is not.
@@ -28,17 +31,21 @@ pub(super) struct TryEnd {
 pub(super) struct Kept {
     pub(super) erased: Erased,
     pub(super) stored: Option<XComValue>,
+    /// JSON text about each asset that the task makes, in the order of its outlets.
+    pub(super) made: Vec<Arc<str>>,
+    /// It is kept under this key for later runs.
+    pub(super) cache_key: Option<Arc<str>>,
 }
 
 impl TryEnd {
     pub(super) fn success(of: TryRef, report: Report, value: Kept) -> TryEnd {
-        TryEnd { of, outcome: Outcome::Success(report), cause: None, value: Some(value), label: None }
+        TryEnd { of, outcome: Outcome::Success(report), cause: None, value: Some(value), label: None, event: None }
     }
 
     /// The end of a try that has no value. Secrets are taken out of the message.
     pub(super) fn without_value(of: TryRef, outcome: Outcome, kind: CauseKind, message: &str) -> TryEnd {
         let cause = Cause { kind, message: redact(message).into_owned(), place: None };
-        TryEnd { of, outcome, cause: Some(cause), value: None, label: None }
+        TryEnd { of, outcome, cause: Some(cause), value: None, label: None, event: None }
     }
 
     pub(super) fn panicked(of: TryRef, panicked: Panicked) -> TryEnd {
@@ -52,6 +59,21 @@ impl TryEnd {
     pub(super) fn timed_out(of: TryRef, timeout: Duration) -> TryEnd {
         let message = format!("the try took longer than its timeout of {}", flow_core::parse::human(timeout));
         TryEnd::without_value(of, Outcome::Failed, CauseKind::Timeout, &message)
+    }
+
+    /// It looks again at this instant.
+    pub(super) fn rescheduled(of: TryRef, at: DateTime<Utc>) -> TryEnd {
+        TryEnd { of, outcome: Outcome::Rescheduled(at), cause: None, value: None, label: None, event: None }
+    }
+
+    /// A sensor has waited for as long as it may.
+    pub(super) fn in_vain(of: TryRef, policy: &SensorPolicy) -> TryEnd {
+        let message = format!("what it waits for has not come in {}", flow_core::parse::human(policy.timeout));
+        let (outcome, kind) = match policy.soft_fail {
+            true => (Outcome::Skipped, CauseKind::Skipped),
+            false => (Outcome::FailedForGood, CauseKind::Timeout),
+        };
+        TryEnd::without_value(of, outcome, kind, &message)
     }
 
     /// It was stopped before its end; it does not count.
@@ -68,12 +90,12 @@ impl TryEnd {
 
     /// The end that a child process told of. Secrets are taken out of its words, for the child knows none.
     #[cfg(unix)]
-    pub(super) fn reported(of: TryRef, outcome: Outcome, cause: Option<Cause>) -> TryEnd {
+    pub(super) fn reported(of: TryRef, outcome: Outcome, cause: Option<Cause>, event: Option<Arc<str>>) -> TryEnd {
         // Only the parent makes a success, of a value.
         let outcome = if matches!(outcome, Outcome::Success(_)) { Outcome::Failed } else { outcome };
         let clean = |text: String| redact(&text).into_owned();
         let cause = cause.map(|c| Cause { message: clean(c.message), place: c.place.map(clean), ..c });
-        TryEnd { of, outcome, cause, value: None, label: None }
+        TryEnd { of, outcome, cause, value: None, label: None, event }
     }
 
     /// The body returned an error.
@@ -86,10 +108,14 @@ impl TryEnd {
             Some(TaskError::Skip(_)) => TryEnd::without_value(of, Outcome::Skipped, CauseKind::Skipped, &text),
             Some(TaskError::Fail(_)) => TryEnd::without_value(of, Outcome::FailedForGood, CauseKind::Error, &text),
             Some(TaskError::Reschedule(after)) => {
-                let due =
-                    chrono::TimeDelta::from_std(*after).ok().and_then(|after| clock.now().checked_add_signed(after));
-                let outcome = Outcome::Rescheduled(due.unwrap_or(chrono::DateTime::<chrono::Utc>::MAX_UTC));
-                TryEnd { of, outcome, cause: None, value: None, label: None }
+                let due = TimeDelta::from_std(*after).ok().and_then(|after| clock.now().checked_add_signed(after));
+                TryEnd::rescheduled(of, due.unwrap_or(DateTime::<Utc>::MAX_UTC))
+            }
+            Some(TaskError::Defer(trigger)) => {
+                // Whoever waits for nothing goes on at once.
+                let due = trigger.at.or_else(|| trigger.event.is_none().then(|| clock.now()));
+                let event = trigger.event.as_deref().map(Arc::from);
+                TryEnd { of, outcome: Outcome::Deferred(due), cause: None, value: None, label: None, event }
             }
             // The value and the type will be the same next time.
             None if is::<InputError>(error) => {

@@ -37,6 +37,13 @@ impl Outputs {
         inner.values.insert(key, value);
     }
 
+    /// An instance no longer counts as a success: it runs again, or a person says so.
+    pub(super) fn forget(&self, key: InstanceKey) {
+        let mut inner = self.0.lock();
+        inner.joined.remove(&key.task);
+        inner.values.remove(&key);
+    }
+
     /// Nobody needs the values of this task any more.
     pub(super) fn release(&self, task: TaskIx) {
         let mut inner = self.0.lock();
@@ -119,17 +126,15 @@ async fn load(scope: &Scope, task: TaskIx) -> Result<(), String> {
     let rows = scope.engine.store.xcoms(scope.pk, XComFilter::of_task(&id)).await;
     let rows = rows.map_err(|e| format!("the output of task `{id}` cannot be read: {e}"))?;
     let home = scope.engine.settings.home.clone();
-    let read = tokio::task::spawn_blocking(move || {
+    let quick = rows.iter().all(|row| row.value.inline.is_some());
+    let read = move || {
         let values = rows.iter().filter(|row| row.key == RETURN_VALUE);
         let text = |row: &XComRow| Ok((row.map_index, values::read_value(&home, &row.value)?));
         values.map(text).collect::<std::io::Result<HashMap<_, _>>>()
-    });
-    match read.await {
-        Ok(Ok(texts)) => {
-            scope.outputs.fill(task, texts);
-            Ok(())
-        }
-        Ok(Err(e)) => Err(format!("the output of task `{id}` cannot be read: {e}")),
-        Err(e) => Err(format!("the output of task `{id}` cannot be read: {e}")),
-    }
+    };
+    // Only what lies in files takes its time.
+    let read = if quick { Ok(read()) } else { tokio::task::spawn_blocking(read).await };
+    let texts = read.map_err(std::io::Error::other).flatten();
+    scope.outputs.fill(task, texts.map_err(|e| format!("the output of task `{id}` cannot be read: {e}"))?);
+    Ok(())
 }

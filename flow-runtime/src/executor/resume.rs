@@ -1,14 +1,16 @@
 //! Going on with a run that another process, or an earlier call, left behind.
 
-use super::begin::{Begun, hold};
+use super::begin::Begun;
+use super::commands;
+use super::hold::{self, Hold};
 use super::scope::{Params, lengths};
 use super::{Again, Engine, EngineError};
-use super::{lease, obstacles};
+use super::{build, obstacles, version};
 use crate::secret;
-use crate::store::{CauseKind, InstanceRow, StoredRun};
-use flow_core::dag::TaskDef;
+use crate::store::{CauseKind, InstanceRow, OrderRow, StoredRun};
 use flow_core::dag_run::SECRET_MARK;
 use flow_core::params::{self, Extra};
+use flow_core::version::differences;
 use flow_core::{Dag, Event, InstanceKey, RunState, RunStatus, StoredInstance, TaskIx, TaskState, select};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
@@ -23,9 +25,27 @@ pub(super) async fn resume(
     again: Again,
 ) -> Result<Begun, EngineError> {
     let given = Params::conceal(&dag, given).values;
+    let hold = hold::take(engine, &stored).await?;
+    match go_on(engine, dag, stored, given, again, &hold).await {
+        Ok(begun) => Ok(Begun { hold, ..begun }),
+        Err(error) => {
+            hold.release().await;
+            Err(error)
+        }
+    }
+}
+
+/// Reads what there is of a run that is held, and what of it is to be done.
+async fn go_on(
+    engine: &Engine,
+    dag: Arc<Dag>,
+    stored: StoredRun,
+    given: Map<String, Value>,
+    again: Again,
+    hold: &Hold,
+) -> Result<Begun, EngineError> {
     let run_id = stored.run.run_id.clone();
-    // Before the lock is taken, others may end the run; after it, nobody can.
-    let lease = hold(engine, &stored.run)?;
+    // Before it was held, others may have ended the run; from then on, nobody can.
     let stored = engine.store.run(&stored.run.dag_id, &run_id).await?.unwrap_or(stored);
     match (stored.run.state, &again) {
         (RunStatus::Success, Again::Nothing | Again::Failed) => {
@@ -39,23 +59,22 @@ pub(super) async fn resume(
         _ => {}
     }
     let made_from = Arc::new(engine.store.dag_version(&stored.dag_version).await?);
-    if let Some(difference) = difference(&made_from, &of_the_same_tasks(&made_from, &dag)) {
-        return Err(EngineError::DagChanged(format!(
-            "run `{run_id}` cannot go on, for DAG `{}` has changed since it was made: {difference}; start a new run",
-            dag.dag_id
-        )));
-    }
+
+    let epoch = hold.epoch(engine, stored.pk).await?;
+    let rows = engine.store.instances(stored.pk).await?;
+    check_version(engine, (&made_from, &dag), &stored, &rows, &again).await?;
     let dag = made_from;
     obstacles::check(engine, &dag)?;
     let params = Params::conceal(&dag, complete(&dag, &stored.run.conf, given)?);
-
-    let epoch = engine.store.acquire_run(stored.pk, &lease::owner()).await?;
-    let rows = engine.store.instances(stored.pk).await?;
     let state = restored(&dag, &stored, &rows, &params.lengths());
     let lost = state.in_flight();
-    let mut events = Vec::new();
-    if let Again::These(wanted) = again {
-        events.push(Event::Cleared(select(&dag, &state, &wanted)));
+    let orders = engine.store.orders().await?;
+    let orders: Vec<OrderRow> = orders.into_iter().filter(|order| order.run == stored.pk).collect();
+    let settled: Vec<i64> = orders.iter().map(|order| order.id).collect();
+    let mut events: Vec<Event> = orders.into_iter().map(|order| order.event).collect();
+    commands::end(engine, &dag, &run_id, &lost).await;
+    if let Again::These(wanted) = &again {
+        events.push(Event::Cleared(select(&dag, &state, wanted)));
     } else if stored.run.state == RunStatus::Failed {
         let again: Vec<InstanceKey> = rows.iter().filter(|row| runs_again(row)).filter_map(keys(&dag)).collect();
         if again.is_empty() {
@@ -66,7 +85,50 @@ pub(super) async fn resume(
         }
         events.push(Event::Cleared(again));
     }
-    Ok(Begun { dag, run: stored.run, pk: stored.pk, epoch, params, state, rows, events, lost, resumed: true, lease })
+    Ok(Begun {
+        dag,
+        run: stored.run,
+        pk: stored.pk,
+        epoch,
+        params,
+        state,
+        rows,
+        events,
+        lost,
+        // A person who orders a clear means it.
+        keeps_steps: matches!(again, Again::Failed) && settled.is_empty(),
+        settled,
+        resumed: true,
+        hold: Hold::Free,
+    })
+}
+
+/// The run goes on with its own tasks and edges; refuses it where the functions behind them have changed.
+async fn check_version(
+    engine: &Engine,
+    (made_from, present): (&Dag, &Dag),
+    stored: &StoredRun,
+    rows: &[InstanceRow],
+    again: &Again,
+) -> Result<(), EngineError> {
+    // What is to run again may draw in others.
+    let rows = if matches!(again, Again::These(_)) { &[] } else { rows };
+    let misfits = version::misfits(engine, made_from, rows);
+    if misfits.is_empty() {
+        return Ok(());
+    }
+    let mut text = format!(
+        "run `{}` cannot go on, for what it was made from has changed: {}",
+        stored.run.run_id,
+        misfits.join("; ")
+    );
+    let others = differences(made_from, present);
+    if !others.is_empty() {
+        text.push_str(&format!(" (in its DAG `{}` of today {})", present.dag_id, others.join(", ")));
+    }
+    text.push_str(&build::told(engine, &stored.dag_version).await?);
+    text.push_str("; go on with it by the program that it was made by, or start a new run");
+    Err(EngineError::DagChanged(text))
 }
 
 /// What the planner knows about a run, from its rows; for those who explain. `dag` is the version that the run was made
@@ -133,47 +195,4 @@ fn complete(
         }
     }
     Err(EngineError::Params(problems))
-}
-
-/// The present DAG; of a run of some of its tasks, that part of it.
-fn of_the_same_tasks(made_from: &Dag, present: &Arc<Dag>) -> Arc<Dag> {
-    if !made_from.partial {
-        return present.clone();
-    }
-    let tasks = made_from.tasks.iter().filter_map(|task| present.task_ix(&task.task_id));
-    // A part that cannot be made is other than it was.
-    flow_core::part(present, &tasks.collect()).map_or_else(|_| present.clone(), Arc::new)
-}
-
-/// The first difference between two versions of a DAG that matters to a run under way.
-fn difference(old: &Dag, new: &Dag) -> Option<String> {
-    for task in &old.tasks {
-        let Some(now) = new.task(&task.task_id) else {
-            return Some(format!("task `{}` is gone", task.task_id));
-        };
-        if task.body != now.body {
-            return Some(format!("task `{}` is the function `{}` now, not `{}`", task.task_id, now.body, task.body));
-        }
-        if !same_wiring((old, task), (new, now)) {
-            return Some(format!("task `{}` has other arguments, upstream tasks or conditions", task.task_id));
-        }
-    }
-    let added = new.tasks.iter().find(|t| old.task(&t.task_id).is_none());
-    added.map(|t| format!("task `{}` is new", t.task_id)).or_else(|| {
-        let order = old.tasks.iter().zip(&new.tasks).find(|(a, b)| a.task_id != b.task_id);
-        order.map(|(a, _)| format!("task `{}` stands in another place", a.task_id))
-    })
-}
-
-fn same_wiring((old_dag, old): (&Dag, &TaskDef), (new_dag, new): (&Dag, &TaskDef)) -> bool {
-    let upstream = |dag: &Dag, task: &TaskDef| -> Vec<String> {
-        let mut ids: Vec<String> = task.upstream.iter().map(|&u| dag.tasks[u as usize].task_id.clone()).collect();
-        ids.sort();
-        ids
-    };
-    // Sources and conditions name tasks by index: they are compared by it, and so is the order of the tasks.
-    upstream(old_dag, old) == upstream(new_dag, new)
-        && old.inputs == new.inputs
-        && old.conditions == new.conditions
-        && (old.mapped, old.kind, old.trigger_rule) == (new.mapped, new.kind, new.trigger_rule)
 }

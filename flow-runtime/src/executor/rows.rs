@@ -6,8 +6,9 @@ use super::resume::keys;
 use crate::store::{Cause, InstanceRow, InstanceWrite};
 use chrono::{DateTime, Utc};
 use flow_core::event::Report;
-use flow_core::{Dag, InstanceKey, Outcome, TaskState, Transition, UNMAPPED};
-use std::collections::BTreeMap;
+use flow_core::{Dag, Event, InstanceKey, Outcome, TaskState, Transition, UNMAPPED, Waiting};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// The rows of a run, and which of them must be written.
 #[derive(Debug, Default)]
@@ -15,17 +16,24 @@ pub(super) struct Rows {
     rows: BTreeMap<InstanceKey, InstanceRow>,
     /// Rows to be written; true if the present one moves to the history first.
     changed: BTreeMap<InstanceKey, bool>,
+    /// Instances that begin anew: what they have finished of their work is forgotten.
+    forgotten: BTreeSet<InstanceKey>,
 }
 
 impl Rows {
     pub(super) fn of(dag: &Dag, rows: Vec<InstanceRow>) -> Rows {
         let key = keys(dag);
         let rows = rows.into_iter().filter_map(|row| Some((key(&row)?, row)));
-        Rows { rows: rows.collect(), changed: BTreeMap::new() }
+        Rows { rows: rows.collect(), ..Rows::default() }
     }
 
     pub(super) fn get(&self, key: InstanceKey) -> Option<&InstanceRow> {
         self.rows.get(&key)
+    }
+
+    /// The rows of the instances that failed.
+    pub(super) fn failures(&self) -> impl Iterator<Item = &InstanceRow> {
+        self.rows.values().filter(|row| row.state == TaskState::Failed)
     }
 
     /// The instances that succeeded.
@@ -55,7 +63,8 @@ impl Rows {
             (row.end_date, row.cause) = (None, None);
         }
         if let Some(end) = end {
-            row.end_date = (step.to != TaskState::UpForReschedule).then_some(now);
+            let goes_on = matches!(step.to, TaskState::UpForReschedule | TaskState::Deferred);
+            row.end_date = (!goes_on).then_some(now);
             row.label = end.label.clone().or(row.label.take());
             row.cause = end.cause.clone();
         } else if step.to.is_finished() {
@@ -72,8 +81,30 @@ impl Rows {
             (row.state, row.due) = (TaskState::UpForRetry, Some(now));
         }
         row.report = report;
+        row.event = match step.to {
+            TaskState::Deferred => end.map_or(row.event.take(), |end| end.event.clone()),
+            _ => None,
+        };
+        if cleared || step.from == TaskState::Restarting {
+            self.forgotten.insert(step.key);
+        }
         *self.changed.entry(step.key).or_default() |= archive;
         self.retire_placeholder(step.key);
+    }
+
+    /// What instances that these events clear have finished of their work is forgotten, whatever state they are in: one that
+    /// waits begins anew as well.
+    pub(super) fn forget_cleared(&mut self, events: &[Event]) {
+        let cleared = events.iter().flat_map(|event| match event {
+            Event::Cleared(keys) => &keys[..],
+            _ => &[],
+        });
+        for &key in cleared {
+            // The placeholder of an expanded task stands for all of it.
+            let last = if key.map_index == UNMAPPED { i32::MAX } else { key.map_index };
+            let meant = self.rows.range(key..=InstanceKey { map_index: last, ..key });
+            self.forgotten.extend(meant.map(|(key, _)| *key));
+        }
     }
 
     /// The row that stood for a mapped task as a whole gives way to those of its instances.
@@ -92,11 +123,47 @@ impl Rows {
         self.changed.keys().copied()
     }
 
+    /// The events for which deferred instances wait.
+    pub(super) fn awaited(&self) -> impl Iterator<Item = (InstanceKey, Arc<str>)> + '_ {
+        self.rows.iter().filter_map(|(key, row)| Some((*key, row.event.clone()?)))
+    }
+
+    /// Deferred instances that wait neither for an instant nor for an event. (There should be none.)
+    pub(super) fn forlorn(&self) -> Vec<InstanceKey> {
+        let waits = |row: &InstanceRow| row.due.is_some() || row.event.is_some();
+        let deferred = self.rows.iter().filter(|(_, row)| row.state == TaskState::Deferred && !waits(row));
+        deferred.map(|(key, _)| *key).collect()
+    }
+
+    /// The reason why an instance waits, with what only its row knows.
+    pub(super) fn explain(&self, reason: Waiting, key: InstanceKey) -> Waiting {
+        match self.rows.get(&key) {
+            Some(row) => explain(reason, row),
+            None => reason,
+        }
+    }
+
+    /// The instances that begin anew, once.
+    pub(super) fn take_forgotten(&mut self) -> Vec<(Arc<str>, i32)> {
+        let name = |key| self.rows.get(&key).map(|row| (row.task_id.clone(), row.map_index));
+        std::mem::take(&mut self.forgotten).into_iter().filter_map(name).collect()
+    }
+
     /// What must be written, once.
     pub(super) fn take_writes(&mut self) -> Vec<InstanceWrite> {
         let changed = std::mem::take(&mut self.changed);
         let write = |(key, archive)| Some(InstanceWrite { row: self.rows.get(&key)?.clone(), archive });
         changed.into_iter().filter_map(write).collect()
+    }
+}
+
+/// The reason why an instance waits, with what only its row knows: the event.
+pub fn explain(reason: Waiting, row: &InstanceRow) -> Waiting {
+    match (reason, &row.event) {
+        (Waiting::Until { .. } | Waiting::Event { .. }, Some(event)) => {
+            Waiting::Event { event: Some(event.to_string()), due: row.due }
+        }
+        (reason, _) => reason,
     }
 }
 
@@ -113,5 +180,6 @@ fn fresh(ids: &Ids, key: InstanceKey) -> InstanceRow {
         cause: None,
         report: Report::default(),
         label: None,
+        event: None,
     }
 }

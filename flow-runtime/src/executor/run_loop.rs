@@ -1,23 +1,31 @@
 //! The loop around one run: gather what happened, take a step, again, until the run is over.
 
+use super::awaited::Awaited;
 use super::begin::Begun;
+use super::hold::Hold;
 use super::ids::Ids;
 use super::inputs;
-use super::lease::Lease;
+use super::keys;
+use super::orders;
 use super::outcome::TryEnd;
+use super::owed::Owed;
+use super::past::Past;
 use super::queue::Queue;
 use super::readers::Readers;
 use super::report::Wanted;
 use super::rows::Rows;
 use super::scope::Scope;
 use super::{Engine, EngineError, RunReport, Stop};
+use crate::asset::AssetEvent;
+use crate::context::MOST_TRIGGERING_EVENTS;
 use crate::run_event::{Observer, RunEvent};
-use crate::store::{Cause, CauseKind, Epoch};
+use crate::store::{AssetEventFilter, Cause, CauseKind, Epoch};
 use crate::telemetry::TryLog;
 use chrono::{DateTime, Utc};
-use flow_core::{Dag, DagRun, Event, InstanceKey, RunState, TaskIx, TryRef, why};
+use flow_core::{Dag, DagRun, Event, InstanceKey, RunState, RunStatus, RunType, TaskIx, TryRef, why};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
@@ -33,6 +41,8 @@ pub(super) const BATCH: usize = 4096;
 pub(super) struct Happened {
     pub(super) ends: Vec<TryEnd>,
     pub(super) events: Vec<Event>,
+    /// The orders that these events carry out.
+    pub(super) settled: Vec<i64>,
 }
 
 /// A try whose body runs.
@@ -52,9 +62,16 @@ pub(super) struct Flight {
 pub(super) struct RunLoop {
     pub(super) scope: Arc<Scope>,
     pub(super) epoch: Epoch,
+    /// Fires when the run must be let go.
+    pub(super) lost: Option<CancellationToken>,
     pub(super) state: RunState,
     pub(super) rows: Rows,
     pub(super) queue: Queue,
+    /// Scheduled instances whose keys are made of arguments which may be of this step: they wait from the next one on.
+    pub(super) unnamed: Vec<InstanceKey>,
+    /// Scheduled instances whose try before was told to end, and has not yet: they wait until it is gone.
+    pub(super) behind: BTreeSet<InstanceKey>,
+    pub(super) past: Past,
     pub(super) readers: Readers,
     pub(super) tries: JoinSet<TryEnd>,
     pub(super) flights: HashMap<TryRef, Flight>,
@@ -75,6 +92,16 @@ pub(super) struct RunLoop {
     pub(super) more: bool,
     /// The instances that the present step has changed.
     pub(super) changed: Vec<InstanceKey>,
+    /// The events for which instances wait.
+    pub(super) awaited: Awaited,
+    /// What the first step lets run again goes on where it was.
+    pub(super) keeps_steps: bool,
+    /// What somebody outside is to be told.
+    pub(super) owed: Owed,
+    /// So many failures in a row pause the DAG.
+    pub(super) pause_at: Option<u32>,
+    /// When to look for orders again, and those that were seen.
+    pub(super) orders: (Instant, BTreeSet<i64>),
 }
 
 /// Brings a run to its end, or to where it was stopped.
@@ -84,9 +111,31 @@ pub(super) async fn drive(
     observer: Observer,
     stop: Stop,
 ) -> Result<RunReport, EngineError> {
-    let (mut run, happened, record, _lease) = prepare(engine, begun, observer, stop);
+    let made_for = made_for(engine, &begun).await?;
+    let (run, happened, record, hold) = prepare(engine, begun, made_for, observer, stop);
+    let Some(lost) = hold.lost() else { return go(engine, run, happened, record, &hold).await };
+    let (dag_id, run_id) = (run.scope.dag.dag_id.clone(), run.scope.run_id.clone());
+    tokio::select! {
+        biased;
+        // What is under way is dropped with the loop.
+        () = lost.cancelled() => Err(EngineError::LeaseLost(format!(
+            "run `{run_id}` of DAG `{dag_id}` was let go, and its tries were stopped here: {}. Whoever takes it next goes on with it, \
+             by `--resume {run_id}` for one",
+            hold.why_lost()
+        ))),
+        ended = go(engine, run, happened, record, &hold) => ended,
+    }
+}
+
+/// The loop itself.
+async fn go(
+    engine: &Engine,
+    mut run: RunLoop,
+    mut happened: Happened,
+    record: (DagRun, DateTime<Utc>),
+    hold: &Hold,
+) -> Result<RunReport, EngineError> {
     let began = record.1;
-    let mut happened = happened;
     loop {
         run.step(happened).await?;
         happened = if run.is_over() {
@@ -99,7 +148,12 @@ pub(super) async fn drive(
             run.gather().await
         };
     }
+    // Before anybody hears of its end: who clears it then is not refused.
+    hold.release().await;
     run.pass_hints();
+    if run.past.matters() {
+        engine.slots.news.tell(&run.scope.dag.dag_id);
+    }
     let scope = run.scope.clone();
     let (dag_id, run_id) = (&scope.dag.dag_id, &scope.run_id);
     let state = run.state.status();
@@ -120,20 +174,40 @@ pub(super) async fn drive(
     })
 }
 
-type Prepared = (RunLoop, Happened, (DagRun, DateTime<Utc>), Option<Lease>);
+/// How many failures in a row pause the DAG, if this run counts among them.
+pub(super) fn pause_at(dag: &Dag, run: &DagRun) -> Option<u32> {
+    let most = dag.max_consecutive_failed_dag_runs;
+    (most > 0 && run.run_type.is_scheduled()).then_some(most)
+}
 
-fn prepare(engine: &Engine, begun: Begun, observer: Observer, stop: Stop) -> Prepared {
-    let Begun { dag, run, pk, epoch, params, state, rows, events, lost, resumed, lease } = begun;
+type Prepared = (RunLoop, Happened, (DagRun, DateTime<Utc>), Hold);
+
+/// The events of assets that the run was made for, the oldest first.
+async fn made_for(engine: &Engine, begun: &Begun) -> Result<Arc<[AssetEvent]>, EngineError> {
+    if begun.run.run_type != RunType::AssetTriggered {
+        return Ok(Arc::default());
+    }
+    let limit = MOST_TRIGGERING_EVENTS;
+    let filter = AssetEventFilter { run: Some(begun.pk), newest_first: true, limit, ..AssetEventFilter::default() };
+    let mut events = engine.store.asset_events(&filter).await?;
+    events.reverse();
+    Ok(events.into())
+}
+
+fn prepare(engine: &Engine, begun: Begun, made_for: Arc<[AssetEvent]>, observer: Observer, stop: Stop) -> Prepared {
+    let Begun { dag, run, pk, epoch, params, state, rows, events, lost, settled, keeps_steps, resumed, hold } = begun;
     let (sender, hints) = mpsc::channel(HINTS);
     let settings = &engine.settings;
     let scope = Arc::new(Scope {
         engine: engine.clone(),
         ids: Ids::of(&dag),
         pk,
+        epoch,
         run_id: run.run_id.clone(),
         run_start: run.start_date.unwrap_or_else(|| engine.clock.now()),
         logical_date: run.logical_date,
         data_interval: run.data_interval,
+        made_for,
         literals: inputs::literals(&dag),
         params: params.erased(),
         shown_params: params.shown(&dag, &settings.global_params),
@@ -152,20 +226,29 @@ fn prepare(engine: &Engine, begun: Begun, observer: Observer, stop: Stop) -> Pre
         scope.log(end.of).close(end.cause.as_ref());
     }
     let now = engine.clock.now();
+    // One that goes on has had a part of its time; one that was cleared begins anew.
+    let spent = match run.state {
+        RunStatus::Running => run.start_date.and_then(|start| (now - start).to_std().ok()).unwrap_or_default(),
+        _ => Duration::ZERO,
+    };
     observer(&RunEvent::RunStarted {
         dag_id: run.dag_id.clone(),
         dag_run_id: run.run_id.clone(),
         resumed,
         timestamp: now,
     });
-    let mut queue = Queue::new(&scope.dag, engine.slots.clone());
-    // What was scheduled when the run was left behind waits for a slot again.
-    state.scheduled().into_iter().for_each(|key| queue.push(&scope.dag, key));
-    let run_loop = RunLoop {
+    let scheduled = state.scheduled();
+    let forlorn = rows.forlorn();
+    let woken = (!forlorn.is_empty()).then_some(Event::Woken(forlorn));
+    let events = woken.into_iter().chain(events).collect();
+    let mut run_loop = RunLoop {
         epoch,
+        lost: hold.lost().cloned(),
         state,
-        rows,
-        queue,
+        queue: Queue::new(engine, &scope.dag, &run),
+        unnamed: Vec::new(),
+        behind: BTreeSet::new(),
+        past: Past::of(&scope.dag),
         readers: Readers::of(&scope.wanted),
         tries: JoinSet::new(),
         flights: HashMap::new(),
@@ -176,12 +259,20 @@ fn prepare(engine: &Engine, begun: Begun, observer: Observer, stop: Stop) -> Pre
         stopping: false,
         patience: None,
         wake_at: None,
-        deadline: scope.dag.dagrun_timeout.and_then(|t| Instant::now().checked_add(t)),
+        deadline: scope.dag.dagrun_timeout.and_then(|t| Instant::now().checked_add(t.saturating_sub(spent))),
         more: false,
         changed: Vec::new(),
+        owed: Owed::of(&scope.dag, &run),
+        pause_at: pause_at(&scope.dag, &run),
+        awaited: Awaited::of(engine.told.subscribe(), rows.awaited()),
+        keeps_steps,
+        orders: (Instant::now() + orders::POLL, settled.iter().copied().collect()),
+        rows,
         scope,
     };
-    (run_loop, Happened { ends, events }, (run, now), lease)
+    // What was scheduled when the run was left behind waits again.
+    scheduled.into_iter().for_each(|key| run_loop.wait(key, false));
+    (run_loop, Happened { ends, events, settled }, (run, now), hold)
 }
 
 impl RunLoop {
@@ -191,7 +282,32 @@ impl RunLoop {
     }
 
     fn is_stuck(&self) -> bool {
-        self.flights.is_empty() && self.wake_at.is_none() && !self.queue.waits_for_others()
+        let is_told = || self.awaited.may_come(&*self.scope.engine.clock);
+        self.flights.is_empty() && self.wake_at.is_none() && !self.past.waits() && !self.queue.may_go_on() && !is_told()
+    }
+
+    /// A scheduled instance waits: for the past, if it must, then for a slot. One that is `held`, from the next step on.
+    pub(super) fn wait(&mut self, key: InstanceKey, held: bool) {
+        let past = self.scope.dag.tasks.get(key.task as usize).map(|def| def.past).unwrap_or_default();
+        if past.is_none() { self.wait_for_a_slot(key, held) } else { self.past.push(key) }
+    }
+
+    pub(super) fn wait_for_a_slot(&mut self, key: InstanceKey, held: bool) {
+        match self.queue.is_to_be_named(key.task) {
+            Some(_) => self.unnamed.push(key),
+            None => self.queue.push(key, held),
+        }
+    }
+
+    /// Finds out the keys of instances, now that all they are made of is known, and lets them wait.
+    pub(super) async fn name(&mut self) {
+        for key in std::mem::take(&mut self.unnamed) {
+            let Some(needs) = self.queue.is_to_be_named(key.task).cloned() else { continue };
+            let lengths = self.state.lengths(key.task).unwrap_or_default();
+            let needs = keys::of(&self.scope, key, &lengths, &needs).await;
+            self.queue.name(key, needs);
+            self.queue.push(key, false);
+        }
     }
 
     fn complaint(&self) -> String {
@@ -199,8 +315,8 @@ impl RunLoop {
         let mut reasons = Vec::new();
         for task in 0..dag.tasks.len() as TaskIx {
             let instances = self.state.instances(task);
-            let waits =
-                instances.filter_map(|(map_index, _)| why(dag, &self.state, InstanceKey { task, map_index }, now));
+            let reason = |key| Some(self.rows.explain(why(dag, &self.state, key, now)?, key));
+            let waits = instances.filter_map(|(map_index, _)| reason(InstanceKey { task, map_index }));
             reasons.extend(waits.take(1).map(|why| format!("task `{}` {why}", self.scope.ids.task(task))));
         }
         format!("the run cannot go on, and nothing will change that: {}", reasons.join("; "))

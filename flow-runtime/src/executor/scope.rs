@@ -5,10 +5,11 @@ use super::ids::Ids;
 use super::lists::Lists;
 use super::outputs::Outputs;
 use super::report::Wanted;
+use crate::asset::AssetEvent;
 use crate::registry::Body;
 use crate::run_event::RunEvent;
 use crate::secret;
-use crate::store::RunPk;
+use crate::store::{Epoch, RunPk};
 use crate::value::Erased;
 use chrono::{DateTime, Utc};
 use flow_core::dag::Isolation;
@@ -26,10 +27,13 @@ pub(super) struct Scope {
     pub(super) dag: Arc<Dag>,
     pub(super) ids: Ids,
     pub(super) pk: RunPk,
+    pub(super) epoch: Epoch,
     pub(super) run_id: String,
     pub(super) run_start: DateTime<Utc>,
     pub(super) logical_date: Option<DateTime<Utc>>,
     pub(super) data_interval: Option<DataInterval>,
+    /// The events of assets that the run was made for.
+    pub(super) made_for: Arc<[AssetEvent]>,
     /// What is written in the DAG: for each task, its literal arguments by number.
     pub(super) literals: Vec<HashMap<usize, Erased>>,
     /// The real values of the params, secrets too; in memory alone.

@@ -1,8 +1,12 @@
 //! What an operator may set.
 
+use super::CacheUse;
+use crate::connection::Connections;
+use crate::notify::Channel;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The pool of tasks that name none.
@@ -29,8 +33,24 @@ pub struct EngineSettings {
     pub spill: bool,
     /// Hold a lock under `locks` while a run is worked on, so that no other process takes it. Default true.
     pub locks: bool,
+    /// Hold a lease of this length in the store instead, so that no other process takes the run, on whatever machine. It is
+    /// renewed at a third of its length, by a thread of the engine; a run whose lease cannot be renewed is let go.
+    /// Default `None`: locks say more where all processes share the home folder.
+    pub lease: Option<Duration>,
+    /// False is for a simulation, in which all is one thread and no process ever dies: leases are renewed where the engine itself
+    /// runs, and not on a thread of their own, and what processes that died have left behind is not looked for. Default true.
+    pub threads: bool,
     /// `[params]` of flow.toml: what every task may read besides its run's params.
     pub global_params: Map<String, Value>,
+    /// `[notifiers]` of flow.toml: what the names stand for that DAGs tell by `on_failure = "ops"`.
+    pub notifiers: BTreeMap<String, Channel>,
+    /// `[connections]` of flow.toml: the places that have a name.
+    pub connections: Arc<Connections>,
+    /// False makes it no matter whether whom a DAG tells can be told: nobody is, unless somebody starts a
+    /// [`Deliverer`](crate::notify::Deliverer). Default true.
+    pub notifies: bool,
+    /// What becomes of outputs of earlier runs, for tasks with `cache = ".."`. By default they are reused.
+    pub cache: CacheUse,
     /// This program, for tasks with `isolation = "process"`: it is started once more for each of their tries, so its `main`
     /// must begin with [`serve`](super::serve). `None`, the default, runs them in this process like all others.
     pub program: Option<PathBuf>,
@@ -51,15 +71,22 @@ impl EngineSettings {
             inline_max: 16 * 1024,
             spill: true,
             locks: true,
+            lease: None,
+            threads: true,
             global_params: Map::new(),
+            notifiers: BTreeMap::new(),
+            connections: Arc::default(),
+            notifies: true,
+            cache: CacheUse::Reuse,
             program: None,
             bodies: None,
         }
     }
 
-    /// The same, with nothing written under the home folder by the engine itself.
+    /// The same, with nothing written under the home folder by the engine itself, nobody told, and no cache.
     pub fn in_memory(home: impl Into<PathBuf>) -> EngineSettings {
-        EngineSettings { logs: false, spill: false, locks: false, ..EngineSettings::new(home) }
+        let cache = CacheUse::Off;
+        EngineSettings { logs: false, spill: false, locks: false, notifies: false, cache, ..EngineSettings::new(home) }
     }
 
     /// All pools, the default one among them.

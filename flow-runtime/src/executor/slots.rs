@@ -1,50 +1,172 @@
-//! What all runs of one engine share: how many tries may be under way at one time, and the slots of the pools.
+//! What all runs of one engine share: how many tries may be under way at one time, the slots of the pools, and the one
+//! board of all that waits for them.
+//!
+//! Whoever gives something back, or has something new that waits, deals: of all instances of all runs, those that are
+//! first go. What is dealt to another run lies ready for it, counted as in flight, and that run is woken. So nobody takes
+//! what somebody before it waits for, and no run asks again and again.
 
 use super::EngineSettings;
-use flow_core::{InFlight, Limits};
+use super::past::News;
+use chrono::{DateTime, Utc};
+use flow_core::admit::Picked;
+use flow_core::{Board, Candidate, InstanceKey, Limits, Needs};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use tokio::sync::watch;
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// The number of a run among those of its engine, in the order in which they were begun.
+pub(super) type Seat = u64;
 
 /// The slots of an engine.
 #[derive(Debug)]
 pub(super) struct Slots {
-    pub(super) limits: Limits,
-    in_flight: Mutex<InFlight>,
-    /// Told when slots have become free, for the runs that wait for some.
-    freed: watch::Sender<()>,
+    state: Mutex<State>,
+    /// What runs tell those after them.
+    pub(super) news: News,
+}
+
+#[derive(Debug)]
+struct State {
+    board: Board<Seat>,
+    seated: BTreeMap<Seat, Seated>,
+    next: Seat,
+}
+
+#[derive(Debug, Default)]
+struct Seated {
+    /// What may go, and was not fetched yet.
+    dealt: Vec<Candidate<Seat>>,
+    /// When something may go that waits for nothing but its rate.
+    due: Option<DateTime<Utc>>,
+    wake: Arc<Notify>,
 }
 
 impl Slots {
     pub(super) fn of(settings: &EngineSettings) -> Slots {
-        // A DAG's own limit is one of each run, which counts for itself.
         let limits = Limits {
             parallelism: u32::try_from(settings.parallelism).unwrap_or(u32::MAX),
             pools: settings.all_pools(),
-            active_tasks: BTreeMap::new(),
         };
-        Slots { limits, in_flight: Mutex::default(), freed: watch::Sender::new(()) }
+        let state = State { board: Board::new(limits), seated: BTreeMap::new(), next: 0 };
+        Slots { state: Mutex::new(state), news: News::default() }
     }
 
-    /// Who asks hears of slots that become free from now on.
-    pub(super) fn listen(&self) -> watch::Receiver<()> {
-        self.freed.subscribe()
+    /// A run comes. It is woken when something was dealt to it.
+    pub(super) fn join(&self) -> (Seat, Arc<Notify>) {
+        let mut state = self.state.lock();
+        let seat = state.next;
+        state.next += 1;
+        (seat, state.seated.entry(seat).or_default().wake.clone())
     }
 
-    pub(super) fn with<T>(&self, look: impl FnOnce(&mut InFlight) -> T) -> T {
-        look(&mut self.in_flight.lock())
+    /// A run goes. What it has in flight it has released before.
+    pub(super) fn leave(&self, seat: Seat, now: DateTime<Utc>) {
+        self.withdraw(seat, now);
+        self.state.lock().seated.remove(&seat);
     }
 
-    /// A try has ended.
-    pub(super) fn release(&self, pool: &str, slots: u32) {
-        self.in_flight.lock().remove("", pool, slots);
-        if self.is_shared() {
-            self.freed.send_replace(());
+    /// An instance waits from now on.
+    pub(super) fn push(&self, candidate: Candidate<Seat>) {
+        self.state.lock().board.push(candidate);
+    }
+
+    /// An instance waits no longer.
+    pub(super) fn remove(&self, seat: Seat, needs: &Arc<Needs>, weight: i64, key: InstanceKey) {
+        let mut state = self.state.lock();
+        let State { board, seated, .. } = &mut *state;
+        if board.remove(&seat, needs, weight, key) {
+            return;
+        }
+        let Some(dealt) = seated.get_mut(&seat).map(|seated| &mut seated.dealt) else { return };
+        if let Some(place) = dealt.iter().position(|one| one.key == key) {
+            let one = dealt.swap_remove(place);
+            board.give_back(&seat, &one.needs);
         }
     }
 
-    /// One run alone has nobody to tell.
-    pub(super) fn is_shared(&self) -> bool {
-        self.freed.receiver_count() > 1
+    /// Nothing of this run waits any longer.
+    pub(super) fn withdraw(&self, seat: Seat, now: DateTime<Utc>) {
+        let mut state = self.state.lock();
+        state.board.withdraw(&seat);
+        let dealt = state.seated.get_mut(&seat).map(|seated| {
+            seated.due = None;
+            std::mem::take(&mut seated.dealt)
+        });
+        dealt.into_iter().flatten().for_each(|one| state.board.give_back(&seat, &one.needs));
+        state.deal(seat, now);
+    }
+
+    /// One that was dealt, and fetched, may not start: tasks in other processes have what is left of a limit, which is asked for again
+    /// at that instant. It waits as before. Says when this run is to ask again.
+    pub(super) fn put_back(
+        &self,
+        candidate: Candidate<Seat>,
+        limit: &str,
+        (again, now): (DateTime<Utc>, DateTime<Utc>),
+    ) -> DateTime<Utc> {
+        let mut state = self.state.lock();
+        let State { board, seated, .. } = &mut *state;
+        let seat = candidate.run;
+        board.give_back(&seat, &candidate.needs);
+        board.push(candidate);
+        board.close(limit, again, now);
+        let Some(seated) = seated.get_mut(&seat) else { return again };
+        *seated.due.insert(seated.due.map_or(again, |due| due.min(again)))
+    }
+
+    /// A try has ended. Nobody is dealt its slots yet: what follows it may be first.
+    pub(super) fn release(&self, seat: Seat, needs: &Needs, started: bool) {
+        let board = &mut self.state.lock().board;
+        if started { board.release(&seat, needs) } else { board.give_back(&seat, needs) }
+    }
+
+    /// A try with a rate has started.
+    pub(super) fn started(&self, needs: &Needs, now: DateTime<Utc>) {
+        self.state.lock().board.started(needs, now);
+    }
+
+    /// Deals what is free, and gives what fell to this run; and when more may go that waits for nothing but its rate.
+    pub(super) fn fetch(&self, seat: Seat, now: DateTime<Utc>) -> (Vec<Candidate<Seat>>, Option<DateTime<Utc>>) {
+        let mut state = self.state.lock();
+        if let Some(seated) = state.seated.get_mut(&seat) {
+            seated.due = None;
+        }
+        state.deal(seat, now);
+        let seated = state.seated.get_mut(&seat);
+        seated.map(|seated| (std::mem::take(&mut seated.dealt), seated.due)).unwrap_or_default()
+    }
+
+    /// Something lies ready for this run, or may go at another instant than it knows of.
+    pub(super) fn has_news(&self, seat: Seat, due: Option<DateTime<Utc>>) -> bool {
+        self.state.lock().seated.get(&seat).is_some_and(|seated| !seated.dealt.is_empty() || seated.due != due)
+    }
+
+    /// Something of this run waits, and may go some day: it lies ready, or others have what it waits for.
+    pub(super) fn may_go_on(&self, seat: Seat, taken: usize) -> bool {
+        let state = self.state.lock();
+        let dealt = state.seated.get(&seat).is_some_and(|seated| !seated.dealt.is_empty());
+        dealt || (state.board.waits(&seat) && state.board.in_flight().total() as usize > taken)
+    }
+}
+
+impl State {
+    /// Lets go all that may go, and wakes their runs, but for the one that is asking; and those that learn when they may.
+    fn deal(&mut self, asking: Seat, now: DateTime<Utc>) {
+        let Picked { gone, due } = self.board.pick(now);
+        for (seat, at) in due {
+            let Some(seated) = self.seated.get_mut(&seat) else { continue };
+            if seated.due.is_none_or(|due| due > at) {
+                seated.due = Some(at);
+                seated.wake.notify_one();
+            }
+        }
+        for one in gone {
+            let Some(seated) = self.seated.get_mut(&one.run) else { continue };
+            if one.run != asking {
+                seated.wake.notify_one();
+            }
+            seated.dealt.push(one);
+        }
     }
 }

@@ -1,24 +1,34 @@
 //! One step of a run: plan, admit, commit; only then start bodies and tell the observer.
 
-use super::EngineError;
+use super::edit::ByHand;
+use super::lease;
 use super::outcome::TryEnd;
+use super::past::History;
 use super::run_loop::{Flight, Happened, RunLoop, seconds};
 use super::scope::Scope;
 use super::try_runner::{self, Job};
+use super::{Engine, EngineError};
+use crate::made::Notes;
 use crate::run_event::RunEvent;
 use crate::secret;
-use crate::store::{Cause, CauseKind, RETURN_VALUE, RunCommit, XComWrite};
+use crate::store::{
+    AssetEventWrite, CacheWrite, Cause, CauseKind, RETURN_VALUE, RunCommit, SlotAsk, SlotClaim, XComWrite,
+};
 use crate::telemetry::{TryLog, TryLogParts};
 use chrono::{DateTime, Utc};
 use flow_core::dag::TaskKind;
 use flow_core::{Event, InstanceKey, Plan, RunStatus, TaskIx, TaskState, Transition, TryRef, because, plan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Longest value that an event carries, in bytes of JSON.
 const SHOWN: usize = 1000;
+
+/// How long the last look of a sensor may take, which begins at its deadline.
+const LAST_LOOK: Duration = Duration::from_secs(60);
 
 /// What one step works with.
 struct Step {
@@ -26,25 +36,29 @@ struct Step {
     /// The ends that count, by instance.
     ends: BTreeMap<InstanceKey, TryEnd>,
     stopped: Option<Cause>,
+    by_hand: ByHand,
+    /// A person has ordered a part of it.
+    is_order: bool,
+    /// The orders that this step carries out.
+    settled: Vec<i64>,
     status: RunStatus,
 }
 
 impl RunLoop {
     /// Takes in what happened, and starts what follows.
     pub(super) async fn step(&mut self, happened: Happened) -> Result<(), EngineError> {
-        let gives_back = !happened.ends.is_empty();
+        self.queue.let_wait();
+        self.name().await;
         let (mut step, events) = self.open(happened);
-        if gives_back && self.queue.has_company() {
-            // The runs that wait for those slots are asked before this one takes them again.
-            tokio::task::yield_now().await;
-        }
+        self.rows.forget_cleared(&events);
         self.plan(&mut step, &events);
         if self.state.status() == RunStatus::Queued {
             // A run that was cleared begins anew.
             self.plan(&mut step, &[]);
         }
-        let starts = self.start(&mut step);
-        self.more = step.ends.keys().any(|&k| self.is_scheduled(k)) && !self.stopping;
+        self.ask_the_past(&step).await?;
+        let starts = self.start(&mut step).await?;
+        self.more = (step.ends.keys().any(|&k| self.is_scheduled(k)) || !self.unnamed.is_empty()) && !self.stopping;
         self.commit(&mut step).await?;
         self.let_go();
         // Told before a body can say anything.
@@ -56,18 +70,24 @@ impl RunLoop {
     /// Frees the slots of what has ended, and sorts out the ends that still count.
     fn open(&mut self, happened: Happened) -> (Step, Vec<Event>) {
         let now = self.scope.engine.clock.now();
-        let Happened { ends, mut events } = happened;
+        let Happened { ends, mut events, settled } = happened;
         let timed_out = events.contains(&Event::RunTimedOut);
         let mut step = Step {
             now,
             ends: BTreeMap::new(),
             stopped: timed_out.then(|| RunLoop::too_long(&self.scope.dag)),
+            by_hand: ByHand::of(&events),
+            is_order: events.iter().any(Event::is_order),
+            settled,
             status: self.state.status(),
         };
         let mut ended = Vec::with_capacity(ends.len());
         for end in ends {
             if let Some(flight) = self.flights.remove(&end.of) {
-                self.queue.release(&self.scope.dag, end.of.key.task);
+                self.queue.release(end.of.key);
+                if self.behind.remove(&end.of.key) {
+                    self.wait(end.of.key, false);
+                }
                 if let Some(at) = flight.times_out {
                     self.timeouts.remove(&(at, end.of));
                 }
@@ -102,14 +122,33 @@ impl RunLoop {
         for change in &plan.transitions {
             let end = step.ends.get(&change.key).filter(|end| end.of.try_number == change.try_number);
             let known = (change, self.state.reported(change.key));
-            let stopped = step.stopped.as_ref().or(first_failure.as_ref());
+            let by_hand = step.by_hand.cause(change.key);
+            let stopped = by_hand.or(step.stopped.as_ref()).or(first_failure.as_ref());
             self.rows.apply(&self.scope.ids, known, step.now, end, stopped);
-            if change.from == TaskState::Scheduled {
-                self.queue.forget(dag, change.key);
+            if change.from == TaskState::Scheduled && !change.to.is_in_flight() {
+                self.queue.forget(change.key);
+                self.past.forget(change.key);
+                self.unnamed.retain(|key| *key != change.key);
+                self.behind.remove(&change.key);
+            }
+            if change.from == TaskState::Success && change.to != TaskState::Success {
+                self.scope.outputs.forget(change.key);
+                self.scope.lists.forget_all();
+            }
+            let row = self.rows.get(change.key);
+            self.awaited.note(change.key, row.and_then(|row| row.event.clone()));
+            if let (Some(end), Some(row)) = (end, row) {
+                self.owed.try_ended(&dag.tasks[change.key.task as usize], row, &end.outcome, step.now);
             }
         }
         for key in plan.ready {
-            self.queue.push(dag, key);
+            let try_number = self.state.instance(key).map_or(0, |i| i.try_number);
+            if self.flights.contains_key(&TryRef { key, try_number }) {
+                self.behind.insert(key);
+                continue;
+            }
+            // An instance whose try ended in this very step waits from the next one on: its row can hold only one.
+            self.wait(key, step.ends.contains_key(&key));
         }
         self.wake_at = plan.wake_at;
         for of in plan.cancel {
@@ -120,14 +159,33 @@ impl RunLoop {
         }
     }
 
-    /// Lets go whoever may. An instance whose try ended in this very step waits for the next: its row can hold only one.
-    fn start(&mut self, step: &mut Step) -> Vec<TryRef> {
-        if self.stopping || self.state.status() != RunStatus::Running {
-            return Vec::new();
+    /// Lets wait for a slot what has waited for the past long enough.
+    async fn ask_the_past(&mut self, step: &Step) -> Result<(), EngineError> {
+        if self.stopping || !self.past.waits() {
+            return Ok(());
         }
-        let keys = self.queue.admit(&self.scope.dag, |key| step.ends.contains_key(&key));
+        let (scope, slots) = (&self.scope, &self.scope.engine.slots);
+        let history = History::of(&*scope.engine.store, &scope.dag, scope.logical_date);
+        for key in self.past.ask(history, &slots.news).await? {
+            self.wait_for_a_slot(key, step.ends.contains_key(&key));
+        }
+        Ok(())
+    }
+
+    /// Lets go whoever may.
+    async fn start(&mut self, step: &mut Step) -> Result<Vec<TryRef>, EngineError> {
+        if self.stopping {
+            self.queue.close();
+            return Ok(Vec::new());
+        }
+        if self.state.status() != RunStatus::Running {
+            self.queue.withdraw();
+            return Ok(Vec::new());
+        }
+        let mut keys = self.queue.admit();
+        self.ask_the_others(&mut keys).await?;
         if keys.is_empty() {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let dispatched: Vec<Event> = keys.iter().map(|&key| Event::Dispatched(key)).collect();
         self.plan(step, &dispatched);
@@ -135,7 +193,29 @@ impl RunLoop {
         let starts: Vec<TryRef> = keys.iter().map(|k| TryRef { key: *k, try_number: number(k) }).collect();
         let started: Vec<Event> = starts.iter().map(|&of| Event::Started(of)).collect();
         self.plan(step, &started);
-        starts
+        Ok(starts)
+    }
+
+    /// Leaves those that may go also by limits which tasks in other processes share; the rest waits again.
+    async fn ask_the_others(&mut self, keys: &mut Vec<InstanceKey>) -> Result<(), EngineError> {
+        let Engine { store, settings, keeper, clock, .. } = &self.scope.engine;
+        if keys.is_empty() || keeper.is_none() || !store.shares_slots() {
+            return Ok(());
+        }
+        // A pool that nobody has set bounds what one process does.
+        let (asking, asks): (Vec<InstanceKey>, Vec<SlotAsk>) =
+            self.queue.asks(keys, &self.scope.ids, &settings.pools).into_iter().unzip();
+        if asks.is_empty() {
+            return Ok(());
+        }
+        let (owner, now) = (lease::owner(), clock.now());
+        let claim = SlotClaim { run: self.scope.pk, epoch: self.epoch, owner: &owner, asks: &asks, now };
+        for refusal in store.take_slots(&claim).await? {
+            let Some(key) = asking.get(refusal.place) else { continue };
+            keys.retain(|other| other != key);
+            self.queue.put_back(*key, &refusal.limit, refusal.again);
+        }
+        Ok(())
     }
 
     fn is_scheduled(&self, key: InstanceKey) -> bool {
@@ -145,29 +225,57 @@ impl RunLoop {
     /// Makes all that durable, in one transaction; nothing to keep, no transaction.
     async fn commit(&mut self, step: &mut Step) -> Result<(), EngineError> {
         let status = self.state.status();
-        let mut xcoms = Vec::new();
+        let (mut xcoms, mut cached) = (Vec::new(), Vec::new());
         for end in step.ends.values_mut() {
             let Some(kept) = &mut end.value else { continue };
             if let Some(value) = kept.stored.take() {
-                xcoms.push(XComWrite {
-                    task_id: self.scope.ids.task(end.of.key.task),
-                    map_index: end.of.key.map_index,
-                    key: RETURN_VALUE.into(),
-                    value,
-                    timestamp: step.now,
-                });
+                let (task_id, map_index) = (self.scope.ids.task(end.of.key.task), end.of.key.map_index);
+                if let Some(key) = kept.cache_key.take() {
+                    let (task_id, value) = (task_id.clone(), value.clone());
+                    cached.push(CacheWrite { key, task_id, map_index, value, timestamp: step.now });
+                }
+                xcoms.push(XComWrite { task_id, map_index, key: RETURN_VALUE.into(), value, timestamp: step.now });
             }
         }
+        let asset_events = self.asset_events(step);
+        let makes_assets = !asset_events.is_empty();
         let changed: Vec<InstanceKey> = self.rows.changed().collect();
+        self.owed.look_at_the_clock(&self.scope.dag, status, step.now);
+        // Whoever ends a run by hand knows of it.
+        if status != step.status && !step.by_hand.is_of_run() {
+            self.owed.run_is(&self.scope.dag, status, (&self.rows, step.stopped.as_ref()), step.now);
+        }
+        let callbacks = self.owed.take();
+        let owes = !callbacks.is_empty();
+        let mut forgotten = self.rows.take_forgotten();
+        if std::mem::take(&mut self.keeps_steps) {
+            forgotten.clear();
+        }
         let commit = RunCommit {
-            run: self.scope.pk,
-            epoch: self.epoch,
+            is_order: step.is_order,
+            callbacks,
             status: (status != step.status).then_some((status, step.now)),
+            // A person who ends it may want what he says.
+            pause_at: self.pause_at.filter(|_| !step.by_hand.is_of_run()),
+            settled: std::mem::take(&mut step.settled),
+            forgotten,
             instances: self.rows.take_writes(),
             xcoms,
+            asset_events,
+            cached,
+            ..RunCommit::new(self.scope.pk, self.epoch)
         };
-        if commit.status.is_some() || !commit.instances.is_empty() || !commit.xcoms.is_empty() {
+        if !commit.is_empty() {
             self.scope.engine.store.commit(&[commit]).await?;
+        }
+        if makes_assets {
+            self.scope.engine.assets_made.notify_one();
+        }
+        if changed.iter().any(|&key| self.rows.get(key).is_some_and(|row| self.past.is_news(key, row.state))) {
+            self.scope.engine.slots.news.tell(&self.scope.dag.dag_id);
+        }
+        if owes {
+            self.scope.engine.owes.send_replace(());
         }
         self.changed = changed;
         for (key, end) in &step.ends {
@@ -177,6 +285,25 @@ impl RunLoop {
             }
         }
         Ok(())
+    }
+
+    /// An event of each asset that a task makes, if its try is the success of the instance.
+    fn asset_events(&self, step: &Step) -> Vec<AssetEventWrite> {
+        let mut events = Vec::new();
+        for (key, end) in &step.ends {
+            let row = self.rows.get(*key).filter(|row| row.state == TaskState::Success);
+            let (Some(row), Some(kept)) = (row, &end.value) else { continue };
+            let outlets = &self.scope.dag.tasks[key.task as usize].outlets;
+            events.extend(outlets.iter().zip(&kept.made).map(|(asset, extra)| AssetEventWrite {
+                asset: asset.as_str().into(),
+                task_id: row.task_id.clone(),
+                map_index: key.map_index,
+                try_number: end.of.try_number,
+                extra: extra.clone(),
+                timestamp: step.now,
+            }));
+        }
+        events
     }
 
     /// Lets go of the values that nobody needs any more.
@@ -194,21 +321,30 @@ impl RunLoop {
     /// Starts the bodies of tries that are durable now.
     fn launch(&mut self, starts: Vec<TryRef>) {
         for of in starts {
-            let cancel = CancellationToken::new();
+            let cancel = self.lost.as_ref().map_or_else(CancellationToken::new, CancellationToken::child_token);
             let log = self.scope.log(of);
+            let began = self.rows.get(of.key).and_then(|row| row.start_date).unwrap_or(self.scope.run_start);
             let job = Job {
                 of,
                 tries: self.rows.get(of.key).map_or(1, |row| row.max_tries.saturating_add(1)),
+                began,
                 lengths: self.state.lengths(of.key.task).unwrap_or_default(),
                 cancel: cancel.clone(),
                 log: log.clone(),
+                told: Notes::default(),
             };
-            let body = try_runner::run(self.scope.clone(), job);
+            self.queue.started(of.key);
+            let body = try_runner::run(self.scope.clone(), job, self.lost.clone());
             let abort = match &self.scope.engine.settings.bodies {
                 Some(threads) => self.tries.spawn_on(body, threads),
                 None => self.tries.spawn(body),
             };
-            let timeout = self.scope.dag.tasks[of.key.task as usize].timeout;
+            let task = &self.scope.dag.tasks[of.key.task as usize];
+            let timeout = match &task.sensor {
+                // It ends by itself, unless its last look hangs.
+                Some(policy) => Some(self.scope.engine.clock.until(policy.deadline(began)).saturating_add(LAST_LOOK)),
+                None => task.timeout,
+            };
             let times_out = timeout.and_then(|t| Instant::now().checked_add(t));
             self.timeouts.extend(times_out.map(|at| (at, of)));
             let isolated = self.scope.program(of.key.task).is_some();

@@ -2,6 +2,7 @@
 
 use crate::clock::{Clock as _, SystemClock};
 use crate::store::XComValue;
+use crate::value::{FILE, files};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, Write};
@@ -32,6 +33,12 @@ pub fn read_value(home: &Path, value: &XComValue) -> io::Result<Arc<str>> {
     Ok(text.into())
 }
 
+/// The first of the files that a value has besides its text which is not there. Blocks.
+pub(super) fn missing_file(home: &Path, text: &str) -> Option<PathBuf> {
+    let path = |hash: &str| value_path(home, hash).with_extension("parquet");
+    files(text).map(path).find(|path| !path.is_file())
+}
+
 /// What is to be stored of a value; with a home folder, a text longer than `inline_max` bytes is written there first.
 /// Blocks only then.
 pub(super) fn keep(
@@ -42,7 +49,8 @@ pub(super) fn keep(
 ) -> io::Result<XComValue> {
     let sha256 = sha256(text);
     let inline = match spill {
-        Some(home) if text.len() > inline_max => {
+        // Where it names files the store must find their names.
+        Some(home) if text.len() > inline_max && !text.contains(FILE) => {
             write(&value_path(home, &sha256), text)?;
             None
         }

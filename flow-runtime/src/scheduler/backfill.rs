@@ -1,43 +1,23 @@
 //! Backfill: the runs that a timetable would have made over a stretch of time, made now.
 //!
-//! What is there already is left alone, gone on with, or run again, as one asks. Killed half-way, the same backfill asked for
-//! again goes on where it was: a run is known by its logical date, of which a DAG has one.
+//! What is there already is left alone, gone on with, or run again, as one asks. A backfill is a row in the store. Nothing is
+//! written down of how far it is: that is told by the runs, of which a DAG has one for each logical date. What has ended since the
+//! backfill was asked for is done with, however it ended. So whoever works on it next, after any crash, finds out what is left by
+//! [`plan`], and each date is run once.
 
-use super::{Listener, ScheduledDag, Told, secrets};
-use crate::executor::{Again, Engine, EngineError, RunReport, RunRequest, Stop};
+use super::{Listener, POLL, ScheduledDag, Told, secrets};
+use crate::executor::{Again, Engine, EngineError, Lease, RunReport, RunRequest, Stop};
 use crate::run_event::Observer;
-use crate::store::{MetadataStore, RunFilter, StoreError, StoredRun};
+pub use crate::store::Reprocess;
+use crate::store::{
+    BackfillChange, BackfillRow, BackfillSpec, BackfillState, MetadataStore, RunFilter, StoreError, StoredRun,
+};
+use crate::timetable::{self, TimetableError};
 use chrono::{DateTime, Utc};
-use flow_core::timetable::{self, TimetableError};
-use flow_core::{NextRun, RunStatus, RunType, Selection};
+use flow_core::{NextRun, RunStatus, RunType, Schedule, Selection};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use tokio::task::JoinSet;
-
-/// What to do about a date that has a run already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Reprocess {
-    /// Nothing, if it has ended.
-    #[default]
-    None,
-    /// What failed runs again.
-    Failed,
-    /// All of it runs again, however it ended.
-    Completed,
-}
-
-/// What a backfill asks for.
-#[derive(Debug, Clone)]
-pub struct BackfillRequest {
-    /// The first instant.
-    pub from: DateTime<Utc>,
-    /// The last instant, which is in.
-    pub to: DateTime<Utc>,
-    /// What to do about dates that have a run.
-    pub reprocess: Reprocess,
-    /// The latest date first.
-    pub backwards: bool,
-}
 
 /// What becomes of one date.
 #[derive(Debug, Clone)]
@@ -60,6 +40,14 @@ impl Fill {
         match self {
             Fill::Make(run) => Some(run.logical_date),
             Fill::GoOn(run) | Fill::Retry(run) | Fill::Again(run) | Fill::Leave(run) => run.run.logical_date,
+        }
+    }
+
+    /// The run that the date has already.
+    pub fn run(&self) -> Option<&StoredRun> {
+        match self {
+            Fill::Make(_) => None,
+            Fill::GoOn(run) | Fill::Retry(run) | Fill::Again(run) | Fill::Leave(run) => Some(run),
         }
     }
 
@@ -86,18 +74,19 @@ pub enum BackfillError {
     Store(#[from] StoreError),
 }
 
-/// What becomes of every date, in the order in which they are run.
+/// What becomes of every date, in the order in which they are run. A run that has ended since that instant is left as it is.
 ///
 /// # Errors
 /// A DAG without a schedule, a store that fails.
 pub async fn plan(
     store: &dyn MetadataStore,
     dag: &ScheduledDag,
-    request: &BackfillRequest,
+    spec: &BackfillSpec,
+    since: Option<DateTime<Utc>>,
 ) -> Result<Vec<Fill>, BackfillError> {
     let dag = &dag.dag;
     let timetable = timetable::of(dag)?;
-    if dag.schedule.is_none() || !timetable.foresees() {
+    if !dag.schedule.as_ref().is_some_and(Schedule::tells_times) || !timetable.foresees() {
         return Err(BackfillError::NoDates(dag.dag_id.clone()));
     }
     let filter = RunFilter { dag_id: Some(dag.dag_id.clone()), ..RunFilter::default() };
@@ -105,15 +94,16 @@ pub async fn plan(
     let mut there: HashMap<DateTime<Utc>, StoredRun> = there.collect();
     let fill = |next: NextRun| match there.remove(&next.logical_date) {
         None => Fill::Make(next),
-        Some(run) => match (run.run.state, request.reprocess) {
+        Some(run) => match (run.run.state, spec.reprocess) {
             (RunStatus::Queued | RunStatus::Running, _) => Fill::GoOn(run),
+            _ if since.is_some_and(|since| run.run.end_date.is_some_and(|end| end >= since)) => Fill::Leave(run),
             (_, Reprocess::Completed) => Fill::Again(run),
             (RunStatus::Failed, Reprocess::Failed) => Fill::Retry(run),
             _ => Fill::Leave(run),
         },
     };
-    let mut fills: Vec<Fill> = timetable::runs_between(&*timetable, request.from, request.to).map(fill).collect();
-    if request.backwards {
+    let mut fills: Vec<Fill> = timetable::runs_between(&*timetable, spec.from, spec.to).map(fill).collect();
+    if spec.backwards {
         fills.reverse();
     }
     Ok(fills)
@@ -131,10 +121,10 @@ pub struct Filled {
 impl Filled {
     /// Somebody else has made it, works on it or has brought it to its end meanwhile.
     pub fn is_elsewhere(&self) -> bool {
-        use EngineError::{Held, NotResumable, Store};
+        use EngineError::{Held, LeaseLost, NotResumable, Store};
         matches!(
             &self.ended,
-            Err(Held(_) | NotResumable(_))
+            Err(Held(_) | NotResumable(_) | LeaseLost(_))
                 | Err(Store(
                     StoreError::RunExists { .. } | StoreError::LogicalDateTaken { .. } | StoreError::Fenced { .. }
                 ))
@@ -142,29 +132,150 @@ impl Filled {
     }
 }
 
-/// Runs what there is to run, at most so many runs at one time, until all is done or it is told to stop.
-pub async fn run(
+/// How the work on a backfill ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Every date has its run.
+    Done,
+    /// It goes on when somebody works on it again: this process was told to stop, or has not brought every run to its end.
+    Left,
+    /// Somebody has paused it.
+    Paused,
+    /// Somebody has cancelled it.
+    Cancelled,
+    /// Another process has it.
+    Elsewhere,
+}
+
+/// Works on a backfill: runs what there is to run, at most as many runs at one time as it may have, until all is done, or
+/// somebody has paused or cancelled it, or this process is told to stop.
+///
+/// # Errors
+/// Another process works on it; a store that fails before the first run is made.
+pub async fn work_on(
+    engine: &Engine,
+    dag: &ScheduledDag,
+    row: &BackfillRow,
+    listener: &Listener,
+    stop: &Stop,
+) -> Result<(Vec<Filled>, Ended), EngineError> {
+    let mut lock = None;
+    if !engine.hold_backfill(row.id, &mut lock).await? {
+        let state = state(&**engine.store(), row.id).await?;
+        let elsewhere =
+            format!("backfill {} is being worked on by another process: wait for it, or stop it first", row.id);
+        return Err(EngineError::Held(match state {
+            BackfillState::Running => elsewhere,
+            state => format!("backfill {} is {}", row.id, state.name()),
+        }));
+    }
+    let worked = work(engine, dag, row, &mut lock, (listener, stop)).await;
+    engine.release_backfill(row.id, lock).await?;
+    worked
+}
+
+async fn work(
+    engine: &Engine,
+    dag: &ScheduledDag,
+    row: &BackfillRow,
+    lock: &mut Option<Lease>,
+    (listener, stop): (&Listener, &Stop),
+) -> Result<(Vec<Filled>, Ended), EngineError> {
+    let fills = plan(&**engine.store(), dag, &row.spec, Some(row.created)).await;
+    let fills = fills.map_err(|error| match error {
+        BackfillError::Store(error) => error.into(),
+        error => EngineError::NotResumable(error.to_string()),
+    })?;
+    let (filled, stopped_by) = run(engine, dag, fills, row, lock, listener, stop).await;
+    let ended = match stopped_by {
+        Some(ended) => ended,
+        None => settle(engine, dag, row).await?,
+    };
+    Ok((filled, ended))
+}
+
+/// It is done if there is nothing left to do.
+async fn settle(engine: &Engine, dag: &ScheduledDag, row: &BackfillRow) -> Result<Ended, StoreError> {
+    let store = engine.store();
+    match plan(&**store, dag, &row.spec, Some(row.created)).await {
+        Ok(fills) if !fills.iter().any(Fill::is_work) => {}
+        Ok(_) => return Ok(Ended::Left),
+        Err(BackfillError::Store(error)) => return Err(error),
+        Err(_) => return Ok(Ended::Left),
+    }
+    let change =
+        BackfillChange { id: row.id, from: BackfillState::Running, to: BackfillState::Done, at: engine.clock().now() };
+    store.settle_backfill(&change).await?;
+    Ok(Ended::Done)
+}
+
+/// The present state of a backfill; one that is not open any more is over.
+async fn state(store: &dyn MetadataStore, id: i64) -> Result<BackfillState, StoreError> {
+    let rows = store.backfills(false).await?;
+    Ok(rows.into_iter().find(|row| row.id == id).map_or(BackfillState::Cancelled, |row| row.state))
+}
+
+/// Runs these. Says why it has ended before all were begun.
+async fn run(
     engine: &Engine,
     dag: &ScheduledDag,
     fills: Vec<Fill>,
-    most: usize,
+    row: &BackfillRow,
+    lock: &mut Option<Lease>,
     listener: &Listener,
     stop: &Stop,
-) -> Vec<Filled> {
+) -> (Vec<Filled>, Option<Ended>) {
     let mut waiting: VecDeque<Fill> = fills.into_iter().filter(Fill::is_work).collect();
-    let (mut under_way, mut done) = (JoinSet::new(), Vec::new());
+    let (mut under_way, mut done, mut ended) = (JoinSet::new(), Vec::new(), None);
+    let most = row.spec.max_active_runs.max(1) as usize;
     loop {
-        while under_way.len() < most.max(1) && !stop.graceful.is_cancelled() {
+        // Asked before each: whoever has paused it will see no further run begin.
+        while ended.is_none() && under_way.len() < most && !waiting.is_empty() {
+            if stop.graceful.is_cancelled() {
+                ended = Some(Ended::Left);
+                break;
+            }
+            match may_go_on(engine, row.id, lock).await {
+                Ok(None) => {}
+                Ok(why) => {
+                    ended = why;
+                    break;
+                }
+                Err(error) => {
+                    listener(&Told::Note(format!("backfill {} begins no further run: {error}", row.id)));
+                    ended = Some(Ended::Left);
+                    break;
+                }
+            }
             let Some(fill) = waiting.pop_front() else { break };
             under_way.spawn(fill_in(engine.clone(), dag.clone(), fill, listener.clone(), stop.clone()));
         }
-        match under_way.join_next().await {
-            Some(Ok(filled)) => done.push(filled),
-            // The run is free, and the same backfill goes on with it.
-            Some(Err(error)) => listener(&Told::Note(format!("the engine panicked, and a run was left: {error}"))),
-            None => return done,
+        tokio::select! {
+            ended = under_way.join_next() => match ended {
+                Some(Ok(filled)) => done.push(filled),
+                // The run is free, and the same backfill goes on with it.
+                Some(Err(error)) => listener(&Told::Note(format!("the engine panicked, and a run was left: {error}"))),
+                None => break,
+            },
+            // A lease is kept. Where the store does not answer, it is asked again before the next run begins.
+            () = tokio::time::sleep(POLL), if ended.is_none() => {
+                ended = may_go_on(engine, row.id, lock).await.ok().flatten();
+            }
         }
     }
+    (done, ended)
+}
+
+/// Keeps it; says why no more of its runs may be begun here.
+async fn may_go_on(engine: &Engine, id: i64, lock: &mut Option<Lease>) -> Result<Option<Ended>, EngineError> {
+    if engine.hold_backfill(id, lock).await? {
+        return Ok(None);
+    }
+    Ok(Some(match state(&**engine.store(), id).await? {
+        BackfillState::Paused => Ended::Paused,
+        BackfillState::Cancelled | BackfillState::Done => Ended::Cancelled,
+        BackfillState::Running => Ended::Elsewhere,
+    }))
 }
 
 async fn fill_in(engine: Engine, dag: ScheduledDag, fill: Fill, listener: Listener, stop: Stop) -> Filled {

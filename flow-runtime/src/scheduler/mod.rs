@@ -5,15 +5,24 @@
 //! run: so a tick is run once, whoever crashes when. Between two passes the scheduler sleeps until the next run is due, and
 //! no longer than [`POLL`], for what others have written into the store.
 //!
-//! On an embedded store there is one scheduler; a second one is refused.
+//! A DAG that waits for assets ([`mod@assets`]) has a run once they have come: the run is made, and what has come is taken, in one
+//! transaction.
+//!
+//! After the runs that are due come those of [`backfill`]s that no command works on.
+//!
+//! On an embedded store there is one scheduler; a second one is refused. On Postgres there may be several: each run is held by a
+//! lease, the runs of a scheduler that died are gone on with by the others when its leases end, and what a run depends on (how
+//! many there are, which was the latest, what has come) is looked at once more in the transaction that makes it.
 
+mod assets;
 pub mod backfill;
+mod filling;
 mod owned;
 
-use crate::executor::{Again, Engine, EngineError, RunReport, RunRequest, Stop};
+use crate::executor::{Again, Engine, EngineError, Holders, Lease, OnlyIf, RunReport, RunRequest, Stop};
 use crate::run_event::RunEvent;
 use crate::secret::is_redacted;
-use crate::store::{RunFilter, StoreError, StoredRun};
+use crate::store::{RunFilter, RunPk, StoreError, StoredRun};
 use chrono::{DateTime, Utc};
 use flow_core::timetable::TimetableError;
 use flow_core::{NextRun, RunStatus, RunType};
@@ -23,12 +32,27 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::{self, JoinError, JoinSet};
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 
 /// Longest time between two looks at the store.
 pub const POLL: Duration = Duration::from_secs(2);
+
+/// Shortest time between two looks at the store for which a hint is the reason.
+const SOONEST: Duration = Duration::from_millis(100);
+
+/// Waits for a hint that others have changed something; for ever where there are none.
+async fn heard(hints: &mut Option<watch::Receiver<()>>) {
+    let is_one = match hints {
+        Some(hints) => hints.changed().await.is_ok(),
+        None => false,
+    };
+    if !is_one {
+        std::future::pending().await
+    }
+}
 
 /// What a scheduler tells.
 #[derive(Debug, Clone)]
@@ -66,13 +90,27 @@ struct Rest {
     error: String,
 }
 
+/// What became of a run that is due.
+enum Made {
+    /// It is under way here.
+    Here(RunPk),
+    /// Somebody else has made it, or works on it.
+    Elsewhere,
+    /// It cannot be made, now or later: why.
+    Never(String),
+    /// Another scheduler has made a run since the timetable was asked.
+    Overtaken,
+    /// Another scheduler, or a person, has taken the last place.
+    TooMany,
+}
+
 /// Longest time that a run is left alone after an error that may pass.
 const LONGEST_REST: Duration = Duration::from_secs(300);
 
 /// Runs the DAGs of a program by themselves.
 ///
-/// One process at a time: who works on a run is known by locks in the home folder, so a store that several hosts share must
-/// have one scheduler, and no engine beside it on another host.
+/// Where runs are held by locks ([`EngineSettings::locks`](crate::executor::EngineSettings::locks)) there is one of them on a home
+/// folder; where they are held by leases, as many as one likes, on any machines. Slots are counted by each of them.
 pub struct Scheduler {
     engine: Engine,
     dags: BTreeMap<String, Owned>,
@@ -87,8 +125,20 @@ pub struct Scheduler {
     resting: BTreeMap<RunKey, Rest>,
     /// Runs that cannot be gone on with by this program.
     left_alone: BTreeSet<RunKey>,
+    /// In the last pass there were runs that can go on, here or with another scheduler.
+    has_open_runs: bool,
     /// DAGs of which a run has failed since the last pass.
     failing: BTreeSet<String>,
+    /// The store knows what the DAGs wait for.
+    is_awaiting: bool,
+    /// DAGs of which it was told that what has come makes no run of them.
+    told_of: BTreeSet<String>,
+    /// The backfills that this scheduler works on, each with its lock.
+    filling: BTreeMap<i64, Option<Lease>>,
+    /// Unfinished runs of backfills: they take no place away from a DAG's own.
+    backfilled: BTreeSet<RunKey>,
+    /// The instant in the id of the latest run that was made for assets: no two have one.
+    latest_asset_run: DateTime<Utc>,
 }
 
 impl Scheduler {
@@ -114,7 +164,13 @@ impl Scheduler {
             driving: HashMap::new(),
             resting: BTreeMap::new(),
             left_alone: BTreeSet::new(),
+            has_open_runs: false,
             failing: BTreeSet::new(),
+            is_awaiting: false,
+            told_of: BTreeSet::new(),
+            filling: BTreeMap::new(),
+            backfilled: BTreeSet::new(),
+            latest_asset_run: DateTime::UNIX_EPOCH,
         })
     }
 
@@ -135,6 +191,7 @@ impl Scheduler {
         let _only_one = self.engine.alone("scheduler")?;
         // An instant, not a length of time: what ends in between must not put off what is due.
         let (mut next_pass, mut trouble) = (Instant::now(), None);
+        let (mut hints, mut looked) = (self.engine.store().listen(), next_pass);
         loop {
             tokio::select! {
                 biased;
@@ -145,11 +202,12 @@ impl Scheduler {
                         next_pass = Instant::now();
                     }
                 }
-                () = sleep_until(next_pass.into()) => match self.pass().await {
+                () = self.engine.an_asset_is_made() => next_pass = Instant::now(),
+                () = sleep_until(next_pass) => match self.pass().await {
                     Ok(due) => {
-                        trouble = None;
+                        (trouble, looked) = (None, Instant::now());
                         let idle = self.driven.is_empty();
-                        if idle && end.is_some_and(|end| due.is_none_or(|due| due > end)) {
+                        if idle && !self.has_open_runs && end.is_some_and(|end| due.is_none_or(|due| due > end)) {
                             break;
                         }
                         let clock = self.engine.clock();
@@ -165,10 +223,11 @@ impl Scheduler {
                         if trouble.as_ref() != Some(&text) {
                             self.note(text.clone());
                         }
-                        trouble = Some(text);
-                        next_pass = Instant::now() + POLL;
+                        (trouble, looked) = (Some(text), Instant::now());
+                        next_pass = looked + POLL;
                     }
                 },
+                () = heard(&mut hints) => next_pass = next_pass.min(looked + SOONEST),
             }
         }
         while let Some(ended) = self.driven.join_next_with_id().await {
@@ -181,47 +240,81 @@ impl Scheduler {
     async fn pass(&mut self) -> Result<Option<DateTime<Utc>>, StoreError> {
         let store = self.engine.store().clone();
         while let Some(dag_id) = self.failing.first().cloned() {
-            self.pause_if_it_keeps_failing(&dag_id).await?;
+            self.tell_if_it_was_paused(&dag_id).await?;
             self.failing.remove(&dag_id);
         }
-        let paused = store.paused().await?;
-        for (dag_id, owned) in &mut self.dags {
-            owned.pause(paused.get(dag_id).copied().unwrap_or(self.paused_at_creation));
-        }
+        // Before anything runs here that may make some.
+        let come = self.what_has_come().await?;
         let states = vec![RunStatus::Queued, RunStatus::Running];
         let open = store.runs(&RunFilter { states, ..RunFilter::default() }).await?;
+        // After the runs: whose last failure is a pause was open in the same moment, or the pause is seen.
+        let paused = store.paused().await?;
+        for (dag_id, owned) in &mut self.dags {
+            let said = paused.get(dag_id).copied();
+            owned.pause(said.unwrap_or(self.paused_at_creation));
+        }
+        let holders = self.engine.holders().await?;
         // A run that cannot go on takes no place away from the others.
-        let keys = open.iter().map(|run| (run.run.dag_id.clone(), run.run.run_id.clone()));
+        let key = |run: &StoredRun| (run.run.dag_id.clone(), run.run.run_id.clone());
+        self.backfilled = open.iter().filter(|run| run.run.run_type == RunType::Backfill).map(key).collect();
+        let keys = open.iter().map(key);
         let active: BTreeSet<RunKey> = keys.filter(|key| !self.left_alone.contains(key)).collect();
+        let goes_on = |(dag_id, _): &RunKey| self.dags.get(dag_id).is_some_and(|owned| !owned.is_paused());
+        self.has_open_runs = active.iter().any(goes_on);
+        // What was cleared goes on in the next pass.
+        self.has_open_runs |= self.carry_out(&open, &holders).await?;
         // The oldest first.
-        open.into_iter().rev().for_each(|run| self.go_on_with(run));
+        open.into_iter().rev().for_each(|run| self.go_on_with(run, &holders));
         let now = self.engine.clock().now();
         let mut next: Option<DateTime<Utc>> = None;
         let ids: Vec<String> = self.dags.keys().cloned().collect();
         for dag_id in ids {
-            let active = active.iter().filter(|(of, _)| *of == dag_id).count() as u32;
-            let due = self.make_due_runs(&dag_id, active, now).await?;
-            next = next.into_iter().chain(due).min();
+            let own = active.iter().filter(|key| key.0 == dag_id && !self.backfilled.contains(*key));
+            let mut active = own.count() as u32;
+            // Where there is one place and both are due all the time, they take turns.
+            let ticks_first = self.dags.get(&dag_id).is_some_and(Owned::was_made_for_assets);
+            if ticks_first {
+                next = next.into_iter().chain(self.make_due_runs(&dag_id, &mut active, now).await?).min();
+            }
+            if let Some(come) = come.get(&dag_id) {
+                active += u32::from(self.make_asset_run(&dag_id, active, come, now).await?);
+            }
+            if !ticks_first {
+                next = next.into_iter().chain(self.make_due_runs(&dag_id, &mut active, now).await?).min();
+            }
         }
+        self.fill_in().await?;
         Ok(next)
     }
 
-    /// Pauses a DAG whose latest scheduled runs have all failed, as many as its author allows.
-    async fn pause_if_it_keeps_failing(&self, dag_id: &str) -> Result<(), StoreError> {
-        let most = self.dags.get(dag_id).map_or(0, |owned| owned.dag().max_consecutive_failed_dag_runs);
-        if most == 0 {
-            return Ok(());
+    /// Carries out what was ordered of runs that have ended since, before anybody came to it: whoever gave the order may be gone.
+    /// Says whether there was anything.
+    async fn carry_out(&self, open: &[StoredRun], holders: &Holders) -> Result<bool, StoreError> {
+        let store = self.engine.store();
+        let ordered: BTreeSet<RunPk> = store.orders().await?.into_iter().map(|order| order.run).collect();
+        // Whoever works on a run sees to its orders himself; so does whoever goes on with it.
+        let is_open = |run: &RunPk| open.iter().any(|stored| stored.pk == *run);
+        if ordered.iter().all(is_open) {
+            return Ok(false);
         }
-        let filter = RunFilter {
-            dag_id: Some(dag_id.into()),
-            run_types: vec![RunType::Scheduled],
-            states: vec![RunStatus::Success, RunStatus::Failed],
-            limit: most,
-            ..RunFilter::default()
-        };
-        let latest = self.engine.store().runs(&filter).await?;
-        if latest.len() == most as usize && latest.iter().all(|run| run.run.state == RunStatus::Failed) {
-            self.engine.store().set_paused(dag_id, true).await?;
+        let states = vec![RunStatus::Success, RunStatus::Failed];
+        let ended = store.runs(&RunFilter { states, ..RunFilter::default() }).await?;
+        for run in ended.iter().filter(|run| ordered.contains(&run.pk) && !holders.holds(run)) {
+            match self.engine.edit(run, |_, _| Vec::new()).await {
+                // Somebody has just taken it.
+                Ok(_) | Err(EngineError::Held(_) | EngineError::Store(StoreError::Fenced { .. })) => {}
+                Err(EngineError::Store(error)) => return Err(error),
+                Err(error) => self.note(format!("what was ordered of run `{}` is not done: {error}", run.run.run_id)),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Tells of a DAG that its last failure has paused: the commit of that has done so.
+    async fn tell_if_it_was_paused(&self, dag_id: &str) -> Result<(), StoreError> {
+        let most = self.dags.get(dag_id).map_or(0, |owned| owned.dag().max_consecutive_failed_dag_runs);
+        let is_known = self.dags.get(dag_id).is_none_or(Owned::is_paused);
+        if most > 0 && !is_known && self.engine.store().paused().await?.get(dag_id) == Some(&true) {
             self.note(format!(
                 "DAG `{dag_id}` is paused: its last {most} scheduled runs have failed (max_consecutive_failed_dag_runs)"
             ));
@@ -230,12 +323,12 @@ impl Scheduler {
     }
 
     /// Goes on with a run that nobody works on.
-    fn go_on_with(&mut self, stored: StoredRun) {
+    fn go_on_with(&mut self, stored: StoredRun, holders: &Holders) {
         let key: RunKey = (stored.run.dag_id.clone(), stored.run.run_id.clone());
         let rests = self.resting.get(&key).is_some_and(|rest| rest.until > Instant::now());
         let is_taken = rests || self.left_alone.contains(&key) || self.driving.values().any(|driven| *driven == key);
         let Some(owned) = self.dags.get(&key.0).filter(|owned| !is_taken && !owned.is_paused()) else { return };
-        if self.engine.is_held(&key.0, &key.1) {
+        if holders.holds(&stored) {
             return;
         }
         let given = owned.params().map(|params| secrets(&stored, params)).unwrap_or_default();
@@ -248,24 +341,40 @@ impl Scheduler {
     async fn make_due_runs(
         &mut self,
         dag_id: &str,
-        mut active: u32,
+        active: &mut u32,
         now: DateTime<Utc>,
     ) -> Result<Option<DateTime<Utc>>, StoreError> {
         let Some(owned) = self.dags.get_mut(dag_id).filter(|owned| !owned.is_paused()) else { return Ok(None) };
-        if owned.has_to_ask(active) {
+        if owned.has_to_ask(*active) {
             let scheduled = vec![RunType::Scheduled];
             let filter =
                 RunFilter { dag_id: Some(dag_id.into()), run_types: scheduled, limit: 1, ..RunFilter::default() };
             let last = self.engine.store().runs(&filter).await?.pop();
-            owned.ask(last.and_then(|run| run.run.data_interval), now);
+            owned.ask_after(last.as_ref(), now);
         }
         loop {
             let Some(owned) = self.dags.get(dag_id) else { return Ok(None) };
-            match owned.due(active, now) {
+            match owned.due(*active, now) {
                 Ok(run) => {
-                    active += u32::from(self.make(dag_id, run).await?);
-                    if let Some(owned) = self.dags.get_mut(dag_id) {
-                        owned.was_made(run, now);
+                    let made = self.make(dag_id, run).await?;
+                    let Some(owned) = self.dags.get_mut(dag_id) else { return Ok(None) };
+                    match made {
+                        Made::Here(pk) => {
+                            *active += 1;
+                            owned.is_made_for_assets(false);
+                            owned.was_made(run, Some(pk), now);
+                        }
+                        Made::Elsewhere | Made::Never(_) => owned.was_made(run, None, now),
+                        Made::Overtaken => {
+                            owned.was_overtaken();
+                            // Asked again at once.
+                            return Ok(Some(now));
+                        }
+                        Made::TooMany => {
+                            // What is due when there is a place again may be another run by then.
+                            owned.was_overtaken();
+                            return Ok(None);
+                        }
                     }
                 }
                 Err(later) => return Ok(later),
@@ -274,37 +383,58 @@ impl Scheduler {
     }
 
     /// Makes a run, and drives it. Only when it is in the store (or cannot be, ever) does the timetable go on: so none is
-    /// passed over. Says whether it is under way here.
-    async fn make(&mut self, dag_id: &str, run: NextRun) -> Result<bool, StoreError> {
-        let Some(owned) = self.dags.get(dag_id) else { return Ok(false) };
-        let params = match owned.params() {
-            Ok(params) => params.clone(),
-            Err(why) => {
-                let note = format!("DAG `{dag_id}` has no run of {}: {why}", run.logical_date);
-                self.note(note);
-                return Ok(false);
-            }
+    /// passed over.
+    async fn make(&mut self, dag_id: &str, run: NextRun) -> Result<Made, StoreError> {
+        let Some(owned) = self.dags.get(dag_id) else { return Ok(Made::Elsewhere) };
+        let after = Some(owned.latest());
+        let made = match owned.params() {
+            Ok(params) => self.begin(dag_id, RunRequest::of(RunType::Scheduled, run, params.clone()), after).await?,
+            Err(why) => Made::Never(why.clone()),
         };
-        let request = RunRequest::of(RunType::Scheduled, run, params);
+        if let Made::Never(why) = &made {
+            self.note(format!("DAG `{dag_id}` has no run of {}: {why}", run.logical_date));
+        }
+        Ok(made)
+    }
+
+    /// Makes a run, if there may be one more and this is the latest still that a timetable has made; and drives it.
+    async fn begin(
+        &mut self,
+        dag_id: &str,
+        request: RunRequest,
+        after: Option<Option<RunPk>>,
+    ) -> Result<Made, StoreError> {
+        let Some(owned) = self.dags.get(dag_id) else { return Ok(Made::Elsewhere) };
+        // Another scheduler may have made runs since this one has looked.
+        let others = self.left_alone.union(&self.backfilled);
+        let others = others.filter(|(of, _)| of == dag_id).map(|(_, run_id)| run_id.clone());
+        let most = if after.is_some() { owned.most() } else { owned.dag().max_active_runs };
+        let only_if = OnlyIf { max_active: Some(most), not_counted: others.collect(), after, ..OnlyIf::default() };
+        self.make_now(dag_id, request, only_if).await
+    }
+
+    /// Makes a run, if this holds, and drives it.
+    async fn make_now(&mut self, dag_id: &str, request: RunRequest, only_if: OnlyIf) -> Result<Made, StoreError> {
+        let Some(owned) = self.dags.get(dag_id) else { return Ok(Made::Elsewhere) };
         let key = (dag_id.to_owned(), request.run_id.clone().unwrap_or_default());
-        let begun = match self.engine.begin(owned.dag().clone(), request).await {
+        let begun = match self.engine.begin(owned.dag().clone(), request, only_if).await {
             Ok(begun) => begun,
             // There it is: somebody has made it, or works on it.
-            Err(EngineError::Store(StoreError::RunExists { .. } | StoreError::LogicalDateTaken { .. })) => {
-                return Ok(false);
-            }
-            Err(EngineError::Held(_)) => return Ok(false),
+            Err(EngineError::Store(
+                StoreError::RunExists { .. } | StoreError::LogicalDateTaken { .. } | StoreError::EventsTaken { .. },
+            )) => return Ok(Made::Elsewhere),
+            Err(EngineError::Held(_)) => return Ok(Made::Elsewhere),
+            Err(EngineError::Store(StoreError::Overtaken { .. })) => return Ok(Made::Overtaken),
+            Err(EngineError::Store(StoreError::TooManyActive { .. })) => return Ok(Made::TooMany),
             Err(EngineError::Store(error)) => return Err(error),
             Err(EngineError::Io(text)) => return Err(StoreError::Backend(text)),
-            Err(error) => {
-                self.note(format!("DAG `{dag_id}` has no run of {}: {error}", run.logical_date));
-                return Ok(false);
-            }
+            Err(error) => return Ok(Made::Never(error.to_string())),
         };
+        let pk = begun.pk();
         let (engine, stop) = (self.engine.clone(), self.stop.clone());
         let observer = self.observer(&key);
         self.drive(key, async move { engine.drive(begun, observer, stop).await });
-        Ok(true)
+        Ok(Made::Here(pk))
     }
 
     fn drive(&mut self, key: RunKey, run: impl Future<Output = Result<RunReport, EngineError>> + Send + 'static) {
@@ -335,7 +465,11 @@ impl Scheduler {
             Err(
                 EngineError::Held(_) | EngineError::NotResumable(_) | EngineError::Store(StoreError::Fenced { .. }),
             ) => {}
-            Err(error @ (EngineError::Store(_) | EngineError::Io(_))) => {
+            Err(EngineError::LeaseLost(text)) => self.note(text),
+            // Not a refused move: the same would be refused again, and again the bodies would have run for nothing.
+            Err(error @ (EngineError::Store(_) | EngineError::Io(_)))
+                if !matches!(error, EngineError::Store(StoreError::IllegalMove { .. })) =>
+            {
                 let (error, last) = (error.to_string(), self.resting.get(&key));
                 let wait = last.map_or(POLL, |last| (last.wait * 2).min(LONGEST_REST));
                 if last.is_none_or(|last| last.error != error) {

@@ -68,8 +68,11 @@ impl TryLog {
             return;
         }
         if let Some(cause) = cause {
-            let level =
-                if matches!(cause.kind, CauseKind::Skipped | CauseKind::Cancelled) { "warning" } else { "error" };
+            let level = match cause.kind {
+                CauseKind::Cached => "info",
+                CauseKind::Skipped | CauseKind::Cancelled => "warning",
+                _ => "error",
+            };
             let mut fields = Map::new();
             fields.insert("cause".into(), serde_json::to_value(cause.kind).unwrap_or_default());
             if let Some(place) = &cause.place {

@@ -32,24 +32,29 @@
 //! # }
 //! ```
 
+mod assets;
+mod notified;
 mod report;
 mod schedule_report;
 
+pub use notified::Notified;
 pub use report::TestReport;
 pub use schedule_report::ScheduleReport;
 
 use crate::builder::IntoDuration;
 use crate::clock::{Clock, SkippingClock, SystemClock};
+use crate::connection::Place;
 use crate::context::Context;
-use crate::executor::{Engine, EngineSettings, Replacement, RunRequest, Stop};
+use crate::executor::{CacheUse, Engine, EngineSettings, Replacement, RunRequest, Stop};
 use crate::registry::{self, Bodies};
 use crate::run_event::Observer;
 use crate::scheduler::{Listener, ScheduledDag, Scheduler, Told};
-use crate::store::{MemoryStore, MetadataStore, XComFilter};
+use crate::store::{CallbackFilter, MemoryStore, MetadataStore, XComFilter};
 use crate::telemetry;
+use crate::timetable;
 use crate::value::{Erased, Inputs, TaskArgument, Value};
 use chrono::{DateTime, Utc};
-use flow_core::Dag;
+use flow_core::{Dag, RunType};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::Map;
@@ -69,6 +74,12 @@ pub struct TestRun {
     start: DateTime<Utc>,
     replacements: BTreeMap<String, Replacement>,
     home: Option<PathBuf>,
+    /// Other DAGs that the scheduler looks after, with their params.
+    others: Vec<ScheduledDag>,
+    /// Names of assets that have come when the test begins, with the JSON text about each.
+    come: Vec<(String, String)>,
+    /// Events that have happened before it begins.
+    happened: Vec<(String, String)>,
 }
 
 /// One call of a replaced task: what its body would have got.
@@ -107,11 +118,32 @@ impl TestRun {
         TestRun {
             dag: Arc::new(dag),
             request: RunRequest::default(),
-            settings: EngineSettings::in_memory(PathBuf::new()),
+            // Its store begins with nothing, so all that can be reused is of this very test.
+            settings: EngineSettings { cache: CacheUse::Reuse, ..EngineSettings::in_memory(PathBuf::new()) },
             start: SystemClock.now(),
             replacements: BTreeMap::new(),
             home: None,
+            others: Vec::new(),
+            come: Vec::new(),
+            happened: Vec::new(),
         }
+    }
+
+    /// Names the run.
+    pub fn run_id(mut self, run_id: impl Into<String>) -> Self {
+        self.request.run_id = Some(run_id.into());
+        self
+    }
+
+    /// Makes an event happen before the run begins, for tasks that [wait for it](Context::wait_for). (One that does not happen
+    /// in a test is not waited for: it is an error.)
+    ///
+    /// # Panics
+    /// If the payload cannot be written as JSON.
+    #[track_caller]
+    pub fn event(mut self, name: &str, payload: impl Serialize) -> Self {
+        self.happened.push((name.into(), json(name, payload).to_string()));
+        self
     }
 
     /// Sets a param.
@@ -157,6 +189,12 @@ impl TestRun {
     /// The home folder, instead of one that is thrown away with the report.
     pub fn home(mut self, home: impl Into<PathBuf>) -> Self {
         self.home = Some(home.into());
+        self
+    }
+
+    /// Sets what `[connections]` of flow.toml would: the place that `conn:NAME` stands for.
+    pub fn connection(mut self, name: &str, place: Place) -> Self {
+        Arc::make_mut(&mut self.settings.connections).insert(name, place);
         self
     }
 
@@ -280,15 +318,19 @@ impl TestRun {
     }
 
     async fn schedule(self, from: DateTime<Utc>, until: DateTime<Utc>) -> Result<ScheduleReport, String> {
-        let foresees = flow_core::timetable::of(&self.dag).map_err(|e| e.to_string())?.foresees();
+        let foresees = timetable::of(&self.dag).map_err(|e| e.to_string())?.foresees();
         if !foresees {
             return Err(format!(
                 "the next run of `{}` is due when the one before has ended: there is no end to them",
                 self.dag.dag_id
             ));
         }
-        let dag = ScheduledDag { dag: self.dag.clone(), params: Ok(self.request.params.clone()) };
+        let mut dags = vec![ScheduledDag { dag: self.dag.clone(), params: Ok(self.request.params.clone()) }];
+        dags.extend(self.others.iter().cloned());
+        let come = self.come.clone();
+        let happened = self.happened.clone();
         let TestEngine { engine, store, folder: _folder, .. } = TestRun { start: from, ..self }.engine()?;
+        happen(&engine, &happened).await?;
         let notes = Arc::new(Mutex::new(Vec::new()));
         let heard = notes.clone();
         let listener: Listener = Arc::new(move |told| {
@@ -296,12 +338,13 @@ impl TestRun {
                 heard.lock().push(text.clone());
             }
         });
-        let scheduler = Scheduler::new(engine, [dag], false, listener, Stop::default()).map_err(|e| e.to_string())?;
+        assets::emit(&store, dags.iter().map(|dag| &*dag.dag), &come, from).await?;
+        let scheduler = Scheduler::new(engine, dags, false, listener, Stop::default()).map_err(|e| e.to_string())?;
         scheduler.run_until(Some(until)).await.map_err(|e| e.to_string())?;
         let note = notes.lock().first().cloned();
         match note {
             Some(note) => Err(note),
-            None => ScheduleReport::of(&store).await.map_err(|e| e.to_string()),
+            None => ScheduleReport::read(&store).await.map_err(|e| e.to_string()),
         }
     }
 
@@ -309,13 +352,14 @@ impl TestRun {
         telemetry::init();
         let folder = tempfile::tempdir().map_err(|e| format!("no home folder for the run could be made: {e}"))?;
         self.settings.home = self.home.unwrap_or_else(|| folder.path().into());
-        for task in &self.dag.tasks {
+        let dags: Vec<&Dag> = self.others.iter().map(|other| &*other.dag).chain([&*self.dag]).collect();
+        for task in dags.iter().flat_map(|dag| &dag.tasks) {
             // Whether a pool is declared is a matter of the place where the DAG runs, not of the DAG.
             self.settings.pools.entry(task.pool.clone()).or_insert(128.max(task.pool_slots));
         }
         let home = self.settings.home.clone();
         let clock: Arc<dyn Clock> = Arc::new(SkippingClock::starting_at(self.start));
-        if let Some((key, places)) = twice(&self.dag) {
+        if let Some((key, places)) = dags.into_iter().find_map(twice) {
             return Err(format!("two tasks of this program are called `{key}`, at {places}: which of them is meant?"));
         }
         let store = Arc::new(MemoryStore::new());
@@ -326,17 +370,34 @@ impl TestRun {
     }
 
     async fn drive(self) -> Result<TestReport, String> {
-        let (dag, request) = (self.dag.clone(), self.request.clone());
+        let (dag, mut request, come, now) = (self.dag.clone(), self.request.clone(), self.come.clone(), self.start);
+        let happened = self.happened.clone();
         let TestEngine { engine, store, home, folder } = self.engine()?;
+        request.events = assets::emit(&store, [&*dag], &come, now).await?;
+        if !request.events.is_empty() {
+            request.run_type = RunType::AssetTriggered;
+        }
         let events = Arc::new(Mutex::new(Vec::new()));
         let seen = events.clone();
         let observer: Observer = Arc::new(move |event| seen.lock().push(event.clone()));
+        happen(&engine, &happened).await?;
         let ended = engine.run(dag.clone(), request, observer, Stop::default()).await;
         let ended = ended.map_err(|e| e.to_string())?;
         let values = store.xcoms(ended.pk, XComFilter::default()).await.map_err(|e| e.to_string())?;
+        let owed = CallbackFilter { run: Some(ended.pk), ..CallbackFilter::default() };
+        let owed = store.callbacks(owed).await.map_err(|e| e.to_string())?;
+        let notified = owed.into_iter().map(Notified::of).collect::<Result<_, _>>()?;
         let events = std::mem::take(&mut *events.lock());
-        Ok(TestReport::new(dag, ended, values, events, (home, folder)))
+        let made = assets::made_by(&store, &ended.run).await.map_err(|e| e.to_string())?;
+        Ok(TestReport::new(dag, ended, (values, notified), (events, made), (home, folder)))
     }
+}
+
+async fn happen(engine: &Engine, events: &[(String, String)]) -> Result<(), String> {
+    for (name, payload) in events {
+        engine.emit(name, payload).await.map_err(|e| e.to_string())?;
+    }
+    Ok(())
 }
 
 /// What a test runs on.

@@ -1,5 +1,7 @@
 //! How a run of a test went, and what can be asked about it.
 
+use super::Notified;
+use crate::asset::AssetEvent;
 use crate::executor::RunReport;
 use crate::run_event::{RunEvent, label};
 use crate::store::{InstanceRow, RETURN_VALUE, XComRow};
@@ -18,7 +20,9 @@ pub struct TestReport {
     ended: RunReport,
     /// Of each instance the JSON text, if it returned something.
     values: HashMap<(String, i32), Arc<str>>,
+    notified: Vec<Notified>,
     events: Vec<RunEvent>,
+    asset_events: Vec<AssetEvent>,
     home: PathBuf,
     /// Thrown away with the report.
     _folder: TempDir,
@@ -28,13 +32,13 @@ impl TestReport {
     pub(super) fn new(
         dag: Arc<Dag>,
         ended: RunReport,
-        values: Vec<XComRow>,
-        events: Vec<RunEvent>,
+        (values, notified): (Vec<XComRow>, Vec<Notified>),
+        (events, asset_events): (Vec<RunEvent>, Vec<AssetEvent>),
         (home, folder): (PathBuf, TempDir),
     ) -> TestReport {
         let returned = values.into_iter().filter(|v| v.key == RETURN_VALUE);
         let values = returned.filter_map(|v| Some(((v.task_id, v.map_index), v.value.inline?))).collect();
-        TestReport { dag, ended, values, events, home, _folder: folder }
+        TestReport { dag, ended, values, notified, events, asset_events, home, _folder: folder }
     }
 
     /// The state of the run.
@@ -139,6 +143,16 @@ impl TestReport {
         &self.events
     }
 
+    /// The events of assets that its tasks are, in order.
+    pub fn asset_events(&self) -> &[AssetEvent] {
+        &self.asset_events
+    }
+
+    /// What it would have told somebody outside, in order. In a test nobody is told.
+    pub fn notified(&self) -> &[Notified] {
+        &self.notified
+    }
+
     /// How long the run took by its own clock: the waiting that was left out counts.
     pub fn took(&self) -> Duration {
         let run = &self.ended.run;
@@ -172,7 +186,8 @@ impl TestReport {
     fn decode<T: DeserializeOwned>(&self, task_id: &str, map_index: i32) -> T {
         // Nothing is not stored.
         let text = self.values.get(&(task_id.to_string(), map_index)).map_or("null", |text| text);
-        match serde_json::from_str(text) {
+        let decode = || serde_json::from_str(text);
+        match crate::value::at_home_blocking(self.home.as_path().into(), decode) {
             Ok(value) => value,
             Err(error) => {
                 panic!("what task `{task_id}` returned is not a `{}`: {error}", crate::value::short_type_name::<T>())

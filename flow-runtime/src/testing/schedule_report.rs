@@ -1,23 +1,47 @@
 //! What the scheduler made of a DAG in a test.
 
-use crate::store::{MemoryStore, MetadataStore, RETURN_VALUE, Result, RunFilter, XComFilter, XComRow};
+use crate::asset::AssetEvent;
+use crate::store::{
+    AssetEventFilter, CauseKind, MemoryStore, MetadataStore, RETURN_VALUE, Result, RunFilter, XComFilter, XComRow,
+};
 use chrono::{DateTime, Utc};
 use flow_core::{DagRun, RunStatus};
 use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
 
-/// The runs that a schedule made, the oldest first.
-#[derive(Debug)]
+/// The runs that the schedules made, the oldest first.
+#[derive(Debug, Clone)]
 pub struct ScheduleReport {
     runs: Vec<(DagRun, Vec<XComRow>)>,
+    /// By DAG, run and task.
+    reused: BTreeSet<(String, String, String)>,
+    asset_events: Vec<AssetEvent>,
 }
 
 impl ScheduleReport {
-    pub(super) async fn of(store: &MemoryStore) -> Result<ScheduleReport> {
-        let mut runs = Vec::new();
+    pub(super) async fn read(store: &MemoryStore) -> Result<ScheduleReport> {
+        let (mut runs, mut reused) = (Vec::new(), BTreeSet::new());
         for stored in store.runs(&RunFilter::default()).await?.into_iter().rev() {
+            for row in store.instances(stored.pk).await? {
+                if row.cause.is_some_and(|cause| cause.kind == CauseKind::Cached) {
+                    let run = &stored.run;
+                    reused.insert((run.dag_id.clone(), run.run_id.clone(), row.task_id.to_string()));
+                }
+            }
             runs.push((stored.run, store.xcoms(stored.pk, XComFilter::default()).await?));
         }
-        Ok(ScheduleReport { runs })
+        Ok(ScheduleReport { runs, reused, asset_events: store.asset_events(&AssetEventFilter::default()).await? })
+    }
+
+    /// The runs of one DAG alone, where there are several.
+    pub fn of(&self, dag_id: &str) -> ScheduleReport {
+        let runs = self.runs.iter().filter(|(run, _)| run.dag_id == dag_id).cloned().collect();
+        ScheduleReport { runs, ..self.clone() }
+    }
+
+    /// The events of assets, in order, whoever made them.
+    pub fn asset_events(&self) -> &[AssetEvent] {
+        &self.asset_events
     }
 
     /// The runs.
@@ -40,6 +64,13 @@ impl ScheduleReport {
             panic!("run {} is {}", run.run_id, run.state);
         }
         self
+    }
+
+    /// In how many of them a task (of a mapped one: an instance at least) has not run, since its cache had what it
+    /// gives.
+    pub fn reused(&self, task_id: &str) -> usize {
+        let of = |run: &DagRun| (run.dag_id.clone(), run.run_id.clone(), task_id.to_owned());
+        self.runs().filter(|run| self.reused.contains(&of(run))).count()
     }
 
     /// What a task returned, run by run, where it returned something.

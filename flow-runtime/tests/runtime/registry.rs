@@ -21,6 +21,7 @@ const fn spec(file: &'static str, line: u32) -> TaskSpec {
         args: &[],
         options: TaskOptions::NONE,
         run: Body::Blocking(nothing),
+        cache: None,
     }
 }
 

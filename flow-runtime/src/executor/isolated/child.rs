@@ -2,24 +2,31 @@
 
 use super::message::{End, Order, Report, Request};
 use super::{VARIABLE, WORD, offspring};
+use crate::ask::{Answer, Answers, Ask, Host};
 use crate::clock::SystemClock;
 use crate::context::{Context, ContextParts};
+use crate::error::NotYet;
 use crate::executor::outcome::TryEnd;
 use crate::executor::progress::Throttle;
-use crate::executor::{panic, try_runner};
-use crate::registry::{Bodies, Body};
+use crate::executor::{panic, settled, try_runner};
+use crate::made::Notes;
+use crate::registry::Bodies;
 use crate::telemetry::{self, EventSink};
 use crate::value::{Erased, Inputs};
+use anyhow::Context as _;
 use flow_core::{InstanceKey, TryRef};
 use parking_lot::Mutex;
 use rustix::process::{Signal, getpid, kill_process_group};
 use serde_json::{Map, Value};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
@@ -51,10 +58,11 @@ fn work() -> io::Result<()> {
 
     let voice = Voice(Arc::new(Mutex::new(socket)));
     let cancel = CancellationToken::new();
-    listen(orders, cancel.clone())?;
+    let answers = Arc::new(Remote { voice: voice.clone(), waiting: Mutex::default(), count: AtomicU64::new(0) });
+    listen(orders, cancel.clone(), answers.clone())?;
     panic::install_hook();
     telemetry::init_with(&request.log);
-    let end = run(request, &voice, cancel)?;
+    let end = run(request, &voice, cancel, Host(answers))?;
     voice.say(&Report::End(end))?;
     // Threads that the body left behind are not waited for.
     drop(io::stdout().flush());
@@ -62,23 +70,25 @@ fn work() -> io::Result<()> {
 }
 
 /// Hears orders on a thread of its own, whatever the body does to the others. A parent that is gone takes the try with it.
-fn listen(orders: BufReader<UnixStream>, cancel: CancellationToken) -> io::Result<()> {
+fn listen(orders: BufReader<UnixStream>, cancel: CancellationToken, answers: Arc<Remote>) -> io::Result<()> {
     let listener = std::thread::Builder::new().name("flow-orders".into());
     let hear = move || {
         for line in orders.lines().map_while(Result::ok) {
-            if let Ok(Order::Cancel) = serde_json::from_str(&line) {
-                cancel.cancel();
+            match serde_json::from_str(&line) {
+                Ok(Order::Cancel) => cancel.cancel(),
+                Ok(Order::Answer(number, answer)) => answers.hear(number, answer),
+                Err(_) => {}
             }
         }
         let token = std::env::var(VARIABLE).unwrap_or_default();
-        offspring::kill(getpid(), &token);
+        offspring::kill(getpid(), &offspring::Mark::of_isolated(&token));
         let _dead = kill_process_group(getpid(), Signal::KILL);
         std::process::exit(i32::from(NO_PARENT));
     };
     listener.spawn(hear).map(drop)
 }
 
-fn run(request: Request, voice: &Voice, cancel: CancellationToken) -> io::Result<End> {
+fn run(request: Request, voice: &Voice, cancel: CancellationToken, host: Host) -> io::Result<End> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let of = TryRef { key: InstanceKey { task: 0, map_index: request.map_index }, try_number: request.try_number };
     let Some(body) = Bodies::collect().get(&request.body) else {
@@ -91,7 +101,8 @@ fn run(request: Request, voice: &Voice, cancel: CancellationToken) -> io::Result
     let span = telemetry::try_span(&sink, &request.task_id, request.map_index, request.try_number);
     let teller = voice.clone();
     let throttle = Throttle::new(move |done, total| drop(teller.say(&Report::Progress(done, total))));
-    let context = Context::new(ContextParts {
+    let notes = Notes::default();
+    let parts = ContextParts {
         dag_id: request.dag_id,
         run_id: request.run_id,
         task_id: request.task_id.to_string(),
@@ -102,21 +113,23 @@ fn run(request: Request, voice: &Voice, cancel: CancellationToken) -> io::Result
         data_interval: request.data_interval,
         params: request.params,
         home: request.home,
+        connections: request.connections,
         run_start: request.run_start,
+        began: request.began,
         clock: Arc::new(SystemClock),
         cancel,
         progress: throttle.progress(),
-    });
-    let returned = runtime.block_on(async {
-        match body {
-            Body::Async(body) => try_runner::polled(span, body(inputs, context)).await,
-            Body::Blocking(body) => try_runner::blocking(span, move || body(inputs, context)).await,
-        }
-    });
+        triggering_events: request.triggering_events,
+        host,
+    };
+    let context = Context::with_notes(parts, notes.clone());
+    let returned = runtime.block_on(async { try_runner::called(body, span, inputs, context).await });
     throttle.close();
+    settled::settle(&runtime);
     runtime.shutdown_background();
     Ok(match returned {
-        Ok(Ok(value)) => End::Value(raw(value.json())?),
+        Ok(Ok(value)) => End::Value { json: raw(value.json())?, told: notes.told() },
+        Ok(Err(error)) if error.is::<NotYet>() => End::NotYet,
         Ok(Err(error)) => ended(TryEnd::error(of, &error, &SystemClock)),
         Err(panicked) => ended(TryEnd::panicked(of, panicked)),
     })
@@ -127,7 +140,35 @@ fn raw(json: &str) -> io::Result<Box<serde_json::value::RawValue>> {
 }
 
 fn ended(end: TryEnd) -> End {
-    End::Other { outcome: end.outcome, cause: end.cause }
+    End::Other { outcome: end.outcome, cause: end.cause, event: end.event }
+}
+
+/// Asks the parent.
+struct Remote {
+    voice: Voice,
+    /// Who waits for the answer of which number.
+    waiting: Mutex<HashMap<u64, oneshot::Sender<Result<Answer, String>>>>,
+    count: AtomicU64,
+}
+
+impl Remote {
+    fn hear(&self, number: u64, answer: Result<Answer, String>) {
+        if let Some(waits) = self.waiting.lock().remove(&number) {
+            // Whoever has asked may have gone.
+            drop(waits.send(answer));
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Answers for Remote {
+    async fn ask(&self, ask: Ask) -> anyhow::Result<Answer> {
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        let (waits, answer) = oneshot::channel();
+        self.waiting.lock().insert(number, waits);
+        self.voice.say(&Report::Ask(number, ask)).context("the engine cannot be asked")?;
+        answer.await.context("the engine has gone away")?.map_err(anyhow::Error::msg)
+    }
 }
 
 /// The way to the parent.

@@ -1,5 +1,9 @@
 //! What parent and child say to each other: one JSON object a line.
 
+use crate::ask::{Answer, Ask};
+use crate::asset::AssetEvent;
+use crate::connection::Connections;
+use crate::made::Told;
 use crate::store::Cause;
 use chrono::{DateTime, Utc};
 use flow_core::{DataInterval, Outcome};
@@ -26,7 +30,10 @@ pub(super) struct Request {
     pub(super) data_interval: Option<DataInterval>,
     pub(super) params: Arc<Map<String, Value>>,
     pub(super) home: PathBuf,
+    pub(super) connections: Arc<Connections>,
     pub(super) run_start: DateTime<Utc>,
+    pub(super) triggering_events: Arc<[AssetEvent]>,
+    pub(super) began: DateTime<Utc>,
     /// Which of its events it files.
     pub(super) log: String,
 }
@@ -37,6 +44,8 @@ pub(super) struct Request {
 pub(super) enum Order {
     /// The try should end.
     Cancel,
+    /// The answer to the question of this number, or why there is none.
+    Answer(u64, Result<Answer, String>),
 }
 
 /// What the child says.
@@ -47,6 +56,8 @@ pub(super) enum Report {
     Log { level: String, logger: String, message: String, fields: Map<String, Value> },
     /// It told how far it is.
     Progress(u64, Option<u64>),
+    /// It asks the engine something; the number comes back with the answer.
+    Ask(u64, Ask),
     /// It has ended; the last word.
     End(End),
 }
@@ -55,8 +66,10 @@ pub(super) enum Report {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum End {
-    /// It returned this.
-    Value(Box<RawValue>),
+    /// It returned this, and told that about assets.
+    Value { json: Box<RawValue>, told: Told },
+    /// What the sensor waits for is not there yet.
+    NotYet,
     /// It returned an error or panicked.
-    Other { outcome: Outcome, cause: Option<Cause> },
+    Other { outcome: Outcome, cause: Option<Cause>, event: Option<Arc<str>> },
 }

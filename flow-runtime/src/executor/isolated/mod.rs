@@ -13,7 +13,7 @@ mod child;
 #[cfg(unix)]
 mod message;
 #[cfg(unix)]
-mod offspring;
+pub(crate) mod offspring;
 #[cfg(unix)]
 mod parent;
 #[cfg(unix)]
@@ -34,6 +34,9 @@ const WORD: &str = "__try";
 /// The variable that all processes of a try have.
 #[cfg(unix)]
 const VARIABLE: &str = "FLOW_TRY";
+/// The variable that all processes of a command have which a task has started (see [`operators`](crate::operators)).
+#[cfg(unix)]
+const COMMAND: &str = "FLOW_COMMAND";
 
 /// How long a child may take to end after it has been killed.
 pub(super) const SLACK: std::time::Duration = std::time::Duration::from_secs(5);
@@ -44,13 +47,20 @@ mod elsewhere {
     use crate::executor::scope::Scope;
     use crate::executor::try_runner::{Job, Returned};
     use crate::value::Inputs;
+    use std::sync::Arc;
 
     /// No program is a child here.
     pub fn serve() -> Option<std::process::ExitCode> {
         None
     }
 
-    pub async fn run(_: &Scope, job: &Job, _: Inputs, _: &std::path::Path, _: crate::context::Progress) -> Returned {
+    pub async fn run(
+        _: &Arc<Scope>,
+        job: &Job,
+        _: Inputs,
+        _: &std::path::Path,
+        _: crate::context::Progress,
+    ) -> Returned {
         let message = "isolation = \"process\" needs a Unix system";
         Err(TryEnd::without_value(job.of, flow_core::Outcome::FailedForGood, crate::store::CauseKind::Process, message))
     }

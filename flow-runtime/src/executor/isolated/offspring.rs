@@ -1,62 +1,125 @@
 //! Ending a process with all that it has started.
 
-use super::VARIABLE;
+use super::{COMMAND, VARIABLE};
 use rustix::process::{Pid, Signal, getpid, kill_process_group};
+use sha2::{Digest as _, Sha256};
+use std::path::Path;
 
-/// Kills the group that this process leads, and then whoever has the try's token in its environment: a process that left
-/// the group (`setsid`) still has that. This process itself is spared, if it belongs to them.
+/// What is in the environment of all processes that belong together, and of nobody else.
+#[derive(Debug, Clone)]
+pub(crate) struct Mark {
+    variable: &'static str,
+    word: String,
+    /// Words that go on after it are meant as well.
+    open: bool,
+}
+
+impl Mark {
+    /// That of a try with a process of its own.
+    pub(super) fn of_isolated(token: &str) -> Mark {
+        Mark { variable: VARIABLE, word: token.into(), open: false }
+    }
+
+    /// That of one more command of this try.
+    #[cfg(feature = "macros")]
+    pub(crate) fn of_command(ctx: &crate::Context) -> Mark {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let map_index = ctx.map_index().map_or(flow_core::UNMAPPED, u32::cast_signed);
+        let ids = [ctx.dag_id(), ctx.run_id(), ctx.task_id()];
+        let of_try = Mark::of_commands(ctx.home(), ids, map_index, ctx.try_number());
+        let (me, number) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        Mark { word: format!("{}{me}-{number}", of_try.word), open: false, ..of_try }
+    }
+
+    /// That of all commands of a try, also for a process that comes later. `ids` are those of DAG, run and task.
+    pub(crate) fn of_commands(home: &Path, ids: [&str; 3], map_index: i32, try_number: u32) -> Mark {
+        let home = std::fs::canonicalize(home).unwrap_or_else(|_| home.to_path_buf());
+        let text = serde_json::json!([home.to_string_lossy(), ids, map_index, try_number]).to_string();
+        let hash: String = Sha256::digest(text).iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+        Mark { variable: COMMAND, word: format!("{hash}-"), open: true }
+    }
+
+    /// The variable that all of them must have, and its value: the words of whoever has started this process are kept, for
+    /// they end with that one.
+    #[cfg(feature = "macros")]
+    pub(crate) fn variable(&self) -> (&'static str, String) {
+        let before = std::env::var(self.variable).unwrap_or_default();
+        (self.variable, format!("{before} {}", self.word).trim().to_string())
+    }
+
+    fn is_in(&self, value: &[u8]) -> bool {
+        let mine =
+            |word: &[u8]| if self.open { word.starts_with(self.word.as_bytes()) } else { word == self.word.as_bytes() };
+        value.split(|byte| *byte == b' ').any(mine)
+    }
+}
+
+/// Kills the group that this process leads, and then whoever has the mark in its environment: a process that left the group
+/// (`setsid`) still has that. This process itself is spared, if it belongs to them.
 ///
 /// Call it before the leader is reaped: until then nobody else can have got its number.
-pub(super) fn kill(leader: Pid, token: &str) {
+pub(crate) fn kill(leader: Pid, mark: &Mark) {
     if leader != getpid() {
         // ESRCH: it is gone, and its group with it.
         let _gone = kill_process_group(leader, Signal::KILL);
     }
-    // One that is killed here may just have started another.
-    for _ in 0..10 {
-        let found = with_token(token);
-        if found.is_empty() {
-            return;
-        }
-        for pid in found {
-            kill_one(pid, token);
-        }
-    }
+    kill_marked(std::slice::from_ref(mark));
 }
 
-/// Kills this process, if it is still the one that has the token: its number may be another's by now.
+/// Kills whoever has one of these marks. Says how many were found.
+pub(crate) fn kill_marked(marks: &[Mark]) -> usize {
+    let mut killed = 0;
+    // One that is killed here may just have started another.
+    for _ in 0..10 {
+        let found = marked(marks);
+        if found.is_empty() {
+            break;
+        }
+        killed += found.len();
+        for pid in found {
+            kill_one(pid, marks);
+        }
+    }
+    killed
+}
+
+/// Kills this process, if it is still the one that has a mark: its number may be another's by now.
 #[cfg(target_os = "linux")]
-fn kill_one(pid: Pid, token: &str) {
+fn kill_one(pid: Pid, marks: &[Mark]) {
     use rustix::process::{PidfdFlags, pidfd_open, pidfd_send_signal};
     let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return };
-    if has_token(pid, token) {
+    if is_marked(pid, marks) {
         let _gone = pidfd_send_signal(&process, Signal::KILL);
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn kill_one(pid: Pid, token: &str) {
-    if has_token(pid, token) {
+fn kill_one(pid: Pid, marks: &[Mark]) {
+    if is_marked(pid, marks) {
         let _gone = rustix::process::kill_process(pid, Signal::KILL);
     }
 }
 
-/// The other processes in whose environment the token stands. Where there is no `/proc`, none are found.
-fn with_token(token: &str) -> Vec<Pid> {
+/// The other processes in whose environment a mark stands. Where there is no `/proc`, none are found.
+fn marked(marks: &[Mark]) -> Vec<Pid> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
-    pids.filter(|pid| *pid != getpid() && has_token(*pid, token)).collect()
+    pids.filter(|pid| *pid != getpid() && is_marked(*pid, marks)).collect()
 }
 
-fn has_token(pid: Pid, token: &str) -> bool {
+fn is_marked(pid: Pid, marks: &[Mark]) -> bool {
     // A zombie's is empty, another user's cannot be read.
     let environment = std::fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).unwrap_or_default();
-    let wanted = format!("{VARIABLE}={token}");
-    environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
+    let mut variables = environment.split(|byte| *byte == 0);
+    variables.any(|variable| {
+        let value = |mark: &Mark| variable.strip_prefix(mark.variable.as_bytes())?.strip_prefix(b"=");
+        marks.iter().any(|mark| value(mark).is_some_and(|value| mark.is_in(value)))
+    })
 }
 
 /// `SIGABRT (6)`
-pub(super) fn signal_name(number: i32) -> String {
+pub(crate) fn signal_name(number: i32) -> String {
     const NAMES: [(i32, &str); 15] = [
         (1, "SIGHUP"),
         (2, "SIGINT"),
@@ -77,5 +140,23 @@ pub(super) fn signal_name(number: i32) -> String {
     match NAMES.iter().find(|(n, _)| *n == number).filter(|_| cfg!(target_os = "linux")) {
         Some((_, name)) => format!("{name} ({number})"),
         None => format!("signal {number}"),
+    }
+}
+
+#[cfg(all(test, feature = "macros"))]
+mod tests {
+    use super::*;
+    use crate::Context;
+
+    #[test]
+    fn a_command_has_the_mark_of_its_try_and_one_of_its_own() {
+        let ctx = Context::test();
+        let (one, other) = (Mark::of_command(&ctx), Mark::of_command(&ctx));
+        let ids = [ctx.dag_id(), ctx.run_id(), ctx.task_id()];
+        let of_try = Mark::of_commands(ctx.home(), ids, flow_core::UNMAPPED, 1);
+        let value = format!("of-an-outer-one {}", one.word);
+        assert!(one.is_in(value.as_bytes()) && of_try.is_in(value.as_bytes()) && !other.is_in(value.as_bytes()));
+        let next = Mark::of_commands(ctx.home(), ids, flow_core::UNMAPPED, 2);
+        assert!(!next.is_in(value.as_bytes()), "another try");
     }
 }

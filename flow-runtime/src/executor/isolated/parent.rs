@@ -1,17 +1,22 @@
 //! The parent's side of a try in a child: start it, listen, and end it with all that it has started.
 
 use super::message::{End, Order, Report, Request};
+use super::offspring::Mark;
 use super::prints::{self, Tail};
 use super::{SLACK, VARIABLE, WORD, offspring};
+use crate::ask::Host;
 use crate::clock::{Clock as _, SystemClock};
 use crate::context::Progress;
 use crate::executor::outcome::TryEnd;
 use crate::executor::scope::Scope;
-use crate::executor::try_runner::{Job, Returned};
+use crate::executor::try_runner::{self, Job, Returned};
+use crate::secret::redact;
 use crate::store::CauseKind;
 use crate::telemetry::{self, EventSink as _};
 use crate::value::{Erased, Inputs};
 use flow_core::{Outcome, TryRef};
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use rustix::process::Pid;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -20,6 +25,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -33,7 +39,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 const REST: Duration = Duration::from_secs(1);
 
 /// Runs a try in a child. When the future is dropped, everything is killed.
-pub(crate) async fn run(scope: &Scope, job: &Job, inputs: Inputs, program: &Path, progress: Progress) -> Returned {
+pub(crate) async fn run(scope: &Arc<Scope>, job: &Job, inputs: Inputs, program: &Path, progress: Progress) -> Returned {
     let of = job.of;
     let refused = |what: &str, error: &dyn std::fmt::Display| {
         let message = format!("{what}: {error}");
@@ -49,11 +55,16 @@ pub(crate) async fn run(scope: &Scope, job: &Job, inputs: Inputs, program: &Path
         }
         Err(e) => return Err(refused("no process for the try could be started", &e)),
     };
-    let end = running.listen(job, &scope.engine.settings.grace, &progress).await;
+    let host = try_runner::host(scope, job);
+    let end = running.listen(job, &scope.engine.settings.grace, &progress, &host).await;
     let status = running.end().await;
     match end {
-        Some(End::Value(json)) => Ok(Erased::from_json(Box::<str>::from(json))),
-        Some(End::Other { outcome, cause }) => Err(TryEnd::reported(of, outcome, cause)),
+        Some(End::Value { json, told }) => {
+            job.told.replace(told);
+            Ok(Some(Erased::from_json(Box::<str>::from(json))))
+        }
+        Some(End::NotYet) => Ok(None),
+        Some(End::Other { outcome, cause, event }) => Err(TryEnd::reported(of, outcome, cause, event)),
         None => Err(died(of, status, &running.tail)),
     }
 }
@@ -75,7 +86,10 @@ fn request(scope: &Scope, job: &Job, inputs: &Inputs) -> serde_json::Result<Requ
         data_interval: scope.data_interval,
         params: scope.shown_params.clone(),
         home: settings.home.clone(),
+        connections: settings.connections.clone(),
         run_start: scope.run_start,
+        triggering_events: scope.made_for.clone(),
+        began: job.began,
         log: telemetry::directives(),
     })
 }
@@ -148,9 +162,10 @@ impl Running {
 
     /// Hears the child out; `None` if it died without a word about its end. Told to stop, it has its grace; then its time
     /// is over, as it is when it lives on after its last word.
-    async fn listen(&mut self, job: &Job, grace: &Duration, progress: &Progress) -> Option<End> {
+    async fn listen(&mut self, job: &Job, grace: &Duration, progress: &Progress, host: &Host) -> Option<End> {
         let mut line = Vec::new();
         let (mut end, mut told) = (None, false);
+        let mut answers = FuturesUnordered::new();
         let mut deadline: Option<Instant> = None;
         loop {
             let over = async {
@@ -170,6 +185,9 @@ impl Running {
                             job.log.record(level.parse().unwrap_or(tracing::Level::INFO), &logger, &message, fields);
                         }
                         Ok(Report::Progress(done, total)) => progress.set(done, total),
+                        Ok(Report::Ask(number, ask)) => answers.push(async move {
+                            (number, host.0.ask(ask).await.map_err(|e| redact(&format!("{e:#}")).into_owned()))
+                        }),
                         Ok(Report::End(how)) => {
                             end = Some(how);
                             deadline = Some(Instant::now() + SLACK);
@@ -177,6 +195,10 @@ impl Running {
                         Err(_) => {}
                     }
                     line.clear();
+                }
+                Some((number, answer)) = answers.next() => {
+                    // One that does not hear it has ended, or is killed when its time is over.
+                    drop(self.say(&Order::Answer(number, answer)).await);
                 }
                 () = job.cancel.cancelled(), if !told => {
                     told = true;
@@ -192,9 +214,9 @@ impl Running {
     /// Kills what is left of it, and waits for its end.
     async fn end(&mut self) -> io::Result<ExitStatus> {
         if let Some(leader) = self.leader {
-            let token = self.token.clone();
+            let mark = Mark::of_isolated(&self.token);
             // It looks at every process there is.
-            drop(tokio::task::spawn_blocking(move || offspring::kill(leader, &token)).await);
+            drop(tokio::task::spawn_blocking(move || offspring::kill(leader, &mark)).await);
         }
         // From here on its number may be another's.
         self.leader = None;
@@ -208,7 +230,7 @@ impl Running {
 
     fn kill(&self) {
         if let Some(leader) = self.leader {
-            offspring::kill(leader, &self.token);
+            offspring::kill(leader, &Mark::of_isolated(&self.token));
         }
     }
 }

@@ -1,12 +1,21 @@
 //! Runs driven by the engine itself: what is recorded, what is passed on, and what a crash leaves behind.
 
+mod cached;
+mod callbacks;
 mod ends;
+mod frames;
+mod leases;
 mod limits;
 mod logs;
 mod order;
+mod orders;
+mod past;
 mod resume;
+mod shared;
 mod stop;
+mod transfers;
 mod values;
+mod waits;
 
 use flow_runtime::Context;
 use flow_runtime::core::{Dag, TaskState};

@@ -91,21 +91,43 @@ async fn a_run_that_succeeded_or_is_held_cannot_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_dag_is_refused_with_what_has_changed() {
+async fn a_run_goes_on_with_its_own_tasks_and_edges() {
     let world = World::new().await;
-    crash(&world, mortal::dag(), "resume-changed", 2).await;
-    let mut changed = mortal::dag();
-    changed.tasks[1].upstream.clear();
-    let error = world.try_resume(changed, "resume-changed").await.unwrap_err().to_string();
-    assert!(error.contains("task `dies` has other arguments, upstream tasks or conditions"), "{error}");
-    let mut renamed = mortal::dag();
-    renamed.tasks[0].task_id = "erste".into();
-    let error = world.try_resume(renamed, "resume-changed").await.unwrap_err().to_string();
-    assert!(error.contains("task `first` is gone"), "{error}");
-    // What does not matter to a run under way may change.
-    let mut documented = mortal::dag();
-    documented.doc = Some("New words.".into());
-    assert_eq!(world.resume(documented, "resume-changed").await.run.state, RunStatus::Success);
+    crash(&world, mortal::dag(), "resume-own", 2).await;
+    // The DAG of today: another order, a task less, another name, a new task.
+    let mut today = mortal::dag();
+    today.tasks[1].upstream.clear();
+    today.tasks[1].inputs.clear();
+    today.tasks[0].task_id = "erste".into();
+    today.tasks.push(flow_runtime::core::TaskDef::new("new", "nowhere::at_all"));
+    let ran = world.resume(today, "resume-own").await;
+    assert_eq!((ran.run.state, value(&ran, "dies")), (RunStatus::Success, json!(42)));
+    assert!(ran.instances.iter().all(|row| &*row.task_id != "new" && &*row.task_id != "erste"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_functions_have_changed_is_refused_with_what_has_changed() {
+    let world = World::new().await;
+    let mut yesterday = mortal::dag();
+    yesterday.tasks[1].output = "Vec<u32>".into();
+    // What has ended does not matter any more.
+    yesterday.tasks[0].output = "u8".into();
+    crash(&world, yesterday, "resume-changed", 2).await;
+    let version = world.stored(&mortal::dag(), "resume-changed").await.dag_version;
+    let builds = world.store.builds(&version).await.unwrap();
+    let this = flow_runtime::executor::build_id().await.unwrap();
+    assert_eq!(builds.iter().map(|row| row.build.as_str()).collect::<Vec<_>>(), [this]);
+    world.store.put_build(&version, "0123456789abcdef", "2200-01-02T03:04:05Z".parse().unwrap()).await.unwrap();
+    let mut today = mortal::dag();
+    today.tasks.push(flow_runtime::core::TaskDef::new("new", "nowhere::at_all"));
+    let error = world.try_resume(today, "resume-changed").await.unwrap_err().to_string();
+    let said = format!("0123456789ab (first seen 2200-01-02 03:04 UTC), and this is build {}; go on", &this[..12]);
+    assert!(error.contains(&format!("; runs like it are made by build {} (first seen ", &this[..12])), "{error}");
+    assert!(error.contains(&said), "{error}");
+    assert!(error.contains("task `dies` gave `Vec<u32>`, and gives `u32` now"), "{error}");
+    assert!(error.contains("of today task `new` is new") && !error.contains("`u8`"), "{error}");
+    let stored = world.stored(&mortal::dag(), "resume-changed").await;
+    assert_eq!(stored.run.state, RunStatus::Running, "it is as it was");
 }
 
 #[dag]
@@ -159,4 +181,35 @@ async fn a_lost_try_is_due_whoever_takes_note_of_it() {
     assert!(lost.state == TaskState::UpForRetry && lost.due.is_some(), "{lost:?}");
     let report = world.resume(mortal::dag(), "resume-edited").await;
     assert_eq!((report.run.state, value(&report, "dies")), (RunStatus::Success, json!(42)));
+}
+
+#[dag(dagrun_timeout = "1h")]
+fn within_an_hour() {
+    first();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_goes_on_has_what_is_left_of_its_time() {
+    let world = World::new().await;
+    let dag = within_an_hour::dag();
+    let version = world.store.put_dag(&dag).await.unwrap();
+    let begun = chrono::Utc::now() - chrono::TimeDelta::hours(2);
+    let run = |run_id: &str, state| flow_runtime::core::DagRun {
+        dag_id: dag.dag_id.clone(),
+        run_id: run_id.into(),
+        run_type: flow_runtime::core::RunType::Manual,
+        state,
+        logical_date: None,
+        data_interval: None,
+        run_after: begun,
+        start_date: Some(begun),
+        end_date: None,
+        conf: Default::default(),
+    };
+    // One was left two hours ago; the other one was cleared since, and has its hour anew.
+    world.store.create_run(&run("resume-late", RunStatus::Running), &version, "me").await.unwrap();
+    world.store.create_run(&run("resume-cleared", RunStatus::Queued), &version, "me").await.unwrap();
+    let late = world.resume(within_an_hour::dag(), "resume-late").await;
+    assert_eq!((late.run.state, noted("resume-late").len() <= 1), (RunStatus::Failed, true));
+    assert_eq!(world.resume(within_an_hour::dag(), "resume-cleared").await.run.state, RunStatus::Success);
 }

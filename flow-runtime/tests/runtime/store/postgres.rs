@@ -3,7 +3,8 @@
 use crate::{cluster, pooler};
 use flow_runtime::core::{Dag, DagRun, RunStatus, RunType, TaskDef, TaskState};
 use flow_runtime::store::{
-    Epoch, InstanceRow, InstanceWrite, MetadataStore, PostgresStore, RunCommit, RunPk, StoreError,
+    AssetEventFilter, Epoch, InstanceRow, InstanceWrite, MetadataStore, PostgresStore, RunCommit, RunPk, StepWrite,
+    StoreError, Term, Terms,
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::sync::Arc;
@@ -81,8 +82,9 @@ fn begins((run, epoch): (RunPk, Epoch), try_number: u32) -> RunCommit {
         cause: None,
         report: Default::default(),
         label: None,
+        event: None,
     };
-    RunCommit { run, epoch, status: None, instances: vec![InstanceWrite { row, archive: true }], xcoms: vec![] }
+    RunCommit { instances: vec![InstanceWrite { row, archive: true }], ..RunCommit::new(run, epoch) }
 }
 
 async fn tries(store: &PostgresStore, run: RunPk) -> Vec<u32> {
@@ -151,6 +153,62 @@ async fn what_was_done_is_not_done_again_when_its_answer_was_lost() {
 }
 
 #[tokio::test]
+async fn a_run_is_made_and_taken_once_when_the_answer_was_lost() {
+    let Some((url, _)) = database().await else { return };
+    let (url, steals) = thief(&url).await;
+    let store = PostgresStore::open(&url).await.unwrap();
+    let version = store.put_dag(&dag()).await.unwrap();
+    let term = Term { length: Duration::from_secs(3600), now: "2026-01-01T00:00:00Z".parse().unwrap() };
+    let terms = Terms { owner: "me", lease: Some(term), max_active: Some(1), after: Some(None), ..Terms::default() };
+    steals.store(true, Ordering::SeqCst);
+    let (run, epoch) = store.make_run(&dag_run("one"), &version, &terms).await.unwrap();
+    assert!(!steals.load(Ordering::SeqCst), "the answer was taken away");
+    assert_eq!(store.renew(&[(run, epoch)], term).await.unwrap(), [run].into());
+    store.release(run, epoch).await.unwrap();
+    steals.store(true, Ordering::SeqCst);
+    assert_eq!(store.take_run(run, "me", term).await, Ok(Epoch(2)));
+    assert!(!steals.load(Ordering::SeqCst), "the answer was taken away");
+    // Under another name it is another call.
+    assert!(matches!(store.take_run(run, "me", term).await, Err(StoreError::Held { .. })));
+
+    // What it is made for is gone once it is made: that is not held against it.
+    store.await_assets(&[("taxi".to_string(), ["a".to_string()].into())].into()).await.unwrap();
+    let events = [store.put_asset_event("a", "{}", term.now).await.unwrap()];
+    let terms = Terms { owner: "me", max_active: Some(2), seen: &events, ..Terms::default() };
+    steals.store(true, Ordering::SeqCst);
+    let (run, _) = store.make_run(&dag_run("two"), &version, &terms).await.unwrap();
+    assert!(!steals.load(Ordering::SeqCst), "the answer was taken away");
+    let made_for = AssetEventFilter { run: Some(run), ..AssetEventFilter::default() };
+    assert_eq!(store.asset_events(&made_for).await.unwrap().len(), 1);
+    let again = store.make_run(&dag_run("three"), &version, &terms).await;
+    assert_eq!(again, Err(StoreError::EventsTaken { dag_id: "taxi".into() }));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn leases_are_renewed_while_the_thread_of_the_store_is_held_up() {
+    let Some((url, _)) = database().await else { return };
+    let (opened, open) = std::sync::mpsc::channel();
+    let (let_go, held_up) = std::sync::mpsc::channel::<()>();
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let store: Arc<dyn MetadataStore> = Arc::new(PostgresStore::open(&url).await.unwrap());
+            let version = store.put_dag(&dag()).await.unwrap();
+            let made = store.create_run(&dag_run("one"), &version, "me").await.unwrap();
+            opened.send((flow_runtime::store::renewer(&store), made.0)).unwrap();
+            // As by a terminal that takes no more text.
+            held_up.recv().unwrap();
+        });
+    });
+    let (mut renewer, run) = open.recv().unwrap();
+    let term = Term { length: Duration::from_secs(3600), now: "2026-01-01T00:00:00Z".parse().unwrap() };
+    assert!(renewer.renew(&[(run, Epoch(1))], term).await.unwrap().is_empty(), "it has no lease to be renewed");
+    let_go.send(()).unwrap();
+    thread.join().unwrap();
+}
+
+#[tokio::test]
 async fn what_stands_in_the_way_is_waited_for() {
     let Some((url, _)) = database().await else { return };
     let impatient = format!("{url}?options=-c%20statement_timeout%3D200");
@@ -209,9 +267,15 @@ async fn what_cannot_be_opened_says_why_without_the_password() {
         let text = says(url).await;
         assert!(text.contains(said), "{text}");
     }
+    let schema = async || PostgresStore::schema(&url, Duration::ZERO).await.unwrap();
+    assert_eq!(schema().await.seen, 0);
     PostgresStore::open(&url).await.unwrap().close().await;
+    assert!(schema().await.is_current());
     run(&url, "UPDATE flow_schema SET version = 99").await;
-    assert!(says(&url).await.contains("written by a newer flow (its schema is 99, this flow knows 2): update flow"));
+    let said = says(&url).await;
+    assert!(
+        said.contains("written by a newer flow (its schema is 99, this flow knows ") && said.contains("update flow")
+    );
 }
 
 #[tokio::test]
@@ -222,5 +286,139 @@ async fn a_closed_store_says_so() {
     store.close().await;
     for error in [store.put_dag(&dag()).await.unwrap_err(), store.dag_version("x").await.unwrap_err()] {
         assert!(error.to_string().contains("was closed"), "{error}");
+    }
+}
+
+/// Waits until the store hears something that was done again and again.
+async fn hears(hints: &mut tokio::sync::watch::Receiver<()>, what: &str, mut done: impl AsyncFnMut()) {
+    let again = async {
+        loop {
+            done().await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::select! {
+        heard = hints.changed() => heard.unwrap(),
+        () = again => {}
+        () = tokio::time::sleep(Duration::from_secs(30)) => panic!("{what} is not heard of"),
+    }
+}
+
+#[tokio::test]
+async fn what_others_do_is_heard_of() {
+    let Some((url, _)) = database().await else { return };
+    let (here, there) = (PostgresStore::open(&url).await.unwrap(), PostgresStore::open(&url).await.unwrap());
+    let mut hints = here.listen().unwrap();
+    hears(&mut hints, "a pause", async || there.set_paused("taxi", true).await.unwrap()).await;
+    let (run, epoch) = begin(&there).await;
+    hints.changed().await.unwrap();
+    hears(&mut hints, "a release", async || there.release(run, epoch).await.unwrap()).await;
+    there.delete_run(run, epoch).await.unwrap();
+    hears(&mut hints, "a run that nobody works on", async || {
+        let (run, epoch) = begin(&there).await;
+        there.delete_run(run, epoch).await.unwrap();
+    })
+    .await;
+    there.await_assets(&[("taxi".to_string(), ["a".to_string()].into())].into()).await.unwrap();
+    hears(&mut hints, "an event that a DAG waits for", async || {
+        there.put_asset_event("a", "{}", "2026-01-01T00:00:00Z".parse().unwrap()).await.unwrap();
+    })
+    .await;
+}
+
+/// Whoever commits last sees the failures of all others.
+#[tokio::test]
+async fn of_failures_at_the_same_time_the_last_pauses() {
+    let Some((url, _)) = database().await else { return };
+    let mut stores = Vec::new();
+    for _ in 0..4 {
+        stores.push(Arc::new(PostgresStore::open(&url).await.unwrap()));
+    }
+    for round in 0..25 {
+        let dag_id = format!("d{round}");
+        let version = stores[0].put_dag(&Dag::new(&dag_id)).await.unwrap();
+        let mut ends = tokio::task::JoinSet::new();
+        for (n, store) in stores.iter().cloned().enumerate() {
+            let run = DagRun { dag_id: dag_id.clone(), run_type: RunType::Scheduled, ..dag_run(&n.to_string()) };
+            let (run, epoch) = store.create_run(&run, &version, "me").await.unwrap();
+            let status = Some((RunStatus::Failed, "2026-01-01T00:00:00Z".parse().unwrap()));
+            let failed = RunCommit { status, pause_at: Some(4), ..RunCommit::new(run, epoch) };
+            ends.spawn(async move { store.commit(&[failed]).await });
+        }
+        ends.join_all().await.into_iter().for_each(|ended| ended.unwrap());
+        assert_eq!(stores[0].paused().await.unwrap().get(&dag_id), Some(&true), "{dag_id}");
+    }
+}
+
+/// The plans of the function are made while the table has no rows, and kept.
+#[tokio::test]
+async fn a_commit_reads_no_more_rows_than_it_changes() {
+    let Some((url, _)) = database().await else { return };
+    let store = PostgresStore::open(&url).await.unwrap();
+    let held = begin(&store).await;
+    for try_number in 1..=20 {
+        store.commit(&[begins(held, try_number)]).await.unwrap();
+    }
+    let mut many = begins(held, 1);
+    let first = many.instances[0].clone();
+    many.instances = (0..2000)
+        .map(|map_index| InstanceWrite { row: InstanceRow { map_index, ..first.row.clone() }, archive: false })
+        .collect();
+    many.steps = (0..2000)
+        .map(|map_index| StepWrite {
+            task_id: "download".into(),
+            map_index,
+            name: "a".into(),
+            value: "1".into(),
+            try_number: 1,
+            timestamp: "2026-01-01T00:00:00Z".parse().unwrap(),
+        })
+        .collect();
+    store.commit(&[many]).await.unwrap();
+    for try_number in 21..=60 {
+        store.commit(&[begins(held, try_number)]).await.unwrap();
+    }
+    // What a connection has read is known when it has ended.
+    store.close().await;
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    let read = "SELECT sum(seq_tup_read)::BIGINT FROM pg_stat_user_tables WHERE relname IN ('task_instance', 'step')
+        HAVING bool_and(n_tup_ins > 0)";
+    let scanned: i64 = loop {
+        match sqlx::query_scalar(read).fetch_optional(&mut connection).await.unwrap() {
+            Some(scanned) => break scanned,
+            None => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    assert!(scanned < 10_000, "{scanned} rows were read by scans");
+}
+
+/// All that a schema consists of, as text.
+async fn inventory(url: &str) -> Vec<String> {
+    let sql = "SELECT concat_ws(' ', table_name, column_name, data_type, collation_name, is_nullable, column_default)
+            FROM information_schema.columns WHERE table_schema = 'public'
+        UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'
+        UNION ALL SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
+        UNION ALL SELECT pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+        ORDER BY 1";
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    sqlx::query_scalar(sql).fetch_all(&mut connection).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_database_of_each_earlier_schema_is_brought_up_to_date() {
+    let Some((new, _)) = database().await else { return };
+    PostgresStore::open(&new).await.unwrap().close().await;
+    let steps = super::steps("postgres");
+    for seen in 1..steps.len() {
+        let (url, _) = database().await.unwrap();
+        let stamp =
+            format!("CREATE TABLE flow_schema (version BIGINT NOT NULL); INSERT INTO flow_schema VALUES ({seen});");
+        run(&url, &[steps[..seen].concat(), super::kept("OVERRIDING SYSTEM VALUE"), stamp].concat()).await;
+        let before = PostgresStore::schema(&url, Duration::ZERO).await.unwrap();
+        assert!(before.seen == seen as u64 && before.known == steps.len() as u64 && !before.is_current(), "{before:?}");
+        let store = PostgresStore::open(&url).await.unwrap();
+        super::is_kept(&store).await;
+        store.close().await;
+        assert_eq!(inventory(&url).await, inventory(&new).await, "as if it had been made new");
     }
 }

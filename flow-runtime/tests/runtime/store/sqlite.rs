@@ -72,20 +72,68 @@ async fn two_processes_worth_of_stores_share_a_file() {
 
 #[tokio::test]
 async fn a_database_of_each_earlier_schema_is_brought_up_to_date() {
+    let steps = super::steps("sqlite");
+    for seen in 1..steps.len() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("flow.db");
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        let mut connection = sqlx::ConnectOptions::connect(&options).await.unwrap();
+        for step in &steps[..seen] {
+            sqlx::raw_sql(sqlx::AssertSqlSafe(step.clone())).execute(&mut connection).await.unwrap();
+        }
+        let stamp = format!("PRAGMA application_id = 1718382455; PRAGMA user_version = {seen};");
+        let kept = sqlx::AssertSqlSafe(super::kept("") + &stamp);
+        sqlx::raw_sql(kept).execute(&mut connection).await.unwrap();
+        sqlx::Connection::close(connection).await.unwrap();
+        let before = SqliteStore::schema(&path).await.unwrap();
+        assert!(before.seen == seen as u64 && before.known == steps.len() as u64 && !before.is_current(), "{before:?}");
+        let store = open(&path).await;
+        super::is_kept(&store).await;
+        store.close().await;
+        assert_eq!(open(&path).await.paused().await.unwrap(), [("taxi".to_string(), true)].into());
+    }
+}
+
+#[tokio::test]
+async fn how_far_a_schema_is_is_told_and_nothing_is_made() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("flow.db");
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    assert_eq!(SqliteStore::schema(&path).await.unwrap().seen, 0);
+    assert!(!path.exists());
+    open(&path).await.close().await;
+    assert!(SqliteStore::schema(&path).await.unwrap().is_current());
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path);
     let mut connection = sqlx::ConnectOptions::connect(&options).await.unwrap();
-    sqlx::raw_sql(include_str!("../../../migrations/sqlite/0001_first.sql")).execute(&mut connection).await.unwrap();
-    let kept = "INSERT INTO dag_version VALUES ('h', 'taxi', '{}');
-        INSERT INTO dag_run VALUES (7, 'taxi', 'one', 'manual', 'success', NULL, NULL, NULL, 1, NULL, NULL, '{}', 'h', 'me', 3);
-        PRAGMA application_id = 1718382455; PRAGMA user_version = 1;";
-    sqlx::raw_sql(kept).execute(&mut connection).await.unwrap();
+    sqlx::raw_sql("PRAGMA user_version = 99").execute(&mut connection).await.unwrap();
     sqlx::Connection::close(connection).await.unwrap();
-    let store = open(&path).await;
-    let run = store.run("taxi", "one").await.unwrap().unwrap();
-    assert_eq!((run.pk.0, run.epoch.0, run.owner.as_deref()), (7, 3, Some("me")));
-    store.set_paused("taxi", true).await.unwrap();
-    store.close().await;
-    assert_eq!(open(&path).await.paused().await.unwrap(), [("taxi".to_string(), true)].into());
+    let newer = SqliteStore::schema(&path).await.unwrap();
+    assert!(newer.is_newer() && newer.seen == 99);
+    let error = SqliteStore::open(&path, Durability::Process).await.unwrap_err().to_string();
+    assert!(error.contains("written by a newer flow"), "{error}");
+}
+
+#[tokio::test]
+async fn a_copy_is_whole_while_others_write_and_never_takes_a_files_place() {
+    let (store, folder) = fresh().await;
+    let path = folder.path().join("new/flow.db");
+    let hash = store.put_dag(&dag()).await.unwrap();
+    let copy = folder.path().join("copy.db");
+    let (copied, ()) = tokio::join!(SqliteStore::backup(&path, &copy), async {
+        for paused in 0..50 {
+            store.set_paused("taxi", paused % 2 == 0).await.unwrap();
+        }
+    });
+    copied.unwrap();
+    let restored = open(&copy).await;
+    assert_eq!(restored.dag_version(&hash).await.unwrap(), dag());
+    restored.close().await;
+    let before = std::fs::read(&copy).unwrap();
+    let error = SqliteStore::backup(&path, &copy).await.unwrap_err().to_string();
+    assert!(error.contains("there is a file of that name: choose another"), "{error}");
+    assert_eq!(std::fs::read(&copy).unwrap(), before);
+    let nowhere = folder.path().join("no/such/folder/copy.db");
+    let error = SqliteStore::backup(&path, &nowhere).await.unwrap_err().to_string();
+    assert!(error.contains("cannot be written"), "{error}");
+    let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 2, "no half of a copy is left: {names:?}");
 }

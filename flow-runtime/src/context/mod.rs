@@ -1,6 +1,12 @@
 //! What a task may know about the try it is in.
 
+pub(crate) mod durable;
+
+use crate::ask::Host;
+use crate::asset::{Asset, AssetEvent};
 use crate::clock::{Clock, SystemClock};
+use crate::connection::{Connections, Place};
+use crate::made::{Made, Notes};
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use flow_core::DataInterval;
@@ -10,6 +16,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+
+/// Most events of assets that a task is shown.
+pub const MOST_TRIGGERING_EVENTS: u32 = 10_000;
 
 /// The try a task is in: ids, dates, params, cancellation and progress. A task asks for it by an argument
 /// `ctx: &Context`; a test makes one with [`Context::test`].
@@ -41,18 +50,28 @@ pub struct ContextParts {
     pub params: Arc<Map<String, Value>>,
     /// The home folder.
     pub home: PathBuf,
+    /// The places that have a name.
+    pub connections: Arc<Connections>,
     /// When the run began.
     pub run_start: DateTime<Utc>,
+    /// When the try began; of one that was deferred, or looks for something, when it began first.
+    pub began: DateTime<Utc>,
     /// Who knows the time.
     pub clock: Arc<dyn Clock>,
     /// Fires when the try should end.
     pub cancel: CancellationToken,
     /// Where progress goes.
     pub progress: Progress,
+    /// The events of assets that the run was made for, the oldest first.
+    pub triggering_events: Arc<[AssetEvent]>,
+    /// The engine behind it.
+    pub host: Host,
 }
 
 struct Inner {
     parts: ContextParts,
+    notes: Notes,
+    journal: durable::Journal,
 }
 
 impl Context {
@@ -73,26 +92,54 @@ impl Context {
             data_interval: None,
             params: Arc::default(),
             home,
+            connections: Arc::default(),
             run_start: SystemClock.now(),
+            began: SystemClock.now(),
             clock: Arc::new(SystemClock),
             cancel: CancellationToken::new(),
             progress: Progress::silent(),
+            triggering_events: Arc::default(),
+            host: Host::alone(),
         })
     }
 
     /// A context of these parts.
     pub fn new(parts: ContextParts) -> Context {
-        Context { inner: Arc::new(Inner { parts }) }
+        Context::with_notes(parts, Notes::default())
+    }
+
+    /// The same, where what it tells about assets goes to these notes.
+    pub(crate) fn with_notes(parts: ContextParts, notes: Notes) -> Context {
+        Context { inner: Arc::new(Inner { parts, journal: durable::Journal::default(), notes }) }
     }
 
     /// The same context with these params (for a unit test).
     pub fn with_params(&self, params: Map<String, Value>) -> Context {
-        Context::new(ContextParts { params: Arc::new(params), ..self.inner.parts.clone() })
+        self.with(ContextParts { params: Arc::new(params), ..self.inner.parts.clone() })
+    }
+
+    /// The same context about this instant (for a unit test).
+    pub fn with_logical_date(&self, logical_date: DateTime<Utc>) -> Context {
+        self.with(ContextParts { logical_date: Some(logical_date), ..self.inner.parts.clone() })
     }
 
     /// The same context with this home folder (for a unit test).
     pub fn with_home(&self, home: impl Into<PathBuf>) -> Context {
-        Context::new(ContextParts { home: home.into(), ..self.inner.parts.clone() })
+        self.with(ContextParts { home: home.into(), ..self.inner.parts.clone() })
+    }
+
+    /// The same context with these places that have a name (for a unit test).
+    pub fn with_connections(&self, connections: impl Into<Arc<Connections>>) -> Context {
+        self.with(ContextParts { connections: connections.into(), ..self.inner.parts.clone() })
+    }
+
+    /// The same context of a run that was made for these events (for a unit test).
+    pub fn with_triggering_events(&self, events: impl Into<Arc<[AssetEvent]>>) -> Context {
+        self.with(ContextParts { triggering_events: events.into(), ..self.inner.parts.clone() })
+    }
+
+    fn with(&self, parts: ContextParts) -> Context {
+        Context::with_notes(parts, self.inner.notes.clone())
     }
 
     /// Id of the DAG.
@@ -138,6 +185,11 @@ impl Context {
     /// The present instant.
     pub fn now(&self) -> DateTime<Utc> {
         self.inner.parts.clock.now()
+    }
+
+    /// When the try began; of one that has slept or waited since, when it began first.
+    pub fn began(&self) -> DateTime<Utc> {
+        self.inner.parts.began
     }
 
     /// Time since the run began.
@@ -194,15 +246,86 @@ impl Context {
         format!("{scheme}{}", self.home().join(path).display())
     }
 
+    /// The place that people give as a URL, as a path inside the home folder ([`Context::in_home`]), or by the name of a
+    /// connection: `conn:lake/raw`. A URL that lies below that of a connection has its options.
+    ///
+    /// ```
+    /// use flow_runtime::connection::{Connections, Place};
+    ///
+    /// let lake = Place::new("s3://lake").option("aws_region", "eu-central-1");
+    /// let known: Connections = [("lake".to_string(), lake)].into_iter().collect();
+    /// let ctx = flow_runtime::Context::test().with_home("/home/ada/.flow").with_connections(known);
+    /// assert_eq!(ctx.place("conn:lake/raw")?.url(), "s3://lake/raw");
+    /// assert_eq!(ctx.place("sqlite://warehouse.db")?.url(), "sqlite:///home/ada/.flow/warehouse.db");
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// There is no connection of this name.
+    pub fn place(&self, text: &str) -> anyhow::Result<Place> {
+        let place = self.inner.parts.connections.place(text)?;
+        let url = self.in_home(place.url());
+        Ok(place.with_url(url))
+    }
+
     /// Fires when the try should end: it took too long, somebody cancelled it, or the program is asked to stop. A
     /// blocking body should look at [`Context::is_cancelled`] now and then, for nothing can stop its thread.
     pub fn cancel(&self) -> &CancellationToken {
         &self.inner.parts.cancel
     }
 
+    /// Does a part of the work, or gives it up as soon as the try should end. What is given up is dropped, so that it must leave nothing
+    /// half done then, as everything in `flow_runtime::data` does; what that cleans up is waited for.
+    ///
+    /// ```
+    /// # use flow_runtime::prelude::*;
+    /// #[task]
+    /// async fn nap(ctx: &Context, seconds: u64) -> Result<u64> {
+    ///     let nap = tokio::time::sleep(std::time::Duration::from_secs(seconds));
+    ///     ctx.until_cancelled(async { nap.await; anyhow::Ok(seconds) }).await
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let ctx = Context::test();
+    /// ctx.cancel().cancel();
+    /// assert!(nap(&ctx, 3600).await.unwrap_err().to_string().contains("told to end"));
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The work's own; that the try was told to end.
+    pub async fn until_cancelled<T, E: Into<anyhow::Error>>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> anyhow::Result<T> {
+        if let Some(outcome) = self.cancel().run_until_cancelled(work).await {
+            return outcome.map_err(Into::into);
+        }
+        // What others clean up is waited for, too; not for long.
+        #[cfg(feature = "data")]
+        let _settled = tokio::time::timeout(Duration::from_secs(5), flow_data::settled()).await;
+        anyhow::bail!("it was told to end, and what it was at is given up")
+    }
+
     /// Should the try end?
     pub fn is_cancelled(&self) -> bool {
         self.inner.parts.cancel.is_cancelled()
+    }
+
+    /// Tells something about an asset that the task makes, one of its outlets: `ctx.made(&TRIPS).rows(n)`. It is kept with the
+    /// event that the success of the task is.
+    pub fn made(&self, asset: &Asset) -> Made<'_> {
+        Made::new(asset, &self.inner.notes)
+    }
+
+    /// What was told about an asset (for a unit test).
+    pub fn told_about(&self, asset: &Asset) -> Option<Map<String, Value>> {
+        self.inner.notes.about(asset)
+    }
+
+    /// The events of assets that the run was made for, the oldest first: all that came since the run before, or the latest
+    /// [`MOST_TRIGGERING_EVENTS`] of them. None in a run that was made otherwise.
+    pub fn triggering_events(&self) -> &[AssetEvent] {
+        &self.inner.parts.triggering_events
     }
 
     /// Where to tell how far the work is.

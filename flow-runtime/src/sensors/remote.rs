@@ -1,0 +1,166 @@
+//! Waiting for objects, servers and rows.
+
+use crate::context::Context;
+use crate::error::{Result, TaskError};
+use crate::operators::{Connection, Http};
+use crate::sensor;
+use chrono::{DateTime, Utc};
+use flow_data::{Error, Object, redact};
+use serde_json::Value;
+
+/// Waits for an object in a store (`gs://bucket/key`, `s3://..`, `az://..`, `file://..`, `conn:lake/key`), and gives its URL. Whose rights it has
+/// is what a connection or the environment says, as for [`Lake`](flow_data::Lake).
+///
+/// # Errors
+/// A URL that is no store's; a store that refuses, or cannot be reached.
+#[sensor]
+pub async fn object_exists(ctx: &Context, url: String) -> Result<Option<String>> {
+    let place = ctx.place(&url)?;
+    let size = place.lake().size(place.url()).await?;
+    Ok(size.map(|bytes| {
+        tracing::info!(bytes, "{} is there", place.shown());
+        redact(place.url())
+    }))
+}
+
+/// Waits for objects whose URLs begin with this and that were written since the data interval of the run began (by the store's
+/// clock), and gives them all, in the order of their names. A run without an interval takes any.
+///
+/// # Errors
+/// As those of [`object_exists`].
+#[sensor]
+pub async fn new_objects(ctx: &Context, prefix: String) -> Result<Option<Vec<Object>>> {
+    let since = ctx.data_interval().map(|span| span.start);
+    written_since(ctx, &prefix, since).await
+}
+
+/// [`new_objects`] since another instant: `2026-01-31`, or with a time.
+///
+/// # Errors
+/// As those of [`object_exists`]; a date that is none.
+#[sensor]
+pub async fn objects_since(ctx: &Context, prefix: String, since: String) -> Result<Option<Vec<Object>>> {
+    let since = flow_core::parse::date(&since).map_err(TaskError::fail)?;
+    written_since(ctx, &prefix, Some(since)).await
+}
+
+async fn written_since(ctx: &Context, prefix: &str, since: Option<DateTime<Utc>>) -> Result<Option<Vec<Object>>> {
+    let place = ctx.place(prefix)?;
+    let mut found = place.lake().list(place.url()).await?;
+    found.retain(|object| since.is_none_or(|since| object.modified >= since));
+    tracing::info!(objects = found.len(), "looked at {}", place.shown());
+    Ok(Some(found).filter(|found| !found.is_empty()))
+}
+
+/// Waits until a table has so many rows at least, and gives how many it has. A table that is not there has none.
+///
+/// # Errors
+/// The database refuses, or cannot be reached.
+#[sensor]
+pub async fn row_count(ctx: &Context, database: Connection, table: String, at_least: u64) -> Result<Option<u64>> {
+    let rows = ctx.place(database.expose())?.warehouse()?.count(&table, None).await?;
+    tracing::info!("`{table}` has {}", rows.map_or("not been made".into(), |rows| format!("{rows} rows")));
+    Ok(rows.filter(|rows| *rows >= at_least))
+}
+
+/// Waits until a table has rows with this value in this column: a day that has been loaded, say. Gives how many.
+///
+/// # Errors
+/// There is no such column; the database refuses, or cannot be reached.
+#[sensor]
+pub async fn partition_present(
+    ctx: &Context,
+    database: Connection,
+    table: String,
+    column: String,
+    value: String,
+) -> Result<Option<u64>> {
+    let warehouse = ctx.place(database.expose())?.warehouse()?;
+    Ok(warehouse.count(&table, Some((&column, &value))).await?.filter(|rows| *rows > 0))
+}
+
+/// Waits until a `GET` of this URL is answered by a status from 200 to 299. See [`http_with`].
+///
+/// # Errors
+/// As those of [`http_with`].
+#[sensor]
+pub async fn http(ctx: &Context, url: String) -> Result<bool> {
+    answers(ctx, &Http::get(url), "").await
+}
+
+/// Waits until a request is answered as it expects, and the answer contains this text (`""` for any answer). A server that cannot be
+/// reached, or answers with another status, is not there yet; one that answers 401 or 403 will not be.
+///
+/// # Errors
+/// Those two; a URL, method or header that is none; an answer that is too large.
+#[sensor]
+pub async fn http_with(ctx: &Context, request: Http, contains: String) -> Result<bool> {
+    answers(ctx, &request, &contains).await
+}
+
+async fn answers(ctx: &Context, request: &Http, contains: &str) -> Result<bool> {
+    let reply = match request.exchange(ctx, &[]).await {
+        Ok(reply) => reply,
+        Err(error) => match error.downcast_ref::<Error>() {
+            Some(Error::Request { .. }) => {
+                tracing::info!("not there yet: {error}");
+                return Ok(false);
+            }
+            _ => return Err(error),
+        },
+    };
+    if !request.is_expected(reply.status) {
+        let error = request.status_error(&reply);
+        if matches!(reply.status, 401 | 403) {
+            return Err(error.into());
+        }
+        tracing::info!("not there yet: {error}");
+        return Ok(false);
+    }
+    let there = String::from_utf8_lossy(&reply.body).contains(contains);
+    if !there {
+        tracing::info!("not there yet: {} does not say `{}`", redact(&request.url), contains);
+    }
+    Ok(there)
+}
+
+/// Waits until the first value of the first row that a query gives is something: not null, not false, not 0, and no empty text.
+/// Whatever the query writes is taken back.
+///
+/// # Errors
+/// The database refuses, or cannot be reached.
+#[sensor]
+pub async fn sql(ctx: &Context, connection: Connection, query: String) -> Result<bool> {
+    let answer = ctx.place(connection.expose())?.warehouse()?.ask(&query).await?;
+    Ok(answer.first().is_some_and(is_something))
+}
+
+fn is_something(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(is) => *is,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        // A `numeric` is a text, with as many zeros as its column has places.
+        Value::String(text) => {
+            let zeros = text.strip_prefix("0.").unwrap_or_default();
+            !(text.is_empty() || text == "0" || (!zeros.is_empty() && zeros.bytes().all(|digit| digit == b'0')))
+        }
+        Value::Array(_) | Value::Object(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn nothing_is_null_false_zero_or_empty() {
+        for nothing in [json!(null), json!(false), json!(0), json!(0.0), json!(""), json!("0"), json!("0.00")] {
+            assert!(!is_something(&nothing), "{nothing}");
+        }
+        for something in [json!(true), json!(-1), json!(0.1), json!("no"), json!("0.01"), json!("0."), json!([])] {
+            assert!(is_something(&something), "{something}");
+        }
+    }
+}

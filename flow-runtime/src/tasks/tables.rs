@@ -1,0 +1,291 @@
+//! Tables: from a lake or the disk into a database, and back.
+
+use super::{LocalFile, stem};
+use crate::context::Context;
+use crate::error::{Result, TaskError};
+use crate::operators::Connection;
+use crate::secret;
+use crate::task;
+use flow_data::{
+    BigQuery, Format, Input, Lake, LoadJob, LoadOptions, LoadReport, LoadSource, Mode, Partition, SOURCE_COLUMN,
+    Schema, Select, TableLoadOptions, UnloadOptions, Unloaded, Uploaded, Warehouse, Write,
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// What a load does, and with which table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Load {
+    /// The table: `name`, or `schema.name` (Postgres), `dataset.name` (BigQuery).
+    pub table: String,
+    /// What happens to the rows that are there. `None`: those of an earlier load of the same source are replaced, by the column
+    /// `_source` that every row gets: where it was downloaded from, or else the object or file.
+    #[serde(default)]
+    pub mode: Option<Mode>,
+    /// A name for the load; a second one of that name changes nothing.
+    #[serde(default)]
+    pub key: Option<String>,
+    /// What the columns of a CSV file hold. `None`: what the first rows do.
+    #[serde(default)]
+    pub schema: Option<Schema>,
+    /// Over how many connections Postgres is fed.
+    #[serde(default)]
+    pub connections: usize,
+    /// Lets the database convert where the table's type is another; otherwise that stops the load.
+    #[serde(default)]
+    pub convert: bool,
+}
+
+impl Load {
+    /// Into this table. Rows of an earlier load of the same file are replaced.
+    pub fn into(table: impl Into<String>) -> Load {
+        Load { table: table.into(), mode: None, key: None, schema: None, connections: 1, convert: false }
+    }
+
+    /// The rows are added, once for each run: a retry, or the task cleared, does not add them again.
+    #[must_use]
+    pub fn append(self) -> Load {
+        Load { mode: Some(Mode::Append), ..self }
+    }
+
+    /// All other rows go.
+    #[must_use]
+    pub fn replace(self) -> Load {
+        Load { mode: Some(Mode::Replace), ..self }
+    }
+
+    /// A row takes the place of the one with the same values in these columns.
+    #[must_use]
+    pub fn upsert<S: Into<String>>(self, key: impl IntoIterator<Item = S>) -> Load {
+        Load { mode: Some(Mode::Upsert(key.into_iter().map(Into::into).collect())), ..self }
+    }
+
+    /// Rows with this value in this column are replaced.
+    #[must_use]
+    pub fn partition(self, column: impl Into<String>, value: impl Into<String>) -> Load {
+        Load { mode: Some(Mode::Partition { column: column.into(), value: value.into() }), ..self }
+    }
+
+    /// A CSV file has these columns.
+    #[must_use]
+    pub fn schema(self, schema: Schema) -> Load {
+        Load { schema: Some(schema), ..self }
+    }
+
+    /// Postgres is fed over so many connections.
+    #[must_use]
+    pub fn connections(self, connections: usize) -> Load {
+        Load { connections, ..self }
+    }
+
+    fn options(&self, ctx: &Context, source: &str) -> TableLoadOptions {
+        let mut options = TableLoadOptions::default();
+        (options.connections, options.convert) = (self.connections, self.convert);
+        options.mode =
+            self.mode.clone().unwrap_or_else(|| Mode::Partition { column: SOURCE_COLUMN.into(), value: source.into() });
+        let run = || {
+            let index = ctx.map_index().map_or(String::new(), |index| format!("[{index}]"));
+            format!("{}/{}/{}{index}", ctx.dag_id(), ctx.run_id(), ctx.task_id())
+        };
+        options.key = self.key.clone().or_else(|| (options.mode == Mode::Append).then(run));
+        options
+    }
+
+    async fn run(&self, ctx: &Context, warehouse: &Warehouse, input: Input, source: &str) -> Result<LoadReport> {
+        let options = self.options(ctx, source);
+        let mut report = warehouse.load(&input, &self.table, &options, ctx).await?;
+        // The address may be a secret as a whole, password or not.
+        report.url = secret::redact(&report.url).into_owned();
+        Ok(report)
+    }
+}
+
+/// The database of a connection; objects are reached with the options of theirs.
+fn warehouse(ctx: &Context, connection: &Connection, objects: Option<Lake>) -> Result<Warehouse> {
+    let warehouse = ctx.place(connection.expose())?.warehouse()?.with_scratch(ctx.home().join("fetched"));
+    Ok(match objects {
+        Some(objects) => warehouse.with_objects(objects),
+        None => warehouse,
+    })
+}
+
+/// Loads a Parquet file of the lake into a table of Postgres, SQLite or BigQuery, all of it or nothing. Rows of an earlier load of the
+/// same source are replaced: they carry in the column `_source` where they came from, the URL of the download, or else that of
+/// the object. So a second run changes nothing. BigQuery reads `gs://` by itself. See [`flow_data::Warehouse::load`].
+///
+/// # Errors
+/// The table does not fit, and how; a value that the database cannot hold; the store or the database refuses, or cannot be reached.
+#[task]
+pub async fn load(ctx: &Context, object: &Uploaded, warehouse: Connection, table: String) -> Result<LoadReport> {
+    load_object(ctx, object, &warehouse, &Load::into(table)).await
+}
+
+/// [`load`] in another way: append, replace, upsert ..
+///
+/// # Errors
+/// As those of [`load`].
+#[task]
+pub async fn load_with(ctx: &Context, object: &Uploaded, warehouse: Connection, how: Load) -> Result<LoadReport> {
+    load_object(ctx, object, &warehouse, &how).await
+}
+
+async fn load_object(ctx: &Context, object: &Uploaded, connection: &Connection, how: &Load) -> Result<LoadReport> {
+    let place = ctx.place(&object.url)?;
+    let lake = place.lake();
+    if !lake.is_still(object).await? {
+        let why = "is no longer the object that was uploaded: it was deleted, or replaced";
+        let how = "clear the task that uploaded it; if two files have one name, give them two by `upload_as`";
+        return Err(TaskError::fail(format!("{} {why}; {how}", object.url)));
+    }
+    let warehouse = warehouse(ctx, connection, Some(lake))?;
+    let source = object.source.as_deref().unwrap_or(&object.url);
+    how.run(ctx, &warehouse, Input::object(place.url()), source).await
+}
+
+/// Copies a file of the disk into a table of Postgres by COPY: CSV, whose types are guessed from the first rows and then held to, or
+/// Parquet in its own types. Rows of an earlier copy of the same file are replaced (they carry where it came from in the
+/// column `_source`). The same serves for SQLite.
+///
+/// # Errors
+/// As those of [`load`].
+#[task]
+pub async fn copy_to_postgres(
+    ctx: &Context,
+    file: LocalFile,
+    database: Connection,
+    table: String,
+) -> Result<LoadReport> {
+    load_local(ctx, &file, &database, &Load::into(table)).await
+}
+
+/// [`copy_to_postgres`] in another way: with stated types, append, replace, upsert .. Into BigQuery too, if it is Parquet.
+///
+/// # Errors
+/// As those of [`load`].
+#[task]
+pub async fn load_file(ctx: &Context, file: LocalFile, warehouse: Connection, how: Load) -> Result<LoadReport> {
+    load_local(ctx, &file, &warehouse, &how).await
+}
+
+async fn load_local(ctx: &Context, file: &LocalFile, connection: &Connection, how: &Load) -> Result<LoadReport> {
+    let warehouse = warehouse(ctx, connection, None)?;
+    let path = file.path(ctx)?;
+    let input = if path.extension().is_some_and(|ending| ending == "parquet") {
+        Input::parquet(path)
+    } else {
+        let schema = match how.schema.clone() {
+            Some(schema) => schema,
+            None => {
+                let path = path.clone();
+                tokio::task::spawn_blocking(move || Schema::infer(path)).await??
+            }
+        };
+        Input::csv(path, &schema)
+    };
+    how.run(ctx, &warehouse, input, &file.known_by()).await
+}
+
+/// How files are loaded into BigQuery by its own load job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BigQueryLoad {
+    /// `dataset.table`, or one partition of it: `dataset.table$20210101`.
+    pub table: String,
+    /// The rest.
+    #[serde(default)]
+    pub options: LoadOptions,
+}
+
+impl BigQueryLoad {
+    /// Rows are added to this table.
+    pub fn into(table: impl Into<String>) -> BigQueryLoad {
+        BigQueryLoad { table: table.into(), options: LoadOptions::default() }
+    }
+
+    /// Other rows go: of the table, or of the partition that is named.
+    #[must_use]
+    pub fn replace(mut self) -> BigQueryLoad {
+        self.options.write = Write::Replace;
+        self
+    }
+
+    /// A new table has a partition for each day of this column.
+    #[must_use]
+    pub fn by_day(mut self, column: impl Into<String>) -> BigQueryLoad {
+        self.options.partition = Some(Partition::day(column));
+        self
+    }
+
+    /// A new table is sorted by these columns.
+    #[must_use]
+    pub fn cluster<S: Into<String>>(mut self, columns: impl IntoIterator<Item = S>) -> BigQueryLoad {
+        self.options.cluster = columns.into_iter().map(Into::into).collect();
+        self
+    }
+}
+
+/// Loads a Parquet object of `gs://` by BigQuery's own load job, which costs nothing, once for each run of the task: a retry finds the
+/// job of the try before it. `project` is `bigquery://PROJECT`, or a connection. See [`flow_data::BigQuery::load`].
+///
+/// # Errors
+/// The job's list of errors; an object that is not in `gs://`; credentials.
+#[task]
+pub async fn load_bigquery(
+    ctx: &Context,
+    object: &Uploaded,
+    project: Connection,
+    how: BigQueryLoad,
+) -> Result<LoadJob> {
+    let (source, place) = (ctx.place(&object.url)?, ctx.place(project.expose())?);
+    let bigquery = BigQuery::open(place.url(), &place.lake())?;
+    let work = async {
+        let mut options = how.options.clone();
+        if options.fields.is_none() && options.schema.is_none() && options.format == Format::Parquet {
+            let mut fields = source.lake().parquet_footer(source.url()).await?.0;
+            // What a table requires is its own affair; a file need not say the same.
+            for column in bigquery.table(&how.table).await?.into_iter().flat_map(|there| there.columns) {
+                let same = fields.iter_mut().find(|field| field.name.eq_ignore_ascii_case(&column.name));
+                same.into_iter().for_each(|field| field.nullable = column.mode != "REQUIRED");
+            }
+            options.fields = Some(fields);
+        }
+        // Kept, so that a later try means the same job; forgotten when the task is cleared.
+        let id: String = ctx.step("id of the job", || async { anyhow::Ok(job_id(ctx)) }).await?;
+        anyhow::Ok(bigquery.load(LoadSource::Objects(&[source.url()]), &how.table, &id, &options, ctx).await?)
+    };
+    ctx.until_cancelled(work).await
+}
+
+/// Letters that an id may have, of what the run is called, and a hash of all of it.
+fn job_id(ctx: &Context) -> String {
+    let whole =
+        serde_json::json!([ctx.dag_id(), ctx.run_id(), ctx.task_id(), ctx.map_index(), ctx.try_number(), ctx.began()]);
+    let hash: String = Sha256::digest(whole.to_string()).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let plain = |text: &str| -> String {
+        text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' }).take(80).collect()
+    };
+    format!("{}-{}-{hash}", plain(ctx.dag_id()), plain(ctx.task_id()))
+}
+
+/// Writes what a query gives to a Parquet file in the home folder, as the rows come. One word is a table. From Postgres or SQLite.
+/// See [`flow_data::Warehouse::unload`].
+///
+/// # Errors
+/// The database refuses or cannot be reached; a column that fits no Parquet file.
+#[task]
+pub async fn unload(ctx: &Context, warehouse: Connection, query: String) -> Result<Unloaded> {
+    let warehouse = self::warehouse(ctx, &warehouse, None)?;
+    let is_table = !query.trim().contains(char::is_whitespace);
+    let select = if is_table { Select::Table(query.trim().into()) } else { Select::Query(query.clone()) };
+    let whole = serde_json::json!([ctx.dag_id(), ctx.run_id(), ctx.task_id(), ctx.map_index()]).to_string();
+    let hash: String = Sha256::digest(whole).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let path = ctx.home().join("unloaded").join(format!("{}-{hash}.parquet", stem(ctx.task_id().as_ref())));
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let made = warehouse.unload(&select, path, &UnloadOptions::default(), ctx).await?;
+    // Not where it is now: the next run's file is of the same source.
+    let index = ctx.map_index().map_or(String::new(), |index| format!("[{index}]"));
+    Ok(Unloaded { source: Some(format!("{}.{}{index}", ctx.dag_id(), ctx.task_id())), ..made })
+}

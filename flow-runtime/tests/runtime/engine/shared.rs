@@ -1,0 +1,151 @@
+//! Limits that engines of several processes share, as they do on one Postgres.
+
+use super::{World, note_in, noted, object, until};
+use crate::store::postgres;
+use flow_runtime::core::{Dag, RunStatus};
+use flow_runtime::executor::{RunRequest, Stop};
+use flow_runtime::prelude::*;
+use flow_runtime::store::{MemoryStore, MetadataStore};
+use std::sync::Arc;
+use std::time::Duration;
+
+#[task]
+async fn inside(here: String, _n: i32) {
+    note_in(&here, "+");
+    tokio::time::sleep(Duration::from_millis(4)).await;
+    note_in(&here, "-");
+}
+
+#[task(at_once(1, key = "alone"))]
+async fn alone(here: String, _n: i32) {
+    let here = format!("{here} alone");
+    note_in(&here, "+");
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    note_in(&here, "-");
+}
+
+#[dag(max_active_tasks = 100)]
+fn crowded(here: String) {
+    inside::expand(here, each(0..12)).pool("api");
+    alone::expand(here, each(0..4));
+}
+
+/// The most that were inside at one time, and how many there were.
+fn most(ledger: &str) -> (usize, i32) {
+    let steps: Vec<i32> = noted(ledger).into_iter().map(|s| if s == "+" { 1 } else { -1 }).collect();
+    let (_, most) = steps.iter().fold((0, 0), |(now, most): (i32, i32), step| (now + step, most.max(now + step)));
+    (steps.len() / 2, most)
+}
+
+/// Some engines with a run each on one store: no limit is exceeded, all get there, and nobody keeps the others out.
+async fn share(store: Arc<dyn MetadataStore>, here: &str) {
+    let mut world = World::new().await;
+    world.store = store;
+    world.settings.lease = Some(Duration::from_secs(60));
+    world.settings.pools = [("api".to_string(), 3)].into();
+    let runs = (0..3).map(|n| {
+        let params = object(serde_json::json!({"here": here}));
+        let request = RunRequest { run_id: Some(format!("{here}-{n}")), params, ..RunRequest::default() };
+        let (engine, observer, stop) = (world.engine(), world.observer(), world.stop.clone());
+        async move { engine.run(Arc::new(crowded::dag()), request, observer, stop).await }
+    });
+    let all = futures::future::join_all(runs);
+    let ended = tokio::time::timeout(Duration::from_secs(60), all).await.expect("no run waits for ever");
+    assert!(ended.iter().all(|run| run.as_ref().unwrap().run.state == RunStatus::Success));
+    assert_eq!(most(here), (3 * 12, 3));
+    assert_eq!(most(&format!("{here} alone")), (3 * 4, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn engines_on_one_store_share_pools_and_keys() {
+    share(Arc::new(MemoryStore::new()), "shared-memory").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_on_one_postgres_share_pools_and_keys() {
+    let Some((store, ())) = postgres::fresh().await else { return };
+    share(Arc::new(store), "shared-postgres").await;
+}
+
+#[task]
+async fn stays(ledger: String) {
+    note_in(&ledger, "in");
+    std::future::pending::<()>().await;
+}
+
+#[task]
+fn passes(ledger: String) {
+    note_in(&ledger, "passed");
+}
+
+#[dag]
+fn stayers(ledger: String) {
+    stays(ledger).pool("narrow");
+}
+
+#[dag]
+fn passers(ledger: String) {
+    passes(ledger).pool("narrow");
+}
+
+/// Who is let go, or dies, keeps no slot longer than its lease.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_is_free_once_its_run_has_no_holder() {
+    let mut world = World::new().await;
+    world.store = Arc::new(MemoryStore::new());
+    world.settings.lease = Some(Duration::from_secs(60));
+    world.settings.pools = [("narrow".to_string(), 1)].into();
+    let ledger = "shared-freed";
+    let request = |run_id: &str| {
+        let params = object(serde_json::json!({"ledger": ledger}));
+        RunRequest { run_id: Some(run_id.into()), params, ..RunRequest::default() }
+    };
+    let start = |dag: Dag, run_id: &str| {
+        let (engine, request, observer) = (world.engine(), request(run_id), world.observer());
+        tokio::spawn(async move { engine.run(Arc::new(dag), request, observer, Stop::default()).await })
+    };
+    let first = start(stayers::dag(), "first");
+    until("the first has the slot", || noted(ledger) == ["in"]).await;
+    let second = start(passers::dag(), "second");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(noted(ledger), ["in"], "the slot is taken");
+    first.abort();
+    let ended = tokio::time::timeout(Duration::from_secs(30), second).await.expect("the slot is free").unwrap();
+    assert_eq!(ended.unwrap().run.state, RunStatus::Success);
+    assert_eq!(noted(ledger), ["in", "passed"]);
+}
+
+#[task(rate("4/1h", key = "counted"))]
+fn counted(ledger: String, _n: i32) {
+    note_in(&ledger, "called");
+}
+
+#[dag(max_active_tasks = 100)]
+fn callers(ledger: String) {
+    counted::expand(ledger, each(0..3)).id("counted");
+}
+
+/// Starts in a span count for all. Here the rest would wait for an hour.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rate_holds_for_all_engines() {
+    let mut world = World::new().await;
+    world.store = Arc::new(MemoryStore::new());
+    world.settings.lease = Some(Duration::from_secs(60));
+    let ledger = "shared-rate";
+    let runs: Vec<_> = (0..3)
+        .map(|n| {
+            let params = object(serde_json::json!({"ledger": ledger}));
+            let request = RunRequest { run_id: Some(format!("rate-{n}")), params, ..RunRequest::default() };
+            let (engine, observer, stop) = (world.engine(), world.observer(), world.stop.clone());
+            tokio::spawn(async move { engine.run(Arc::new(callers::dag()), request, observer, stop).await })
+        })
+        .collect();
+    until("as many were called as may be", || noted(ledger).len() == 4).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(noted(ledger).len(), 4);
+    world.stop.at_once.cancel();
+    for run in runs {
+        let ended = run.await.unwrap().unwrap();
+        assert!(!ended.run.state.is_finished() || ended.run.state == RunStatus::Success, "{:?}", ended.run.state);
+    }
+}

@@ -1,0 +1,11 @@
+//! The stock operators and sensors, in runs of the engine.
+
+mod decisions;
+mod files;
+mod other_dags;
+mod pipeline;
+mod query;
+#[path = "../../../../tests/support/server.rs"]
+mod server;
+mod shell;
+mod web;
