@@ -1,8 +1,9 @@
 //! New York's yellow taxi trips: web -> CSV -> parquet -> lake -> warehouse -> summary.
 
 use crate::source::{Columns, SAMPLE};
-use flow_runtime::data::{self, Download, Loaded, ParquetFile, Uploaded};
+use flow_runtime::data::{self, Download, LoadReport, ParquetFile, Uploaded};
 use flow_runtime::prelude::*;
+use flow_runtime::tasks;
 
 /// What became of the trips.
 #[value]
@@ -13,43 +14,26 @@ pub struct Report {
     first_rows: Vec<Vec<Option<String>>>,
 }
 
-/// Downloads the CSV file, or goes on where an earlier try stopped.
-#[task(retries = 3, retry_delay = "10s", retry_backoff = 2.0)]
-pub async fn download(ctx: &Context, url: String) -> Result<Download> {
-    Ok(data::download(&url, ctx.home().join("downloads"), ctx).await?)
-}
-
-/// Turns CSV into parquet, in bounded memory, with a stated type for every column.
+/// Turns CSV into parquet, in bounded memory. (`tasks::parquetize_with` takes a schema that is known when the DAG is written; here a
+/// param decides.)
 #[task]
 pub fn parquetize(ctx: &Context, csv: &Download, columns: Columns) -> Result<ParquetFile> {
-    let (schema, target) = (columns.schema(&csv.path)?, csv.path.with_extension("parquet"));
-    Ok(data::parquetize(&csv.path, target, &schema, &Default::default(), ctx)?)
-}
-
-/// Puts the file into the lake: a folder, or an object store by its URL.
-#[task]
-pub async fn upload(ctx: &Context, parquet: &ParquetFile, lake: String) -> Result<Uploaded> {
-    let name = parquet.path.file_name().context("the parquet file has no name")?.to_string_lossy();
-    Ok(data::upload(&parquet.path, &format!("{}/{name}", ctx.in_home(&lake).trim_end_matches('/')), ctx).await?)
-}
-
-/// Loads the file from the lake into a table; rows of an earlier load of the same URL are replaced.
-#[task]
-pub async fn load(
-    ctx: &Context,
-    object: &Uploaded,
-    csv: &Download,
-    warehouse: String,
-    table: String,
-) -> Result<Loaded> {
-    let local = data::fetch(&object.url, csv.path.with_extension("fetched.parquet"), &()).await?;
-    Ok(data::load_parquet(&ctx.in_home(&warehouse), &table, &local.path, &csv.url, ctx).await?)
+    ensure!(
+        csv.is_there(),
+        TaskError::Fail(format!("{} is no longer what it was: clear `download`", csv.path.display()))
+    );
+    // Each content has a folder of its own: what a later run downloads takes nothing away from this one.
+    let folder = csv.path.with_file_name(&csv.sha256[..12]);
+    std::fs::create_dir_all(&folder)?;
+    let target = folder.join(csv.path.file_name().unwrap_or_default()).with_extension("parquet");
+    let schema = columns.schema(&csv.path)?;
+    Ok(data::parquetize(&csv.path, target, &schema, &Default::default(), ctx)?.of(&csv.url))
 }
 
 /// Looks at the table: rows, bytes, time, first rows.
 #[task]
-pub async fn summary(ctx: &Context, object: &Uploaded, loaded: &Loaded, warehouse: String) -> Result<Report> {
-    let table = data::summarise(&ctx.in_home(&warehouse), &loaded.table, Some(&loaded.source)).await?;
+pub async fn summary(ctx: &Context, object: &Uploaded, loaded: &LoadReport, warehouse: String) -> Result<Report> {
+    let table = ctx.place(&warehouse)?.warehouse()?.summarise(&loaded.table, object.source.as_deref()).await?;
     let seconds = ctx.elapsed().as_secs_f64();
     Ok(Report { rows: table.rows, bytes: object.bytes, seconds, first_rows: table.first_rows })
 }
@@ -63,18 +47,18 @@ pub fn taxi(
     /// How its columns get their types.
     #[default(Columns::Yellow)]
     columns: Columns,
-    /// The lake: a folder (inside the home folder unless absolute), gs://, s3:// or az://.
+    /// The lake: a folder (inside the home folder unless absolute), gs://, s3:// or az://, or conn:NAME.
     #[default("lake")]
     lake: String,
-    /// The warehouse: sqlite://FILE (inside the home folder unless absolute) or postgres://.
+    /// The warehouse: sqlite://FILE (inside the home folder unless absolute), bigquery://PROJECT/DATASET, or conn:NAME.
     #[default("sqlite://warehouse.db")]
     warehouse: String,
     /// The table that gets the trips.
     #[default("trips")]
     table: String,
 ) {
-    let csv = download(url);
-    let object = upload(parquetize(csv, columns), lake);
-    let loaded = load(object, csv, warehouse, table);
+    let csv = tasks::download(url).retries(3).retry_delay("10s").retry_backoff(2.0);
+    let object = tasks::upload(parquetize(csv, columns), lake);
+    let loaded = tasks::load(object, warehouse, table);
     summary(object, loaded, warehouse);
 }

@@ -1,15 +1,15 @@
 //! New York's yellow taxi trips: web -> CSV -> Postgres, by COPY.
 
 use crate::source::{Columns, SAMPLE};
-use crate::taxi::download;
 use flow_runtime::data::{self, Download, Loaded, Summary};
 use flow_runtime::prelude::*;
+use flow_runtime::tasks;
 
 /// The database of a run that names none: a file in the home folder.
 const EMBEDDED: &str = "sqlite://warehouse.db";
 
-fn database(ctx: &Context, url: Option<&Secret<String>>) -> String {
-    url.map_or_else(|| ctx.in_home(EMBEDDED), |url| url.expose().clone())
+fn database(ctx: &Context, url: Option<&Secret<String>>) -> Result<String> {
+    Ok(ctx.place(url.map_or(EMBEDDED, |url| url.expose()))?.url().to_owned())
 }
 
 /// Copies the CSV file into a table; rows of an earlier load of the same URL are replaced.
@@ -22,14 +22,14 @@ pub async fn ingest(
     table: String,
 ) -> Result<Loaded> {
     let schema = columns.schema(&csv.path)?;
-    let database = database(ctx, database_url.as_ref());
+    let database = database(ctx, database_url.as_ref())?;
     Ok(data::load_csv(&database, &table, &csv.path, &schema, &csv.url, ctx).await?)
 }
 
 /// Looks at the rows that arrived.
 #[task]
 pub async fn verify(ctx: &Context, loaded: &Loaded, database_url: Option<Secret<String>>) -> Result<Summary> {
-    let database = database(ctx, database_url.as_ref());
+    let database = database(ctx, database_url.as_ref())?;
     let summary = data::summarise(&database, &loaded.table, Some(&loaded.source)).await?;
     ensure!(summary.rows == loaded.rows, "{} rows were loaded, and {} are there", loaded.rows, summary.rows);
     Ok(summary)
@@ -44,13 +44,13 @@ pub fn taxi_postgres(
     /// How its columns get their types.
     #[default(Columns::Yellow)]
     columns: Columns,
-    /// The database: postgres://USER:PASSWORD@HOST/NAME; a SQLite file in the home folder when none is given.
+    /// The database: postgres://USER:PASSWORD@HOST/NAME or conn:NAME; a SQLite file in the home folder when none is given.
     database_url: Option<Secret<String>>,
     /// The table that gets the trips.
     #[default("yellow_taxi_trips")]
     table: String,
 ) {
-    let csv = download(url);
+    let csv = tasks::download(url).retries(3).retry_delay("10s").retry_backoff(2.0);
     let loaded = ingest(csv, columns, database_url, table);
     verify(loaded, database_url);
 }

@@ -2,11 +2,13 @@
 
 use dags::month::Month;
 use dags::source::{Columns, SAMPLE};
-use dags::taxi::{download, load, parquetize, summary, taxi, upload};
+use dags::taxi::{parquetize, summary, taxi};
 use dags::taxi_months::{locate, months, taxi_months};
 use dags::taxi_postgres::{ingest, taxi_postgres, verify};
 use flow_runtime::Context;
-use flow_runtime::data::{Download, Loaded, Summary};
+use flow_runtime::data::{Download, LoadReport, Loaded, Summary};
+use flow_runtime::operators::Connection;
+use flow_runtime::tasks::{download, load, upload};
 use serde_json::Value;
 
 /// The sample, downloaded into the home folder of this context.
@@ -42,11 +44,11 @@ async fn upload_and_load_bring_the_rows_into_a_table_once() {
     let (ctx, _home) = context();
     let csv = sample(&ctx).await;
     let parquet = parquetize(&ctx, &csv, Columns::Yellow).unwrap();
-    let object = upload(&ctx, &parquet, "lake".into()).await.unwrap();
+    let object = upload(&ctx, (&parquet).into(), "lake".into()).await.unwrap();
     assert_eq!(object.bytes, parquet.bytes);
     assert!(object.url.starts_with(&ctx.in_home("lake")), "{}", object.url);
     for replaced in [0, 2000] {
-        let loaded = load(&ctx, &object, &csv, "sqlite://w.db".into(), "trips".into()).await.unwrap();
+        let loaded = load(&ctx, &object, Connection::new("sqlite://w.db"), "trips".into()).await.unwrap();
         assert_eq!((loaded.rows, loaded.replaced), (2000, replaced));
         let report = summary(&ctx, &object, &loaded, "sqlite://w.db".into()).await.unwrap();
         let report = serde_json::to_value(report).unwrap();
@@ -71,7 +73,7 @@ fn taxi_runs_whole_in_memory() {
     let run = taxi::test().param("table", "january").run_blocking().succeeded();
     assert_eq!(run.order(), ["download", "parquetize", "upload", "load", "summary"]);
     assert_eq!(run.value::<Value>("summary")["rows"], 2000);
-    assert_eq!(run.value::<Loaded>("load").table, "january");
+    assert_eq!(run.value::<LoadReport>("load").table, "january");
 }
 
 #[test]
@@ -122,5 +124,5 @@ fn a_month_has_a_place_of_its_own() {
 fn taxi_months_runs_whole_in_memory() {
     let run = taxi_months::test().param("to", "2021-03").param("trips", 20).run_blocking().succeeded();
     assert_eq!(run.value::<Value>("total"), serde_json::json!({"months": 3, "rows": 60, "most": 20}));
-    assert_eq!(run.values::<Loaded>("month.load").len(), 3);
+    assert_eq!(run.values::<LoadReport>("month.load").len(), 3);
 }

@@ -23,6 +23,9 @@ fn the_first_minutes_of_a_newcomer() {
     assert!(runs.lines().count() == 2 && runs.contains("taxi  success"), "{runs}");
     let tasks = place.ok(&["tasks", "latest"]);
     assert!(TASKS.iter().all(|t| tasks.contains(t)), "{tasks}");
+    let version = |of: &str| of.lines().find(|line| line.starts_with("version ")).map(String::from);
+    assert!(version(&tasks).is_some_and(|line| line.contains(", build ") && line.contains(" since 20")), "{tasks}");
+    assert_eq!(version(&tasks), version(&place.ok(&["show", "taxi"])));
     let logs = place.ok(&["logs", "latest", "load"]);
     assert!(logs.contains("INFO  loaded into `trips`") && logs.contains("rows=2000"), "{logs}");
     let value = place.ok(&["xcom", "latest", "summary"]);
@@ -48,8 +51,9 @@ fn json_speaks_with_airflows_words() {
     assert_eq!((&list[0]["dag_id"], &list[0]["is_default"]), (&"taxi".into(), &true.into()));
     let shown = place.json(&["show"]);
     let edge = shown["edges"].as_array().unwrap().iter().find(|e| e["from"] == "parquetize").unwrap();
-    assert_eq!((&edge["output_type"], &edge["argument"]), (&"ParquetFile".into(), &"parquet".into()));
+    assert_eq!((&edge["output_type"], &edge["argument"]), (&"ParquetFile".into(), &"file".into()));
     let runs = place.json(&["runs", "taxi", "--state", "success"]);
+    assert_eq!((&runs[0]["dag_version"], shown["builds"].as_array().unwrap().len()), (&shown["dag_version"], 1));
     assert_eq!((&runs[0]["dag_run_id"], &runs[0]["state"]), (&"one".into(), &"success".into()));
     let tasks = place.json(&["tasks", "one"]);
     let download = tasks.as_array().unwrap().iter().find(|t| t["task_id"] == "download").unwrap();
@@ -67,7 +71,7 @@ fn json_speaks_with_airflows_words() {
 #[test]
 fn a_dag_is_drawn_for_a_readme() {
     let drawn = Place::new().ok(&["show", "taxi", "--format", "mermaid"]);
-    assert!(drawn.starts_with("flowchart LR\n") && drawn.contains("-->|\"ParquetFile → parquet\"|"), "{drawn}");
+    assert!(drawn.starts_with("flowchart LR\n") && drawn.contains("-->|\"ParquetFile → file\"|"), "{drawn}");
 }
 
 #[test]
@@ -85,8 +89,9 @@ fn a_second_run_downloads_nothing_and_doubles_no_row() {
     let place = Place::new();
     place.ok(&["run"]);
     place.ok(&["run", "taxi"]);
-    let value = place.json(&["xcom", "latest", "download"]);
-    assert_eq!(value["value"]["reused"], true);
+    let tasks = place.json(&["tasks", "latest"]);
+    let download = tasks.as_array().unwrap().iter().find(|t| t["task_id"] == "download").unwrap();
+    assert_eq!(download["cause"]["kind"], "cached");
     assert_eq!(place.sql("warehouse.db", "SELECT count(*) FROM trips"), [["2000"]]);
     assert_eq!(place.json(&["runs"]).as_array().unwrap().len(), 2);
 }

@@ -84,7 +84,7 @@ fn what_is_marked_counts_as_said() {
 }
 
 #[test]
-fn a_run_that_somebody_works_on_is_left_alone() {
+fn a_run_that_somebody_works_on_is_changed_by_him() {
     // It never answers.
     let server = Server::start(|_| {
         loop {
@@ -94,11 +94,33 @@ fn a_run_that_somebody_works_on_is_left_alone() {
     let place = Place::new();
     let mut run = place.start(&["run", "taxi", "--run-id", "one", "-p", &format!("url={}", server.at("/trips.csv"))]);
     run.until("download", "running");
-    let cleared = place.dags(&["clear", "one"]);
-    assert_eq!(cleared.code, Some(2), "{cleared:?}");
-    run.kill();
+    // The new try has begun before the old one is out of the way: nobody waits for a body that hears of its end.
     let cleared = place.dags(&["clear", "one", "download"]);
     assert_eq!(cleared.code, Some(0), "{cleared:?}");
+    assert!(cleared.err.contains("carried out by the process that works on the run"), "{cleared:?}");
+    run.until("download", "running");
+    assert_eq!(states(&place, "one")[0], row("download", "running", 2));
+    let cancelled = place.dags(&["cancel", "one"]);
+    assert_eq!(cancelled.code, Some(0), "{cancelled:?}");
+    assert_eq!(run.end().1, Some(1));
+    assert_eq!(place.json(&["runs"])[0]["state"], "failed");
+    let tasks = place.json(&["tasks", "one"]);
+    assert_eq!(tasks[0]["cause"]["message"], "somebody marked its run as failed", "{:#}", tasks[0]);
+    // Nobody works on it any more.
+    assert_eq!(place.dags(&["clear", "one", "download"]).code, Some(0));
+}
+
+#[test]
+fn a_run_that_has_ended_is_not_cancelled() {
+    let place = Place::new();
+    place.ok(&["run", "taxi", "--run-id", "one"]);
+    let before = place.json(&["runs"]);
+    let cancelled = place.dags(&["cancel", "one"]);
+    assert!(
+        cancelled.code == Some(2) && cancelled.err.contains("`one` has ended already, in state success"),
+        "{cancelled:?}"
+    );
+    assert_eq!(place.json(&["runs"]), before);
 }
 
 #[test]
@@ -161,6 +183,9 @@ fn what_has_ended_long_ago_is_deleted_with_its_logs_and_values() {
     assert!(logs("old").exists() && logs("new").exists());
     place.sql("flow.db", "UPDATE dag_run SET end_date = 1 WHERE run_id = 'old'");
     place.sql("flow.db", "UPDATE dag_run SET state = 'running', end_date = NULL, run_after = 1 WHERE run_id = 'open'");
+    for _ in 0..2 {
+        place.sql("flow.db", "INSERT INTO asset_event (asset, extra, timestamp) VALUES ('trips', '{}', 1)");
+    }
     // A large value to which no run refers, an old one and a young one.
     let folder = place.home().join("xcom/ab");
     std::fs::create_dir_all(&folder).unwrap();
@@ -171,8 +196,10 @@ fn what_has_ended_long_ago_is_deleted_with_its_logs_and_values() {
     let dry = place.dags(&["clean", "--before", "30d", "--dry-run"]);
     assert!(dry.out.contains("old") && !dry.out.contains("new") && !dry.out.contains("open"), "{dry:?}");
     assert!(dry.err.contains("1 run would be deleted") && logs("old").exists(), "{dry:?}");
+    assert!(dry.err.contains("outputs that caches kept") && dry.err.contains("events of assets"), "{dry:?}");
     let cleaned = place.dags(&["clean", "--before", "30d"]);
     assert!(cleaned.code == Some(0) && cleaned.err.contains("1 run deleted, and 1 file"), "{cleaned:?}");
+    assert!(cleaned.err.contains("1 event of assets forgotten"), "the latest stays: {cleaned:?}");
     assert!(!logs("old").exists() && logs("new").exists());
     assert!(!folder.join("abold.json").exists() && folder.join("abnew.json").exists());
     assert_eq!(place.json(&["runs"]).as_array().unwrap().len(), 2);

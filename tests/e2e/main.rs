@@ -1,6 +1,7 @@
 //! The real `dags` binary, as a person uses it: what it prints, what it leaves behind, what it says to a mistake, and what
 //! is there after it was killed.
 
+mod cancelled;
 mod commands;
 mod crash;
 mod edit;

@@ -34,7 +34,8 @@ fn server() -> Server {
     let asked = Mutex::new(BTreeSet::new());
     Server::start(move |request| {
         let name = request.target.trim_start_matches('/').trim_end_matches(".csv").to_string();
-        let first = asked.lock().unwrap().insert(name.clone());
+        // Whoever only asks what there is has not asked for it.
+        let first = request.method == "GET" && asked.lock().unwrap().insert(name.clone());
         match name.parse::<Month>() {
             Ok(_) if first && LATE.contains(&name.as_str()) => Reply::new(404, "not yet"),
             Ok(month) => file(request, &csv(month), &name),

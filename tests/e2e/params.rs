@@ -63,3 +63,33 @@ fn the_home_folder_is_where_it_is_said_to_be() {
     place.ok(&["run", "taxi"]);
     assert!(place.folder.path().join("by_env/lake").is_dir());
 }
+
+/// A place by its name: what is secret about it is in no param, no value and no log.
+#[test]
+fn a_connection_stands_for_a_place_and_keeps_its_keys() {
+    let place = Place::new();
+    let toml = "[connections]\nw = 'sqlite://named.db'\n\
+                [connections.l]\nurl = 'lake/raw'\naws_secret_access_key = { env = 'LAKE_KEY' }\n\
+                [connections.gone]\nurl = { env = 'NOWHERE' }\n";
+    place.write("flow.toml", toml);
+    let place = place.env("LAKE_KEY", "correct-horse-battery");
+    let listed = place.dags(&["connections"]);
+    assert!(listed.out.contains("sqlite://named.db") && listed.out.contains("aws_secret_access_key"), "{listed:?}");
+    assert!(listed.err.contains("gone: NOWHERE is not set"), "{listed:?}");
+    place.ok(&["run", "taxi", "--run-id", "named", "-p", "lake=conn:l/2021", "-p", "warehouse=conn:w"]);
+    let object = place.json(&["xcom", "named", "upload"]);
+    let url = object["value"]["url"].as_str().unwrap();
+    assert!(url.ends_with("/.flow/lake/raw/2021/yellow_tripdata_2021-01_sample.csv.parquet"), "{url}");
+    assert_eq!(place.sql("named.db", "SELECT count(*) FROM trips"), [["2000"]]);
+    let told =
+        format!("{listed:?}{:?}{:?}", place.dags(&["logs", "named", "upload"]), place.dags(&["--json", "connections"]));
+    assert!(!told.contains("correct-horse"), "{told}");
+    // What only this machine lacks is no mistake; a name that nobody knows is one.
+    place.ok(&["check"]);
+    let typo = place.env("FLOW_PARAM_LAKE", "conn:ll");
+    let check = typo.dags(&["check"]);
+    assert!(check.code == Some(2) && check.out.contains("DAG `taxi`: there is no connection `ll`"), "{check:?}");
+    let place = typo.env("FLOW_PARAM_LAKE", "lake");
+    let wrong = place.dags(&["run", "taxi", "-p", "warehouse=conn:gone"]);
+    assert!(wrong.code == Some(1) && format!("{wrong:?}").contains("NOWHERE is not set"), "{wrong:?}");
+}

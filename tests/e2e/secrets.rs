@@ -55,7 +55,11 @@ fn a_password_is_printed_and_kept_nowhere() {
     assert_eq!(found_in(place.folder.path()), Vec::<String>::new());
     let tasks = place.json(&["tasks", "a"]);
     let ingest = tasks.as_array().unwrap().iter().find(|t| t["task_id"] == "ingest").unwrap();
-    assert_eq!((&ingest["state"], &ingest["try_number"]), (&"failed".into(), &3.into()), "it was tried for real");
+    assert_eq!(
+        (&ingest["state"], &ingest["try_number"]),
+        (&"failed".into(), &3.into()),
+        "it was tried for real: {tasks:#}"
+    );
     // A plain param that held a password must be given again; the same one is taken, another is not.
     let again = place.dags(&["run", "--resume", "c"]);
     assert!(again.code == Some(2) && again.err.contains("cannot go on without `warehouse`"), "{again:?}");

@@ -4,6 +4,7 @@ use crate::cluster;
 use crate::program::{Place, begun};
 use crate::server::{Server, file};
 use serde_json::Value;
+use std::sync::{Arc, Mutex};
 
 fn sample() -> Vec<u8> {
     std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/data/yellow_tripdata_2021-01_sample.csv.gz")).unwrap()
@@ -14,20 +15,63 @@ fn a_server_that_hangs_up_half_way_costs_no_byte() {
     let place = Place::new();
     let content = sample();
     let length = content.len();
-    // Each of the first three connections breaks after a quarter of the file.
+    // Each of the first three connections breaks after a quarter of the file; before them the server is asked what it has.
     let server = Server::start(move |request| {
         let reply = file(request, &content, "\"v1\"");
-        if request.number < 3 { reply.cut(length / 4) } else { reply }
+        if (1..4).contains(&request.number) { reply.cut(length / 4) } else { reply }
     });
     let url = format!("url={}", server.at("/yellow_tripdata_2021-01.csv.gz"));
     place.ok(&["run", "taxi", "-p", &url]);
     assert_eq!(place.sql("warehouse.db", "SELECT count(*) FROM trips"), [["2000"]]);
     let asked = server.requests();
-    assert_eq!(asked.len(), 4, "{asked:?}");
-    assert_eq!(asked[3].range_start(), Some(length / 4 * 3));
-    // Once more: the server says that nothing has changed.
-    place.ok(&["run", "taxi", "-p", &url]);
+    assert_eq!(asked.len(), 5, "{asked:?}");
+    assert_eq!((asked[0].method.as_str(), asked[4].range_start()), ("HEAD", Some(length / 4 * 3)));
+}
+
+/// The try of the download in the latest run, and how often the server was asked for the file.
+fn downloaded(place: &Place, server: &Server) -> (Value, usize) {
+    let tasks = place.json(&["tasks", "latest"]);
+    let task = tasks.as_array().unwrap().iter().find(|task| task["task_id"] == "download").unwrap();
+    (task.clone(), server.requests().iter().filter(|request| request.method == "GET").count())
+}
+
+#[test]
+fn a_file_that_stays_what_it_is_is_downloaded_once() {
+    let place = Place::new();
+    let content = sample();
+    let tag = Arc::new(Mutex::new("\"v1\""));
+    let present = tag.clone();
+    let server = Server::start(move |request| file(request, &content, *present.lock().unwrap()));
+    let url = format!("url={}", server.at("/trips.csv.gz"));
+    place.ok(&["run", "taxi", "--run-id", "first", "-p", &url]);
+    let said = place.ok(&["run", "taxi", "--run-id", "second", "-p", &url]);
+    let (task, downloads) = downloaded(&place, &server);
+    assert_eq!((&task["state"], &task["cause"]["kind"], downloads), (&"success".into(), &"cached".into(), 1), "{task}");
+    let from = "cached: reused from `download` of run `first` of `taxi`, made at ";
+    assert!(task["cause"]["message"].as_str().unwrap().starts_with(from), "{task}");
+    assert!(said.contains("cached") && place.ok(&["tasks", "second"]).contains(from), "{said}");
+    assert!(place.ok(&["logs", "second", "download"]).contains(from));
+    assert_eq!(place.sql("warehouse.db", "SELECT count(*) FROM trips"), [["2000"]]);
+    // Whoever wants it anew gets it, and the server says that nothing has changed.
+    place.ok(&["run", "taxi", "--no-cache", "-p", &url]);
+    let (task, downloads) = downloaded(&place, &server);
+    assert_eq!((&task["cause"], downloads), (&Value::Null, 2), "{task}");
     assert_eq!(place.json(&["xcom", "latest", "download"])["value"]["reused"], true);
+    // A file that changed on the server, and one that is gone here, are downloaded anew.
+    *tag.lock().unwrap() = "\"v2\"";
+    place.ok(&["run", "taxi", "-p", &url]);
+    let (task, downloads) = downloaded(&place, &server);
+    assert_eq!((&task["cause"], downloads), (&Value::Null, 3), "{task}");
+    let path = place.json(&["xcom", "latest", "download"])["value"]["path"].as_str().unwrap().to_owned();
+    std::fs::remove_file(path).unwrap();
+    place.ok(&["run", "taxi", "-p", &url]);
+    let (task, downloads) = downloaded(&place, &server);
+    assert_eq!((&task["cause"], downloads), (&Value::Null, 4), "{task}");
+    // What was kept long ago is forgotten.
+    let cleaned = place.dags(&["clean", "--before", "0s"]);
+    assert!(cleaned.err.contains("2 outputs of the cache forgotten"), "{cleaned:?}");
+    place.ok(&["run", "taxi", "-p", &url]);
+    assert_eq!(downloaded(&place, &server).1, 5);
 }
 
 #[test]
@@ -106,7 +150,8 @@ fn a_load_that_fails_downloads_nothing_again_when_it_goes_on() {
     let (events, code) = place.start(&["run", "--resume", "r"]).end();
     assert_eq!(code, Some(0), "{events:#?}");
     assert_eq!(begun(&events), ["load", "summary"]);
-    assert_eq!(server.requests().len(), 1, "one download");
+    let downloads = server.requests().iter().filter(|request| request.method == "GET").count();
+    assert_eq!(downloads, 1);
     let rows: Value = place.json(&["xcom", "r", "summary"])["value"]["rows"].clone();
     assert_eq!(rows, 2000);
 }

@@ -1,6 +1,8 @@
 //! Dates that are filled in afterwards: each once, killed or not.
 
 use crate::program::Place;
+use crate::rest_but;
+use crate::ticks::{Scheduler, soon};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -80,4 +82,217 @@ fn what_cannot_be_filled_in_is_said() {
         let answer = place.dags(words);
         assert!(answer.code == Some(2) && answer.err.contains(said), "{words:?}: {answer:?}");
     }
+}
+
+#[test]
+fn a_dag_is_deleted_with_all_its_runs_and_rests_then() {
+    let place = place();
+    place.ok(&["backfill", "days", "--from", "2026-01-01", "--to", "2026-01-01"]);
+    place.ok(&["run", "prints", "--run-id", "other"]);
+    let dry = place.dags(&["delete", "days"]);
+    assert!(dry.code == Some(0) && dry.err.contains("1 run would be deleted"), "{dry:?}");
+    assert_eq!(place.json(&["runs"]).as_array().unwrap().len(), 2);
+    let deleted = place.dags(&["delete", "days", "--yes"]);
+    assert!(deleted.code == Some(0) && deleted.err.contains("1 run deleted"), "{deleted:?}");
+    let left = place.json(&["runs"]);
+    assert!(left.as_array().unwrap().len() == 1 && left[0]["dag_id"] == "prints", "{left:#}");
+    let days = place.json(&["list"]).as_array().unwrap().iter().find(|dag| dag["dag_id"] == "days").cloned();
+    assert_eq!(days.unwrap()["is_paused"], true);
+    let none = place.dags(&["delete", "days", "--yes"]);
+    assert_eq!(none.code, Some(2), "{none:?}");
+}
+
+/// The numbers and states of the backfills, the newest first.
+fn backfills(place: &Place) -> Vec<(i64, String)> {
+    let rows = place.json(&["backfill", "list"]);
+    let row = |row: &Value| (row["id"].as_i64().unwrap(), row["state"].as_str().unwrap().to_string());
+    rows.as_array().unwrap().iter().map(row).collect()
+}
+
+#[test]
+fn a_backfill_is_one_through_kills_and_done_in_the_end() {
+    let place = place();
+    place.write("there", "");
+    let february = ["backfill", "days", "--from", "2025-02-01", "--to", "2025-02-28", "--max-active-runs", "2"];
+    let mut running = place.start(&february);
+    running.until("needs_a_file", "success");
+    running.kill();
+    assert_eq!(backfills(&place), [(1, "running".into())]);
+    let (_, code) = place.start(&february).end();
+    assert!(matches!(code, Some(0 | 1)), "{code:?}");
+    assert_eq!(backfills(&place), [(1, "done".into())]);
+    let shown = place.json(&["backfill", "show", "1"]);
+    let dates = shown["dates"].as_array().unwrap();
+    assert!(
+        dates.len() == 28 && dates.iter().all(|date| date["is_left"] == false && !date["state"].is_null()),
+        "{shown:#}"
+    );
+    // What is over is asked for anew.
+    place.ok(&[&february[..], &["--reprocess", "completed"]].concat());
+    assert_eq!(backfills(&place), [(2, "done".into()), (1, "done".into())]);
+}
+
+#[test]
+fn what_was_run_again_before_a_kill_is_not_run_once_more() {
+    let place = place();
+    place.write("there", "");
+    place.ok(&march(&[]));
+    let again = march(&["--reprocess", "completed", "--max-active-runs", "1"]);
+    let mut running = place.start(&again);
+    running.until("needs_a_file", "success");
+    running.kill();
+    let rest = place.dags(&again);
+    assert!(matches!(rest.code, Some(0 | 1)), "{rest:?}");
+    assert!(!rest.err.contains("10 of 10 dates to run"), "{rest:?}");
+    for run in place.json(&["runs", "days", "--limit", "0"]).as_array().unwrap() {
+        let tasks = place.json(&["tasks", run["dag_run_id"].as_str().unwrap()]);
+        let tries = tasks[0]["tries"].as_array().unwrap().len();
+        assert_eq!(tries, 2, "once for the first backfill, once for the second: {tasks:#}");
+    }
+}
+
+#[test]
+fn a_backfill_is_left_to_the_scheduler_paused_gone_on_with_and_cancelled() {
+    let place = place();
+    place.write("there", "");
+    rest_but(&place, &["days"]);
+    let year = ["backfill", "days", "--from", "2024-01-01", "--to", "2024-12-31", "--max-active-runs", "1", "--detach"];
+    let detached = place.dags(&year);
+    assert!(detached.code == Some(0) && detached.err.contains("backfill 1: 366 of 366 dates to run"), "{detached:?}");
+    assert!(states(&place).is_empty(), "nothing is run here");
+
+    place.ok(&["backfill", "pause", "1"]);
+    let why = place.ok(&["why", "days"]);
+    assert!(why.contains("has a backfill that is paused: `backfill unpause 1` goes on with it"), "{why}");
+    let same = place.dags(&year[..8]);
+    assert!(same.code == Some(2) && same.err.contains("backfill 1, which asks for the same, is paused"), "{same:?}");
+    let twice = place.dags(&["backfill", "pause", "1"]);
+    assert!(twice.code == Some(2) && twice.err.contains("backfill 1 is paused"), "{twice:?}");
+
+    place.ok(&["backfill", "unpause", "1"]);
+    let of = |place: &Place| {
+        let runs = place.json(&["runs", "days", "--limit", "0"]);
+        let runs = runs.as_array().unwrap().iter().filter(|run| run["run_type"] == "backfill");
+        runs.map(|run| run["state"].as_str().unwrap().to_string()).collect::<Vec<_>>()
+    };
+    let scheduler = Scheduler::start(&place);
+    soon("three dates are run", || of(&place).iter().filter(|state| *state == "success").count() >= 3);
+    place.ok(&["backfill", "pause", "1"]);
+    soon("what is under way has ended", || of(&place).iter().all(|state| state == "success"));
+    // It asks before each: from here on it begins none.
+    let begun = of(&place).len();
+    place.ok(&["backfill", "unpause", "1"]);
+    soon("it goes on", || of(&place).len() > begun);
+    place.ok(&["backfill", "cancel", "1"]);
+    soon("what is under way has ended", || of(&place).iter().all(|state| state == "success"));
+    let ended = of(&place).len();
+    assert!(ended < 366 && backfills(&place) == [(1, "cancelled".into())], "{ended}");
+    for (words, said) in [
+        (["backfill", "unpause", "1"], "backfill 1 is cancelled"),
+        (["backfill", "cancel", "7"], "there is no backfill 7"),
+    ] {
+        let answer = place.dags(&words);
+        assert!(answer.code == Some(2) && answer.err.contains(said), "{answer:?}");
+    }
+    assert_eq!(scheduler.end("INT").1, Some(0));
+}
+
+#[test]
+fn a_scheduler_goes_on_with_what_a_killed_command_and_a_killed_scheduler_have_left() {
+    let place = place();
+    place.write("there", "");
+    rest_but(&place, &["days"]);
+    let mut running = place.start(&march(&["--max-active-runs", "1"]));
+    running.until("needs_a_file", "success");
+    running.kill();
+    let scheduler = Scheduler::start(&place);
+    let is_left = |place: &Place| {
+        let shown = place.json(&["backfill", "show", "1"]);
+        shown["dates"].as_array().unwrap().iter().filter(|date| date["is_left"] == true).count()
+    };
+    soon("some more dates are run", || is_left(&place) < 7);
+    assert_eq!(scheduler.end("KILL").1, None);
+    let scheduler = Scheduler::start(&place);
+    soon("it is done", || backfills(&place) == [(1, "done".into())]);
+    assert_eq!(scheduler.end("INT").1, Some(0));
+    assert_eq!(is_left(&place), 0);
+    let runs = place.json(&["runs", "days", "--limit", "0"]);
+    let backfilled = runs.as_array().unwrap().iter().filter(|run| run["run_type"] == "backfill");
+    assert_eq!(backfilled.count(), 10, "each date once");
+}
+
+/// One death at every single write of a backfill, each in a home of its own; then the same command to its end.
+#[test]
+fn one_death_at_every_write_of_a_backfill() {
+    let three = ["backfill", "days", "--from", "2025-02-01", "--to", "2025-02-03", "--max-active-runs", "1"];
+    for call in ["put_backfill", "hold_backfill", "settle_backfill", "make_run", "commit"] {
+        for when in ["before", "after"] {
+            for number in 1.. {
+                let (place, crash_at) = (place(), format!("{call}:{number}:{when}"));
+                place.write("there", "");
+                let died =
+                    place.command(&three).env("FLOW_CRASH_AT", &crash_at).output().unwrap().status.code().is_none();
+                if !died {
+                    assert!(number > 1, "{crash_at}: it never came");
+                    break;
+                }
+                let rest = place.dags(&three);
+                // A try without retries that was lost has failed.
+                assert!(matches!(rest.code, Some(0 | 1)), "{crash_at}: {rest:?}");
+                let rows = backfills(&place);
+                // One that died behind the last write has left nothing to do: the same was asked for anew.
+                let ended_before = crash_at == "settle_backfill:1:after";
+                assert_eq!(rows.len(), if ended_before { 2 } else { 1 }, "{crash_at}");
+                assert!(rows.iter().all(|(_, state)| state == "done"), "{crash_at}: {rows:?}");
+                let states = states(&place);
+                assert!(states.len() == 3 && states.values().all(|s| s == "success" || s == "failed"), "{crash_at}");
+                assert!(states.values().filter(|state| *state == "failed").count() <= 1, "{crash_at}: {states:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_dag_that_is_paused_has_no_runs_of_a_backfill_by_the_scheduler() {
+    let place = place();
+    rest_but(&place, &["twenty_seconds"]);
+    let args = ["backfill", "days", "--from", "2024-01-01", "--to", "2024-12-31", "--max-active-runs", "1", "--detach"];
+    place.ok(&args);
+    let scheduler = Scheduler::start(&place);
+    soon("the schedule runs", || !place.json(&["runs", "twenty_seconds"]).as_array().unwrap().is_empty());
+    assert_eq!(scheduler.end("INT").1, Some(0));
+    assert!(states(&place).is_empty());
+}
+
+#[test]
+fn who_deletes_a_dag_ends_its_backfills() {
+    let place = place();
+    place.write("there", "");
+    place.ok(&["backfill", "days", "--from", "2026-01-01", "--to", "2026-01-01"]);
+    place.ok(&["backfill", "days", "--from", "2025-01-01", "--to", "2025-01-31", "--detach"]);
+    place.ok(&["delete", "days", "--yes"]);
+    assert_eq!(backfills(&place), [(2, "cancelled".into()), (1, "done".into())]);
+}
+
+#[test]
+fn a_backfill_that_is_full_leaves_the_runs_of_the_schedule_their_places() {
+    let place = place();
+    rest_but(&place, &["filled_up"]);
+    let minute = ["--from", "2020-01-01T00:00:00", "--to", "2020-01-01T00:00:59", "--max-active-runs", "3"];
+    place.ok(&[&["backfill", "filled_up", "--detach"], &minute[..]].concat());
+    let of = |run_type: &str, state: &str| {
+        let runs = place.json(&["runs", "filled_up", "--limit", "0"]);
+        let is = |run: &&Value| run["run_type"] == run_type && run["state"] == state;
+        runs.as_array().unwrap().iter().filter(is).count()
+    };
+    // A scheduler that has just made them, and one that found them there.
+    let mut there = 0;
+    for _ in 0..2 {
+        let scheduler = Scheduler::start(&place);
+        soon("it is full", || of("backfill", "running") == 3);
+        soon("ticks are run all the same", || of("scheduled", "success") >= there + 2);
+        there = of("scheduled", "success");
+        assert_eq!(scheduler.end("KILL").1, None);
+    }
+    assert_eq!(of("backfill", "success"), 0);
 }

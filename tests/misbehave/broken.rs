@@ -5,7 +5,7 @@ use crate::program::Place;
 #[test]
 fn the_others_run_and_it_is_told_of() {
     let place = Place::new();
-    place.write("flow.toml", "[pools]\napi = 2\n");
+    place.write("flow.toml", "[pools]\napi = 2\n[notifiers]\nhook = { kind = \"log\" }\n");
     let list = place.dags(&["list"]);
     assert_eq!(list.code, Some(0), "{list:?}");
     assert!(list.out.contains("prints") && list.err.contains("DAG `broken` cannot be built"), "{list:?}");

@@ -5,8 +5,8 @@ use crate::program::Place;
 #[test]
 fn the_limit_that_holds_a_task_back_is_named() {
     for (dag, why) in [
-        ("one_at_a_time", "one_at_a_time has as many tasks in flight as it may (max_active_tasks is 1)"),
-        ("few_slots", "needs 2 of the 2 slots of the pool api, 1 of them free"),
+        ("one_at_a_time", "its run has as many tasks in flight as it may (max_active_tasks of one_at_a_time is 1)"),
+        ("few_slots", "needs 2 of the 2 slots of the pool api, 1 of them free: stays is in flight"),
     ] {
         let place = Place::new();
         place.write("flow.toml", "[pools]\napi = 2\n");

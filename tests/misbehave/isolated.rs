@@ -4,25 +4,25 @@ use crate::program::Place;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
-fn task<'t>(tasks: &'t Value, task_id: &str) -> &'t Value {
+pub fn task<'t>(tasks: &'t Value, task_id: &str) -> &'t Value {
     let found = tasks.as_array().unwrap().iter().find(|t| t["task_id"] == task_id);
     found.unwrap_or_else(|| panic!("no task {task_id}: {tasks}"))
 }
 
 /// The processes with this word in their arguments.
-fn with_mark(mark: &str) -> Vec<String> {
+pub fn with_mark(mark: &str) -> Vec<String> {
     let folders = std::fs::read_dir("/proc").unwrap().flatten();
     let commands = folders.filter_map(|f| std::fs::read(f.path().join("cmdline")).ok());
     let commands = commands.map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " "));
     commands.filter(|c| c.starts_with("sh ") && c.contains(mark)).collect()
 }
 
-fn mark(name: &str) -> String {
+pub fn mark(name: &str) -> String {
     format!("mark-{name}-{}", std::process::id())
 }
 
 #[track_caller]
-fn soon(what: &str, holds: impl Fn() -> bool) {
+pub fn soon(what: &str, holds: impl Fn() -> bool) {
     let began = Instant::now();
     while !holds() {
         assert!(began.elapsed() < Duration::from_secs(30), "{what}");

@@ -1,6 +1,7 @@
 //! The scheduler, killed at any moment: every tick is run once.
 
 use crate::program::Place;
+use crate::rest_but;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -8,14 +9,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Runs of a DAG, the oldest first.
-fn runs(place: &Place, dag: &str) -> Vec<Value> {
+pub fn runs(place: &Place, dag: &str) -> Vec<Value> {
     let mut runs = place.json(&["runs", dag, "--limit", "0"]).as_array().unwrap().clone();
     runs.reverse();
     runs
 }
 
 #[track_caller]
-fn soon(what: &str, holds: impl Fn() -> bool) {
+pub fn soon(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
         assert!(began.elapsed() < Duration::from_secs(60), "{what}");
@@ -23,30 +24,30 @@ fn soon(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
-fn text<'v>(run: &'v Value, field: &str) -> &'v str {
+pub fn text<'v>(run: &'v Value, field: &str) -> &'v str {
     run[field].as_str().unwrap_or_default()
 }
 
 /// A scheduler under way, whose events are read as they come.
-struct Scheduler {
+pub struct Scheduler {
     pid: String,
     reader: Option<JoinHandle<(Vec<Value>, Option<i32>)>>,
 }
 
 impl Scheduler {
-    fn start(place: &Place) -> Scheduler {
+    pub fn start(place: &Place) -> Scheduler {
         let running = place.start(&["scheduler"]);
         Scheduler { pid: running.child.id().to_string(), reader: Some(std::thread::spawn(move || running.end())) }
     }
 
     /// Its events and its exit code, once it has got this signal.
-    fn end(mut self, signal: &str) -> (Vec<Value>, Option<i32>) {
+    pub fn end(mut self, signal: &str) -> (Vec<Value>, Option<i32>) {
         let reader = self.reader.take().unwrap();
         assert!(self.signal(signal));
         reader.join().unwrap()
     }
 
-    fn signal(&self, signal: &str) -> bool {
+    pub fn signal(&self, signal: &str) -> bool {
         Command::new("kill").args(["-s", signal, &self.pid]).status().is_ok_and(|status| status.success())
     }
 }
@@ -60,10 +61,10 @@ impl Drop for Scheduler {
     }
 }
 
-fn place() -> Place {
+pub fn place() -> Place {
     let place = Place::new();
     place.write("flow.toml", "[pools]\napi = 2\n");
-    place.ok(&["pause", "days"]);
+    rest_but(&place, &["twenty_seconds", "again_and_again", "each_second", "once", "with_url"]);
     place
 }
 

@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 /// What was asked.
 #[derive(Debug, Clone)]
@@ -40,6 +41,10 @@ pub struct Reply {
     pub body: Vec<u8>,
     /// Close the connection after so many bytes of the body, whatever the length promised.
     pub cut_after: Option<usize>,
+    /// Send the body in pieces of so many bytes, with so long a pause before each.
+    pub drip: Option<(usize, Duration)>,
+    /// Close the connection instead of answering.
+    pub lost: bool,
     /// Called when all is sent, before the connection closes.
     pub then: Option<Arc<dyn Fn() + Send + Sync>>,
 }
@@ -52,6 +57,11 @@ impl Reply {
     pub fn with(mut self, name: &str, value: impl ToString) -> Self {
         self.headers.push((name.to_owned(), value.to_string()));
         self
+    }
+
+    /// No answer at all.
+    pub fn lost() -> Self {
+        Self { lost: true, ..Self::default() }
     }
 
     pub fn cut(mut self, after: usize) -> Self {
@@ -106,6 +116,11 @@ impl Server {
     pub fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
     }
+
+    /// Keeps no request that came before.
+    pub fn forget(&self) {
+        self.requests.lock().unwrap().clear();
+    }
 }
 
 /// One request on one connection.
@@ -134,6 +149,9 @@ fn serve(stream: TcpStream, seen: &Mutex<Vec<Request>>, answer: &dyn Fn(&Request
         request
     };
     let reply = answer(&request);
+    if reply.lost {
+        return None;
+    }
     let mut out = stream;
     let mut head = format!("HTTP/1.1 {} Because\r\nConnection: close\r\n", reply.status);
     if !reply.headers.iter().any(|(name, _)| name == "Content-Length" || name == "Transfer-Encoding") {
@@ -144,7 +162,12 @@ fn serve(stream: TcpStream, seen: &Mutex<Vec<Request>>, answer: &dyn Fn(&Request
     }
     out.write_all(format!("{head}\r\n").as_bytes()).ok()?;
     if request.method != "HEAD" {
-        out.write_all(&reply.body[..reply.cut_after.unwrap_or(reply.body.len())]).ok()?;
+        let body = &reply.body[..reply.cut_after.unwrap_or(reply.body.len())];
+        let (size, pause) = reply.drip.unwrap_or((body.len().max(1), Duration::ZERO));
+        for piece in body.chunks(size) {
+            thread::sleep(pause);
+            out.write_all(piece).ok()?;
+        }
     }
     out.flush().ok()?;
     if let Some(then) = reply.then {

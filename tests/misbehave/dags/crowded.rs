@@ -24,3 +24,50 @@ pub fn few_slots() {
     stays().pool("api").priority(2);
     stays().pool("api").pool_slots(2).id("behind");
 }
+
+/// Stays as well, with the key of its table.
+#[task(at_once(1, key = "load {table}"))]
+fn holds(ctx: &Context, table: String) -> Result<()> {
+    info!("loading {table}");
+    stays(ctx)
+}
+
+/// Gives a table, so that a key is known only when the run is under way.
+#[task]
+fn table() -> String {
+    "trips".into()
+}
+
+/// One after the other by key, and by time.
+#[dag]
+pub fn one_key() {
+    let table = table();
+    holds("trips").id("stays").priority(2) << table;
+    holds(table).id("behind");
+    holds("zones").id("elsewhere");
+    quick().rate("1/1h", "api").priority(2);
+    quick().rate("1/1h", "api").id("later");
+}
+
+/// Ends at once.
+#[task]
+fn quick() {}
+
+/// Two runs, and both get stuck: the second waits for the first.
+#[dag(schedule = "* * * * * *", catchup = true, start_date = "2026-01-01", max_active_runs = 2)]
+pub fn in_line() {
+    stays().depends_on_past(true);
+    stays().pool("api").pool_slots(2).id("wide");
+}
+
+/// Stays where it is about the past, and is quick about the present.
+#[task]
+fn stays_in_the_past(ctx: &Context) -> Result<()> {
+    if ctx.run_id().starts_with("backfill") { stays(ctx) } else { Ok(()) }
+}
+
+/// Has one run of its own at a time.
+#[dag(schedule = "* * * * * *", max_active_runs = 1)]
+pub fn filled_up() {
+    stays_in_the_past();
+}

@@ -1,10 +1,14 @@
 //! DAGs whose tasks do what no task should.
 
+mod assets;
 mod broken;
+mod crash_points;
 mod crowded;
 mod isolated;
 mod prints;
+mod tells;
 mod ticks;
+mod waits;
 
 fn main() -> std::process::ExitCode {
     flow_runtime::cli::main()

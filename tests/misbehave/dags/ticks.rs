@@ -87,3 +87,22 @@ async fn slowly(url: &str) -> String {
     tokio::time::sleep(Duration::from_millis(700)).await;
     url.rsplit('@').next().unwrap_or_default().to_string()
 }
+
+/// Always fails.
+#[task]
+fn fails() -> Result<()> {
+    bail!("as ever")
+}
+
+/// Twice in a row is enough.
+#[dag(
+    schedule = "* * * * * *",
+    catchup = true,
+    start_date = "2026-01-01",
+    end_date = "2026-01-01T00:00:20",
+    max_active_runs = 1,
+    max_consecutive_failed_dag_runs = 2
+)]
+pub fn keeps_failing() {
+    fails();
+}

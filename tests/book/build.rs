@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 fn main() {
-    let root = Path::new("..");
-    println!("cargo::rerun-if-changed=../README.md");
-    println!("cargo::rerun-if-changed=../docs");
+    let root = Path::new("../..");
+    println!("cargo::rerun-if-changed=../../README.md");
+    println!("cargo::rerun-if-changed=../../docs");
     let mut pages: Vec<PathBuf> = fs::read_dir(root.join("docs"))
         .expect("docs/")
         .map(|entry| entry.expect("an entry of docs/").path())

@@ -1,0 +1,189 @@
+//! The scheduler dies at a call of its store, and again, and again: nothing is lost, doubled or stuck.
+
+use crate::postgres;
+use crate::program::Place;
+use crate::rest_but;
+use crate::ticks::{Scheduler, soon};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+fn place() -> Place {
+    let place = Place::new();
+    place.write("flow.toml", "[pools]\napi = 2\n");
+    rest_but(&place, &["crash_points"]);
+    place
+}
+
+/// The same on a Postgres database of its own; `None` where there is no server.
+fn place_on_postgres() -> Option<Place> {
+    let place = postgres::machine(&postgres::database()?);
+    rest_but(&place, &["crash_points"]);
+    Some(place)
+}
+
+/// Lets a scheduler live until it dies of itself (true), or all is done (false).
+fn live(place: &Place, crash_at: Option<&str>) -> bool {
+    let mut command = place.command(&["scheduler", "--json"]);
+    if let Some(crash_at) = crash_at {
+        command.env("FLOW_CRASH_AT", crash_at);
+    }
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+    let began = Instant::now();
+    loop {
+        if child.try_wait().expect("it can be asked").is_some() {
+            return true;
+        }
+        if is_done(place) {
+            child.kill().expect("it can be killed");
+            child.wait().expect("it ends");
+            return false;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "{crash_at:?}: it is stuck: {:#}", place.json(&["runs"]));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn runs(place: &Place) -> Vec<Value> {
+    place.json(&["runs", "crash_points", "--limit", "0"]).as_array().unwrap().clone()
+}
+
+fn is_done(place: &Place) -> bool {
+    let runs = runs(place);
+    runs.len() == 2 && runs.iter().all(|run| run["state"] == "success" || run["state"] == "failed")
+}
+
+/// Each tick once, with the right sum; no try twice, no step twice, and of each instance one success.
+fn check(place: &Place, crash_at: &str) {
+    let runs = runs(place);
+    let mut ids: Vec<&str> = runs.iter().map(|run| run["dag_run_id"].as_str().unwrap()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, ["scheduled__2026-01-01T00:00:00+00:00", "scheduled__2026-01-01T00:00:01+00:00"], "{crash_at}");
+    for id in ids {
+        assert_eq!(place.json(&["xcom", id, "sum", "--dag", "crash_points"])["value"], 5, "{crash_at}");
+        let tasks = place.json(&["tasks", id, "--dag", "crash_points"]);
+        for task in tasks.as_array().unwrap().iter().filter(|task| task["state"] != "removed") {
+            let tries = task["tries"].as_array().unwrap();
+            let won = tries.iter().filter(|one| one["state"] == "success").count();
+            assert!(task["state"] == "success" && won == 1, "{crash_at}: {task:#}");
+            let numbers: Vec<u64> = tries.iter().filter_map(|one| one["try_number"].as_u64()).collect();
+            let all: Vec<u64> = (1..=task["try_number"].as_u64().unwrap()).collect();
+            assert_eq!(numbers, all, "{crash_at}: every try is on record: {task:#}");
+        }
+    }
+    let mut count: BTreeMap<&str, u32> = BTreeMap::new();
+    let ledger = std::fs::read_to_string(place.home().join("ledger")).unwrap();
+    ledger.lines().for_each(|line| *count.entry(line).or_default() += 1);
+    for (line, times) in count {
+        let most = match line.rsplit(' ').next().unwrap() {
+            // The body of a try begins anew when it wakes: after its sleep, and after its event.
+            "begins" => 3,
+            "looks" => 1000,
+            _ => 1,
+        };
+        assert!(times <= most, "{crash_at}: {times} times {line}\n{ledger}");
+    }
+    // A step whose record was not written is done again, by another try; one that was is not.
+    let steps = ledger.lines().filter(|line| line.ends_with(" two")).count();
+    assert!(steps >= 2, "{ledger}");
+}
+
+/// Every life ends at the same point of its own, and each gets a little further. (One that dies at its second commit gets
+/// nowhere: the first records what the last life has lost, the second begins the next tries.)
+#[test]
+fn a_scheduler_that_dies_again_and_again_gets_there() {
+    let mut lives = BTreeMap::new();
+    for crash_at in ["commit:3:after", "commit:4:before", "commit:5:after", "make_run:1:after"] {
+        let place = place();
+        let mut deaths = 0;
+        while live(&place, Some(crash_at)) {
+            deaths += 1;
+            assert!(deaths < 200, "{crash_at}: it does not get there");
+        }
+        check(&place, crash_at);
+        lives.insert(crash_at, deaths);
+    }
+    assert!(lives["commit:3:after"] > 10 && lives["make_run:1:after"] == 2, "it has died: {lives:?}");
+}
+
+/// One death at every single write of a whole life, each in a home of its own.
+#[test]
+fn one_death_at_every_write() {
+    for call in ["put_dag", "put_build", "make_run", "commit", "put_event"] {
+        for when in ["before", "after"] {
+            for number in 1.. {
+                let (place, crash_at) = (place(), format!("{call}:{number}:{when}"));
+                if !live(&place, Some(&crash_at)) {
+                    assert!(number > 1, "{crash_at}: it never came");
+                    break;
+                }
+                assert!(!live(&place, None), "{crash_at}");
+                check(&place, &crash_at);
+            }
+        }
+    }
+}
+
+/// The pause that a DAG has earned is not lost with the scheduler that was about to write it, or to hear that it is written: also
+/// where a person has said before that the DAG goes on.
+#[test]
+fn a_dag_that_keeps_failing_is_paused_whoever_dies() {
+    // The fourth commit is the end of the second run.
+    for (crash_at, is_let_go_on) in [("commit:4:before", false), ("commit:4:after", false), ("commit:4:after", true)] {
+        let place = Place::new();
+        rest_but(&place, &["keeps_failing"]);
+        if is_let_go_on {
+            place.ok(&["unpause", "keeps_failing"]);
+        }
+        let mut command = place.command(&["scheduler"]);
+        command.env("FLOW_CRASH_AT", crash_at).stdout(Stdio::null()).stderr(Stdio::null());
+        assert_eq!(command.status().expect("it starts").code(), None, "{crash_at}: it dies");
+        let scheduler = Scheduler::start(&place);
+        soon("it is paused", || {
+            let dags = place.json(&["list"]);
+            let own = dags.as_array().unwrap().iter().find(|dag| dag["dag_id"] == "keeps_failing").unwrap();
+            own["is_paused"] == true
+        });
+        // It may hardly have begun.
+        drop(scheduler.end("KILL"));
+        let runs = place.json(&["runs", "keeps_failing", "--limit", "0"]);
+        let failed = runs.as_array().unwrap().iter().filter(|run| run["state"] == "failed").count();
+        assert_eq!(failed, 2, "{crash_at}, {is_let_go_on}: {runs:#}");
+        assert_eq!(runs.as_array().unwrap().len(), 2, "{crash_at}, {is_let_go_on}: {runs:#}");
+    }
+}
+
+/// One death at a write of a whole life on Postgres; `false` if it never came.
+fn one_death_on_postgres(crash_at: &str) -> bool {
+    let Some(place) = place_on_postgres() else { return false };
+    let died = live(&place, Some(crash_at));
+    if died {
+        assert!(!live(&place, None), "{crash_at}");
+    }
+    check(&place, crash_at);
+    died
+}
+
+/// The same on Postgres, where a run is free again when its lease ends: one death at each kind of write, or with
+/// `CRASH_POINTS=all` at every single one.
+#[test]
+fn one_death_at_each_kind_of_write_on_postgres() {
+    if postgres::database().is_none() {
+        return;
+    }
+    let all = std::env::var("CRASH_POINTS").is_ok_and(|which| which == "all");
+    let at_every = |call: &str, when: &str| {
+        // The second commit records the first end of a try, and begins what follows.
+        let sample = if call == "commit" { 2 } else { 1 };
+        let mut numbers = if all { 1..=u32::MAX } else { sample..=sample };
+        let came = numbers.by_ref().take_while(|number| one_death_on_postgres(&format!("{call}:{number}:{when}")));
+        assert!(came.count() > 0, "{call} {when}: it never came");
+    };
+    // They wait for leases most of the time.
+    std::thread::scope(|scope| {
+        for call in ["put_dag", "make_run", "commit", "put_event"] {
+            scope.spawn(move || ["before", "after"].into_iter().for_each(|when| at_every(call, when)));
+        }
+    });
+}

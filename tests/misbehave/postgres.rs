@@ -1,0 +1,348 @@
+//! Several processes on one Postgres, killed, stopped and continued: each tick once, each success once, no run twice at a time.
+
+use crate::assets;
+use crate::cluster;
+use crate::program::{Place, Running};
+use crate::rest_but;
+use crate::ticks::{Scheduler, runs, soon, text};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// A new database of the cluster; `None` where there is no server.
+pub fn database() -> Option<String> {
+    use sqlx::Connection as _;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let mut url = url::Url::parse(&cluster::url()?).unwrap();
+    let name = format!("flow_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut connection = sqlx::PgConnection::connect(url.as_str()).await.unwrap();
+        let sql = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
+        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    });
+    url.set_path(&name);
+    Some(url.to_string())
+}
+
+/// A machine: a home folder of its own, and the common database.
+pub fn machine(database: &str) -> Place {
+    let place = Place::new().env("FLOW_DATABASE", database).env("FLOW_LEASE", "2s");
+    place.write("flow.toml", "[pools]\napi = 2\n");
+    place
+}
+
+/// Longer than a lease.
+const TOO_LONG: Duration = Duration::from_millis(2600);
+
+/// A number below this; another one each time.
+fn chance(below: u64) -> u64 {
+    RandomState::new().build_hasher().finish() % below
+}
+
+/// How many of these runs were active at the same time, at most.
+fn most_at_once(runs: &[Value]) -> usize {
+    let at = |run: &Value| text(run, "start_date").to_string();
+    let active = |run: &Value, then: &str| text(run, "start_date") <= then && then < text(run, "end_date");
+    runs.iter().map(|one| runs.iter().filter(|run| active(run, &at(one))).count()).max().unwrap_or(0)
+}
+
+/// Every task of the run has had one success.
+#[track_caller]
+fn won_once(place: &Place, dag: &str, run: &Value) {
+    let tasks = place.json(&["tasks", text(run, "dag_run_id"), "--dag", dag]);
+    for task in tasks.as_array().unwrap() {
+        let tries = task["tries"].as_array().unwrap();
+        let won = tries.iter().filter(|one| one["state"] == "success").count();
+        assert_eq!(won, 1, "{run:#} {task:#}");
+    }
+}
+
+#[test]
+fn schedulers_that_are_killed_and_stopped_run_every_tick_once() {
+    let Some(database) = database() else { return };
+    let machines = [machine(&database), machine(&database)];
+    let one = &machines[0];
+    rest_but(one, &["twenty_seconds", "once"]);
+    let mut schedulers = machines.each_ref().map(Scheduler::start);
+    let mut done = Vec::new();
+    for _ in 0..6 {
+        std::thread::sleep(Duration::from_millis(200 + chance(600)));
+        let victim = usize::from(chance(2) == 0);
+        if chance(2) == 0 {
+            done.push(format!("{victim} killed"));
+            let next = Scheduler::start(&machines[victim]);
+            assert_eq!(std::mem::replace(&mut schedulers[victim], next).end("KILL").1, None);
+        } else {
+            let long = chance(2) == 0;
+            done.push(format!("{victim} stopped, longer than a lease: {long}"));
+            assert!(schedulers[victim].signal("STOP"));
+            std::thread::sleep(if long { TOO_LONG } else { Duration::from_millis(chance(900)) });
+            assert!(schedulers[victim].signal("CONT"));
+        }
+        let open = one.json(&["runs", "twenty_seconds", "--limit", "0", "--state", "running", "--state", "queued"]);
+        assert!(open.as_array().unwrap().len() <= 3, "{done:?}: {open:#}");
+    }
+    let all = || runs(one, "twenty_seconds");
+    soon(&format!("all ticks are run after {done:?}"), || {
+        all().len() == 21 && all().iter().all(|run| run["state"] == "success")
+    });
+    soon("and the one run", || runs(one, "once").iter().all(|run| run["state"] == "success"));
+    for scheduler in schedulers {
+        let (events, code) = scheduler.end("INT");
+        assert!(code == Some(0) && !format!("{events:?}").contains(cluster::PASSWORD), "{done:?}: {events:#?}");
+    }
+    let all = all();
+    let dates: BTreeSet<&str> = all.iter().map(|run| text(run, "logical_date")).collect();
+    assert_eq!((dates.len(), runs(one, "once").len()), (21, 1), "{done:?}");
+    assert!(most_at_once(&all) <= 3, "{done:?}: {all:#?}");
+    assert!(all.iter().all(|run| run["held_by"].is_null()), "what has ended is held by nobody");
+    all.iter().for_each(|run| won_once(one, "twenty_seconds", run));
+}
+
+#[test]
+fn two_schedulers_make_one_chain_of_runs() {
+    let Some(database) = database() else { return };
+    let machines = [machine(&database), machine(&database)];
+    let one = &machines[0];
+    rest_but(one, &["twenty_seconds", "again_and_again"]);
+    let schedulers = machines.each_ref().map(Scheduler::start);
+    let all = || runs(one, "again_and_again");
+    soon("some have run", || all().len() > 8 && runs(one, "twenty_seconds").len() == 21);
+    one.ok(&["pause", "again_and_again"]);
+    soon("all have ended", || {
+        let ended = |dag| runs(one, dag).iter().all(|run| run["state"] == "success");
+        ended("again_and_again") && ended("twenty_seconds")
+    });
+    let mut told = Vec::new();
+    for scheduler in schedulers {
+        let (events, code) = scheduler.end("INT");
+        assert_eq!(code, Some(0));
+        told.push(events);
+    }
+    let began = |events: &[Value]| events.iter().filter(|event| event["event"] == "run_started").count();
+    assert_eq!(told.iter().map(|events| began(events)).sum::<usize>(), all().len() + 21, "each was run by one of them");
+    let all = all();
+    assert_eq!((most_at_once(&all), most_at_once(&runs(one, "twenty_seconds")) <= 3), (1, true));
+    for two in all.windows(2) {
+        assert_eq!(two[0]["data_interval_end"], two[1]["data_interval_start"], "each goes on where the last one ended");
+    }
+}
+
+#[test]
+fn a_backfill_is_worked_on_by_one_scheduler_and_by_the_other_when_that_is_killed() {
+    let Some(database) = database() else { return };
+    let machines = [machine(&database), machine(&database)];
+    let one = &machines[0];
+    rest_but(one, &["days"]);
+    machines.iter().for_each(|place| place.write("there", ""));
+    one.ok(&["backfill", "days", "--from", "2025-01-01", "--to", "2025-01-31", "--max-active-runs", "2", "--detach"]);
+    let mut schedulers = machines.each_ref().map(Scheduler::start);
+    let of_backfill = || {
+        let mut all = runs(one, "days");
+        all.retain(|run| run["run_type"] == "backfill");
+        all
+    };
+    for victim in [0, 1, 0] {
+        let before = of_backfill().len();
+        soon("some more are made", || of_backfill().len() > before || of_backfill().len() == 31);
+        let dead = std::mem::replace(&mut schedulers[victim], Scheduler::start(&machines[victim]));
+        assert_eq!(dead.end("KILL").1, None);
+    }
+    soon("it is done", || one.json(&["backfill", "list"])[0]["state"] == "done");
+    for scheduler in schedulers {
+        assert_eq!(scheduler.end("INT").1, Some(0));
+    }
+    let runs = of_backfill();
+    let dates: BTreeSet<&str> = runs.iter().map(|run| text(run, "logical_date")).collect();
+    assert_eq!((runs.len(), dates.len()), (31, 31), "each date once");
+    assert!(most_at_once(&runs) <= 2, "{runs:#?}");
+}
+
+#[test]
+fn every_event_of_an_asset_starts_one_run_whichever_scheduler_makes_it() {
+    let Some(database) = database() else { return };
+    let machines = [machine(&database), machine(&database)];
+    let one = &machines[0];
+    rest_but(one, &["parts", "wholes", "pairs"]);
+    let mut schedulers = machines.each_ref().map(Scheduler::start);
+    let mut done = Vec::new();
+    for _ in 0..4 {
+        std::thread::sleep(Duration::from_millis(200 + chance(500)));
+        let victim = usize::from(chance(2) == 0);
+        if chance(2) == 0 {
+            done.push(format!("{victim} killed"));
+            let next = Scheduler::start(&machines[victim]);
+            assert_eq!(std::mem::replace(&mut schedulers[victim], next).end("KILL").1, None);
+        } else {
+            done.push(format!("{victim} stopped"));
+            assert!(schedulers[victim].signal("STOP"));
+            std::thread::sleep(TOO_LONG);
+            assert!(schedulers[victim].signal("CONT"));
+        }
+    }
+    soon(&format!("all parts are made and used after {done:?}"), || assets::is_settled(one));
+    for scheduler in schedulers {
+        assert_eq!(scheduler.end("INT").1, Some(0), "{done:?}");
+    }
+    let parts = assets::events(one, "parts");
+    assert_eq!(parts.len(), 15, "{done:?}");
+    assert_eq!(assets::counted(one, "wholes"), parts.iter().map(|id| (*id, 1)).collect(), "{done:?}");
+    assert!(assets::counted(one, "pairs").values().all(|count| *count == 1), "{done:?}");
+}
+
+/// A run in the foreground, inside its first task.
+fn inside(place: &Place) -> Running {
+    let mut running = place.start(&["run", "with_url", "--run-id", "mine"]);
+    running.until("slowly", "running");
+    running
+}
+
+#[test]
+fn a_run_whose_process_was_killed_goes_on_elsewhere_when_its_lease_has_ended() {
+    let Some(database) = database() else { return };
+    let (here, there) = (machine(&database), machine(&database));
+    let running = inside(&here);
+    let pid = running.child.id().to_string();
+    let shown = there.json(&["runs"]);
+    assert!(text(&shown[0], "held_by").ends_with(&format!("process {pid}")), "{shown:#}");
+    assert_eq!(shown[0]["interrupted"], false);
+    running.kill();
+    let refused = there.dags(&["run", "--resume", "mine"]);
+    assert!(refused.code == Some(2) && refused.err.contains("is being worked on"), "{refused:?}");
+    assert!(
+        refused.err.contains(&format!("process {pid}")) && refused.err.contains("its lease ends at"),
+        "{refused:?}"
+    );
+    soon("its lease ends", || there.json(&["runs", "--state", "interrupted"]).as_array().unwrap().len() == 1);
+    assert!(there.ok(&["tasks", "mine"]).contains("interrupted"));
+    there.ok(&["run", "--resume", "mine"]);
+    let tasks = there.json(&["tasks", "mine"]);
+    assert_eq!((&tasks[0]["try_number"], &tasks[0]["tries"][0]["state"]), (&json!(2), &json!("up_for_retry")));
+    won_once(&there, "with_url", &runs(&there, "with_url")[0]);
+}
+
+#[test]
+fn a_process_that_was_stopped_too_long_changes_nothing_more() {
+    let Some(database) = database() else { return };
+    let (here, there) = (machine(&database), machine(&database));
+    let running = inside(&here);
+    running.signal("STOP");
+    soon("its lease ends", || there.json(&["runs", "--state", "interrupted"]).as_array().unwrap().len() == 1);
+    there.ok(&["run", "--resume", "mine"]);
+    let before = there.json(&["tasks", "mine"]);
+    running.signal("CONT");
+    let (events, code) = running.end();
+    assert_eq!(code, Some(4), "{events:#?}");
+    assert!(!events.iter().any(|event| event["event"] == "run_ended"), "{events:#?}");
+    assert_eq!(there.json(&["tasks", "mine"]), before);
+    assert_eq!(there.json(&["runs"])[0]["state"], "success");
+}
+
+#[test]
+fn the_commands_work_without_the_home_folder_of_another_machine() {
+    let Some(database) = database() else { return };
+    let (here, there) = (machine(&database), machine(&database));
+    let empty = there.json(&["db", "check"]);
+    assert_eq!((&empty["schema"], &empty["is_current"]), (&json!(0), &json!(false)));
+    here.ok(&["run", "with_url", "--run-id", "mine"]);
+    assert!(!here.home().join("flow.db").exists() && !here.home().join("locks").exists());
+    assert_eq!(there.json(&["xcom", "mine", "slowly"])["value"], "nowhere");
+    assert_eq!(there.json(&["db", "check"])["is_current"], true);
+    let check = there.dags(&["check"]).out;
+    assert!(
+        check.contains("database: postgres://flow:***@127.0.0.1:") && check.contains("which is current"),
+        "{check}"
+    );
+    there.ok(&["clear", "mine"]);
+    here.ok(&["run", "--resume", "mine"]);
+    assert!(there.ok(&["db", "migrate"]).contains("nothing to do"));
+    let backup = there.dags(&["db", "backup", "copy.db"]);
+    assert!(backup.code == Some(2) && backup.err.contains("pg_dump"), "{backup:?}");
+    there.ok(&["clean", "--before", "2999-01-01"]);
+    assert_eq!(here.json(&["runs"]), json!([]));
+
+    let away = machine(&database.replace("127.0.0.1:", "127.0.0.1:1"));
+    for command in [&["runs"][..], &["check"], &["db", "check"], &["run", "prints"]] {
+        let answer = away.dags(command);
+        let said = answer.out + &answer.err;
+        assert!(matches!(answer.code, Some(2 | 4)) && !said.contains(cluster::PASSWORD), "{command:?}: {said}");
+        assert!(said.contains("metadata database") || said.contains("cannot be read"), "{command:?}: {said}");
+    }
+}
+
+/// Every write of a row, and every new run, may fail as those of a busy server do: one in twenty. And what is written is looked
+/// at by the database itself.
+const UNKIND: &str = "
+    CREATE SEQUENCE refused;
+    CREATE FUNCTION be_unkind() RETURNS trigger LANGUAGE plpgsql AS $$
+    DECLARE codes text[] := ARRAY['40001', '40P01', '57014', '53300', '55P03'];
+    BEGIN
+        IF random() < 0.05 THEN
+            -- A sequence is not rolled back.
+            PERFORM nextval('refused');
+            RAISE EXCEPTION 'the database is out of sorts' USING ERRCODE = codes[1 + floor(random() * 5)::int];
+        END IF;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER be_unkind BEFORE INSERT OR UPDATE ON task_instance FOR EACH STATEMENT EXECUTE FUNCTION be_unkind();
+    CREATE TRIGGER be_unkind BEFORE INSERT OR UPDATE ON dag_run FOR EACH STATEMENT EXECUTE FUNCTION be_unkind();
+    CREATE FUNCTION be_lawful() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF OLD.state IN ('success', 'failed', 'skipped', 'upstream_failed') AND NEW.state <> OLD.state
+            OR NEW.try_number NOT BETWEEN OLD.try_number AND OLD.try_number + 1
+            OR NEW.state = 'queued' AND OLD.state = 'running' AND NEW.try_number = OLD.try_number
+        THEN
+            INSERT INTO unlawful VALUES (format('%s[%s] went from %s (%s) to %s (%s)', OLD.task_id, OLD.map_index, OLD.state,
+                OLD.try_number, NEW.state, NEW.try_number));
+        END IF;
+        RETURN NULL;
+    END $$;
+    CREATE TABLE unlawful (what text);
+    CREATE TRIGGER be_lawful AFTER UPDATE ON task_instance FOR EACH ROW EXECUTE FUNCTION be_lawful();
+";
+
+/// Asks the database itself.
+fn sql(database: &str, text: &'static str) -> Vec<String> {
+    use sqlx::{Connection as _, Row as _};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut connection = sqlx::PgConnection::connect(database).await.unwrap();
+        let rows = sqlx::raw_sql(text).fetch_all(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        rows.iter().map(|row| row.try_get::<String, _>(0).unwrap()).collect()
+    })
+}
+
+#[test]
+fn a_database_that_refuses_one_write_in_twenty_loses_and_doubles_nothing() {
+    let Some(database) = database() else { return };
+    let machines = [machine(&database), machine(&database)];
+    let one = &machines[0];
+    rest_but(one, &["twenty_seconds", "crash_points"]);
+    sql(&database, UNKIND);
+    let schedulers = machines.each_ref().map(Scheduler::start);
+    let ended = |dag, count| {
+        let all = runs(one, dag);
+        all.len() == count && all.iter().all(|run| run["state"] == "success")
+    };
+    soon("all ticks are run", || ended("twenty_seconds", 21) && ended("crash_points", 2));
+    for scheduler in schedulers {
+        assert_eq!(scheduler.end("INT").1, Some(0));
+    }
+    let refused: u32 = sql(&database, "SELECT last_value::text FROM refused")[0].parse().unwrap();
+    assert!(refused > 5, "only {refused} writes were refused");
+    assert_eq!(sql(&database, "SELECT what FROM unlawful"), Vec::<String>::new());
+    for dag in ["twenty_seconds", "crash_points"] {
+        let all = runs(one, dag);
+        let dates: BTreeSet<&str> = all.iter().map(|run| text(run, "logical_date")).collect();
+        assert_eq!(dates.len(), all.len());
+        all.iter().for_each(|run| won_once(one, dag, run));
+    }
+    // Who looks would have seen it.
+    sql(&database, "DROP TRIGGER be_unkind ON task_instance; UPDATE task_instance SET state = 'running'");
+    assert!(!sql(&database, "SELECT what FROM unlawful").is_empty());
+}

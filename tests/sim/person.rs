@@ -1,0 +1,218 @@
+//! Somebody who gives orders: through the very code that the commands use.
+
+use crate::dags::{follows, mapped, waits};
+use crate::faults::Process;
+use crate::ledger::tell;
+use crate::rng::Rng;
+use crate::wishes::Wishes;
+use crate::world::Days;
+use flow_runtime::clock::Clock;
+use flow_runtime::core::{Dag, Event, RunState, RunStatus, Selection, TaskState, select};
+use flow_runtime::executor::{Changed, Engine, EngineError, RunRequest, Stop};
+use flow_runtime::store::{MetadataStore, RunFilter, StoreError, StoredRun};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// Most things that one wants.
+const DEEDS: u64 = 14;
+
+pub struct Person<'w> {
+    days: &'w Days,
+    wishes: &'w Wishes,
+    rng: Rng,
+    /// The runs that were begun by hand, each by a process of its own.
+    begun: JoinSet<()>,
+}
+
+impl<'w> Person<'w> {
+    pub fn new(days: &'w Days, wishes: &'w Wishes, rng: Rng) -> Person<'w> {
+        Person { days, wishes, rng, begun: JoinSet::new() }
+    }
+
+    /// Wants this and that, and in the end lets all DAGs go on.
+    pub async fn live(mut self) -> Result<(), String> {
+        for deed in 0..1 + self.rng.below(DEEDS) {
+            let pause = Duration::from_millis(self.rng.below(120_000));
+            tokio::time::sleep(pause).await;
+            let process = self.days.process(format!("person {deed}"));
+            let engine = self.days.engine(&process, self.days.clock);
+            tokio::select! {
+                biased;
+                () = process.died.notified() => {}
+                done = self.deed(&engine, &process) => done?,
+            }
+        }
+        loop {
+            let process = self.days.process("person's last word".into());
+            let store = self.days.through(&process);
+            let told = async {
+                for dag in &self.days.dags {
+                    store.set_paused(&dag.dag_id, false).await?;
+                }
+                // Where somebody has said that who emits an event has ended, others may wait for it.
+                for run in store.runs(&RunFilter::default()).await? {
+                    let name = format!("slept {}", run.run.run_id);
+                    store.put_event(&name, "0", self.days.clock.now()).await?;
+                }
+                Ok::<(), StoreError>(())
+            };
+            let done = tokio::select! {
+                biased;
+                () = process.died.notified() => false,
+                done = told => done.is_ok(),
+            };
+            if done {
+                break;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        while self.begun.join_next().await.is_some() {}
+        Ok(())
+    }
+
+    fn say(&self, what: &str) {
+        tell(format!("{} a person {what}", self.days.clock.now().format("%T%.3f")));
+    }
+
+    async fn deed(&mut self, engine: &Engine, process: &Arc<Process>) -> Result<(), String> {
+        let store = self.days.through(process);
+        match self.rng.below(10) {
+            0..3 => self.clear(engine, &*store).await,
+            3..5 => self.mark(engine, &*store).await,
+            5 => self.mark_run(engine, &*store).await,
+            6 | 7 => {
+                let dag = &self.days.dags[self.rng.below(self.days.dags.len() as u64) as usize];
+                let paused = self.rng.chance(500);
+                self.say(&format!("says of {} that it is paused: {paused}", dag.dag_id));
+                // One who is not understood says it again, or does not.
+                drop(store.set_paused(&dag.dag_id, paused).await);
+                Ok(())
+            }
+            8 => {
+                self.trigger();
+                Ok(())
+            }
+            _ => self.delete(engine, &*store).await,
+        }
+    }
+
+    /// One of the runs.
+    async fn any(&mut self, store: &dyn MetadataStore, states: Vec<RunStatus>) -> Option<StoredRun> {
+        let runs = store.runs(&RunFilter { states, ..RunFilter::default() }).await.ok()?;
+        let place = self.rng.below(runs.len() as u64) as usize;
+        runs.into_iter().nth(place)
+    }
+
+    /// Some tasks of it, as one names them.
+    fn some(&mut self, dag: &Dag) -> Selection {
+        let mut tasks = Vec::new();
+        for _ in 0..=self.rng.below(2) {
+            tasks.push((self.rng.below(dag.tasks.len() as u64) as u32, None));
+        }
+        tasks.dedup();
+        Selection {
+            tasks,
+            upstream: self.rng.chance(200),
+            downstream: self.rng.chance(600),
+            only_failed: self.rng.chance(100),
+            ..Selection::default()
+        }
+    }
+
+    async fn clear(&mut self, engine: &Engine, store: &dyn MetadataStore) -> Result<(), String> {
+        let Some(run) = self.any(store, Vec::new()).await else { return Ok(()) };
+        let Ok(dag) = store.dag_version(&run.dag_version).await else { return Ok(()) };
+        let wanted = self.some(&dag);
+        self.say(&format!("clears {:?} of {}/{}", wanted, dag.dag_id, run.run.run_id));
+        self.want(engine, &run, |dag, state| vec![Event::Cleared(select(dag, state, &wanted))]).await.map(drop)
+    }
+
+    async fn mark(&mut self, engine: &Engine, store: &dyn MetadataStore) -> Result<(), String> {
+        let Some(run) = self.any(store, Vec::new()).await else { return Ok(()) };
+        let Ok(dag) = store.dag_version(&run.dag_version).await else { return Ok(()) };
+        let wanted = self.some(&dag);
+        let state = [TaskState::Success, TaskState::Failed, TaskState::Skipped][self.rng.below(3) as usize];
+        self.say(&format!("marks {:?} of {}/{} as {state}", wanted.tasks, dag.dag_id, run.run.run_id));
+        self.want(engine, &run, |dag, of| vec![Event::Marked(select(dag, of, &wanted), state)]).await.map(drop)
+    }
+
+    /// Cancels a run, or says that it is well. Once that is carried out, it has ended.
+    async fn mark_run(&mut self, engine: &Engine, store: &dyn MetadataStore) -> Result<(), String> {
+        let open = vec![RunStatus::Queued, RunStatus::Running];
+        let states = if self.rng.chance(800) { open } else { Vec::new() };
+        let Some(run) = self.any(store, states).await else { return Ok(()) };
+        let status = if self.rng.chance(700) { RunStatus::Failed } else { RunStatus::Success };
+        let name = format!("{}/{}", run.run.dag_id, run.run.run_id);
+        self.say(&format!("marks {name} as {status}"));
+        let alone = self.wishes.is_the_only_one(run.pk.0);
+        let changed = self.want(engine, &run, |_, _| vec![Event::RunMarked(status)]).await?;
+        if !alone || !matches!(changed, Some(Changed::Made(_) | Changed::CarriedOut)) {
+            return Ok(());
+        }
+        let now = self.days.memory.run(&run.run.dag_id, &run.run.run_id).await.map_err(|e| e.to_string())?;
+        match now.map(|stored| stored.run.state) {
+            Some(state) if state == status => Ok(()),
+            other => Err(format!("{name} was marked as {status}, and is {other:?} when that is carried out")),
+        }
+    }
+
+    async fn want(
+        &self,
+        engine: &Engine,
+        run: &StoredRun,
+        events: impl Fn(&Dag, &RunState) -> Vec<Event>,
+    ) -> Result<Option<Changed>, String> {
+        let wishing = self.wishes.wish(run.pk.0);
+        let changed = engine.change(run, |dag, state| {
+            let events = events(dag, state);
+            wishing.asks(dag, &events);
+            events
+        });
+        match changed.await {
+            Ok(changed) => {
+                let how = match &changed {
+                    Changed::Made(edited) => format!("has done that: the run is {}", edited.status),
+                    Changed::CarriedOut => "is obeyed".into(),
+                    Changed::Ordered => "waits for that no longer".into(),
+                };
+                self.say(&how);
+                Ok(Some(changed))
+            }
+            Err(EngineError::Store(error)) => {
+                self.say(&format!("is told: {error}"));
+                Ok(None)
+            }
+            Err(error) => Err(format!("a person is told: {error}")),
+        }
+    }
+
+    /// Runs a DAG by hand, in a process of its own.
+    fn trigger(&mut self) {
+        let which = self.rng.below(3);
+        let dag = Arc::new([mapped::dag, waits::dag, follows::dag][which as usize]());
+        self.say(&format!("runs {}", dag.dag_id));
+        let process = self.days.process(format!("run of {} by hand", dag.dag_id));
+        let engine = self.days.engine(&process, self.days.clock);
+        self.begun.spawn(async move {
+            let ended = tokio::select! {
+                biased;
+                () = process.died.notified() => None,
+                ended = engine.run(dag, RunRequest::default(), Arc::new(|_| {}), Stop::default()) => ended.err(),
+            };
+            if let Some(error) = ended {
+                tell(format!("{} {}: {error}", process.clock.now().format("%T%.3f"), process.name));
+            }
+        });
+    }
+
+    async fn delete(&mut self, engine: &Engine, store: &dyn MetadataStore) -> Result<(), String> {
+        let Some(run) = self.any(store, vec![RunStatus::Success, RunStatus::Failed]).await else { return Ok(()) };
+        self.say(&format!("deletes {}/{}", run.run.dag_id, run.run.run_id));
+        self.wishes.delete(&run);
+        match engine.delete(&run).await {
+            Ok(()) | Err(EngineError::Held(_) | EngineError::Store(_)) => Ok(()),
+            Err(error) => Err(format!("a person is told: {error}")),
+        }
+    }
+}
