@@ -21,17 +21,28 @@ const ABORT_PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Parts {
     upload: Option<Box<dyn MultipartUpload>>,
     tasks: JoinSet<Result<()>>,
+    /// Goes with the last request.
+    busy: Option<Busy>,
 }
+
+/// Whoever has the other end hears when it is dropped.
+pub(super) type Busy = oneshot::Sender<()>;
 
 impl Parts {
     /// Begins an upload. Were the future dropped between the request and its answer, nobody would know the upload's name; so the
-    /// request is made to the end, and an upload that nobody takes is aborted.
-    pub(super) async fn begin(store: Arc<Store>, key: Key, options: PutMultipartOptions) -> Result<Self> {
+    /// request is made to the end, and an upload that nobody takes is aborted. `busy` is dropped when nothing of all that is
+    /// under way any more.
+    pub(super) async fn begin(
+        store: Arc<Store>,
+        key: Key,
+        options: PutMultipartOptions,
+        busy: Option<Busy>,
+    ) -> Result<Self> {
         let (tell, told) = oneshot::channel();
         leave(async move {
             let begun = store.objects().put_multipart_opts(&key, options).await;
             // What cannot be handed over is dropped here, and aborts itself.
-            drop(tell.send(begun.map(|upload| Self { upload: Some(upload), tasks: JoinSet::new() })));
+            drop(tell.send(begun.map(|upload| Self { upload: Some(upload), tasks: JoinSet::new(), busy })));
         });
         told.await.unwrap_or_else(|_| Err(gone()))
     }
@@ -77,12 +88,14 @@ impl Parts {
             return;
         };
         let mut tasks = std::mem::take(&mut self.tasks);
+        let busy = self.busy.take();
         leave(async move {
             // A part that arrives after the abort would stay.
             tasks.shutdown().await;
             if let Err(error) = upload.abort().await {
                 tracing::warn!("parts of an upload stay behind, `Lake::clean` removes them: {error}");
             }
+            drop(busy);
             if let Some(tell) = tell {
                 let _ = tell.send(());
             }

@@ -16,7 +16,7 @@ use url::Url;
 use super::connector::Connector;
 use super::objects::{self, Content, SHA256, settle};
 use super::open::{Store, failed};
-use super::parts::Parts;
+use super::parts::{Busy, Parts};
 use super::{Lake, Place, Uploaded, Version, When, folder};
 use crate::files::{self, hex};
 use crate::progress::{decided, while_wanted};
@@ -209,11 +209,16 @@ impl Sending<'_> {
             _ => {
                 let key = Key::parse(format!("{}{STAGE}{}", self.key, &self.sha256[..12]));
                 let key = key.map_err(|e| failed(self.url)(e.into()))?;
-                stage = Some(Staged { store: self.store.clone(), key, waits: None });
+                stage = Some(Staged { store: self.store.clone(), key, parts: None, waits: None });
             }
         }
+        let busy = stage.as_mut().map(|stage| {
+            let (busy, parts) = oneshot::channel();
+            stage.parts = Some(parts);
+            busy
+        });
         let target = stage.as_ref().map_or(&self.key, |stage| &stage.key);
-        let version = self.send(&store, target).await?;
+        let version = self.send(&store, target, busy).await?;
         let Some(stage) = stage else {
             return Ok(version);
         };
@@ -224,10 +229,10 @@ impl Sending<'_> {
         copied
     }
 
-    async fn send(&self, store: &Arc<Store>, target: &Key) -> Result<Version> {
+    async fn send(&self, store: &Arc<Store>, target: &Key, busy: Option<Busy>) -> Result<Version> {
         let failed = failed(self.url);
         let options = PutMultipartOptions { attributes: self.attributes(), ..PutMultipartOptions::default() };
-        let mut parts = Parts::begin(store.clone(), target.clone(), options).await.map_err(&failed)?;
+        let mut parts = Parts::begin(store.clone(), target.clone(), options, busy).await.map_err(&failed)?;
         let outcome = match self.feed(&mut parts).await {
             Err(error) => Err(error),
             Ok(()) => match parts.complete().await {
@@ -261,7 +266,9 @@ impl Sending<'_> {
 struct Staged {
     store: Arc<Store>,
     key: Key,
-    /// Who waits for that.
+    /// The parts: were they completed after this is deleted, it would be there again. So they are aborted before.
+    parts: Option<oneshot::Receiver<()>>,
+    /// Who waits for the end of it.
     waits: Option<oneshot::Sender<()>>,
 }
 
@@ -277,8 +284,12 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        let (store, key, waits) = (self.store.clone(), self.key.clone(), self.waits.take());
+        let (store, key) = (self.store.clone(), self.key.clone());
+        let (parts, waits) = (self.parts.take(), self.waits.take());
         leave(async move {
+            if let Some(parts) = parts {
+                let _ = parts.await;
+            }
             if let Err(error) = store.objects().delete(&key).await
                 && !matches!(error, object_store::Error::NotFound { .. })
             {

@@ -246,6 +246,33 @@ async fn a_dropped_upload_leaves_the_old_object_or_the_new_one_and_no_parts() {
     }
 }
 
+/// Were what the parts become deleted before they are aborted, a request on its way could make it once more.
+#[tokio::test]
+async fn parts_are_aborted_before_what_they_become_is_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let local = write(folder.path(), "f", noise(LARGE));
+    let google = Google::start();
+    let lake = google.lake();
+    google.fault("POST /lake/f.part-*?uploadId", Fault::Held);
+    google.fault("DELETE /lake/f.part-*?uploadId", Fault::Held);
+    let left = async |few: usize| {
+        while google.faults_left() > few {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    };
+    tokio::select! {
+        outcome = lake.upload_when(&local, "gs://lake/f", &When::Absent, &()) => panic!("{outcome:?}"),
+        () = left(1) => {}
+    }
+    left(0).await;
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    assert_eq!(google.count("DELETE /lake/f.part-"), 1, "the abort alone");
+    google.release();
+    settled().await;
+    lake.head("gs://lake/f").await.unwrap();
+    assert!(google.cloud().storage.paths().is_empty());
+}
+
 #[test]
 fn what_a_killed_process_leaves_is_cleaned() {
     let google = Google::start();
