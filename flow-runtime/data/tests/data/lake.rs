@@ -97,6 +97,30 @@ async fn a_folder_is_a_store_too() {
     assert_eq!(names, 2, "no part files");
 }
 
+#[test]
+fn a_file_that_grows_meanwhile_is_not_put_into_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let local = write(folder.path(), "f", noise(20_000_000));
+    let lake = folder.path().join("lake");
+    let (begun, end) = (std::sync::Barrier::new(2), std::sync::atomic::AtomicBool::new(false));
+    let outcome = std::thread::scope(|threads| {
+        threads.spawn(|| {
+            let mut file = std::fs::OpenOptions::new().append(true).open(&local).unwrap();
+            begun.wait();
+            while !end.load(std::sync::atomic::Ordering::Relaxed) {
+                std::io::Write::write_all(&mut file, b"x").unwrap();
+            }
+        });
+        begun.wait();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let outcome = runtime.block_on(upload(&local, &format!("{}/", lake.display()), &()));
+        end.store(true, std::sync::atomic::Ordering::Relaxed);
+        outcome
+    });
+    assert!(outcome.unwrap_err().to_string().contains("the file changed while it was read"));
+    assert_eq!(std::fs::read_dir(&lake).unwrap().count(), 0);
+}
+
 #[tokio::test]
 async fn googles_credentials_are_read_from_the_file_that_is_named() {
     let folder = tempfile::tempdir().unwrap();
