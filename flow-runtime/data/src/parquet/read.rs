@@ -22,6 +22,8 @@ use crate::{Error, Result};
 
 /// How many rows are in memory at once.
 const BATCH_ROWS: usize = 1 << 17;
+/// How many come first: whoever takes them waits for nothing else.
+const FIRST_ROWS: usize = 1 << 13;
 
 /// The columns of a Parquet file, in the coarse types that a CSV file has too: all whole numbers are [`Type::Int`](crate::Type::Int),
 /// all moments [`Type::Timestamp`](crate::Type::Timestamp). Reads the file's footer only. Blocks.
@@ -183,7 +185,8 @@ impl Iterator for ParquetBatches {
             self.row = 0;
         }
         let (group, start) = (self.group, self.row);
-        let end = self.metadata.row_groups[group].num_rows().min(start + BATCH_ROWS);
+        let most = if self.done == 0 { FIRST_ROWS } else { BATCH_ROWS };
+        let end = self.metadata.row_groups[group].num_rows().min(start + most);
         self.row = end;
         self.done += (end - start) as u64;
         let position = self.done;
