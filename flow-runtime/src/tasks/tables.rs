@@ -268,7 +268,7 @@ fn job_id(ctx: &Context) -> String {
     format!("{}-{}-{hash}", plain(ctx.dag_id()), plain(ctx.task_id()))
 }
 
-/// Writes what a query gives to a Parquet file in the home folder, as the rows come. One word is a table. From Postgres or SQLite.
+/// Writes what a query gives to a Parquet file in the home folder, as the rows come. One word is a table.
 /// See [`flow_data::Warehouse::unload`].
 ///
 /// # Errors

@@ -127,7 +127,7 @@ impl Staging {
         let at_work = self.at_work.get_mut().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(id) = at_work {
             // Its end was not heard of.
-            let _ended = self.client.cancel(&id, &self.table).await;
+            let _ended = self.client.cancel(&id, &self.table.sql()).await;
         }
         *self.at_work.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
         let outcome = self.client.drop_table(&self.table).await;
@@ -153,7 +153,7 @@ impl Drop for Staging {
             let at_work = self.at_work.get_mut().unwrap_or_else(PoisonError::into_inner).take();
             leave(async move {
                 if let Some(id) = at_work {
-                    let _ended = client.cancel(&id, &table).await;
+                    let _ended = client.cancel(&id, &table.sql()).await;
                 }
                 let _gone = client.drop_table(&table).await;
             });

@@ -22,6 +22,7 @@ mod statement;
 mod table;
 mod text;
 mod unload;
+mod unload_bigquery;
 mod unload_sqlite;
 mod warehouse;
 

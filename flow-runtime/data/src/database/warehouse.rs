@@ -10,7 +10,7 @@ use super::drift::Drift;
 use super::feed::Batches;
 use super::{
     Answer, FIRST_ROWS, Kind, Summary, bigquery, bq_load, kind, pg_load, postgres, sqlite, statement, table, unload,
-    unload_sqlite,
+    unload_bigquery, unload_sqlite,
 };
 use crate::bigquery::Address;
 use crate::progress::while_wanted;
@@ -305,11 +305,17 @@ impl Warehouse {
     /// array is a list. In SQLite the type with which a column was declared counts, and where none was, that of all its values (which reads
     /// them twice); a value that is something else is an error. The file appears whole, replacing an earlier one.
     ///
+    /// BigQuery runs a query for a table too, for whose reading it charges, and its answer comes by REST, page by page: the rows are
+    /// those of one moment, and counted against those that it has told of. `NUMERIC` is `decimal(38,9)`; a `BIGNUMERIC` must be
+    /// stated; a record is JSON, and so are those of a list of records; `GEOGRAPHY`, `INTERVAL` and `RANGE` are to be selected as
+    /// text. An answer has [at most 10 GB](https://cloud.google.com/bigquery/quotas#query_jobs): for more, and where millions of
+    /// rows are a habit, `EXPORT DATA` writes Parquet to a bucket.
+    ///
     /// `progress` counts rows. Dropping the future, or `progress`, ends the query and leaves no file.
     ///
     /// # Errors
     /// A column has a type that fits no Parquet file, or a value (infinity, NaN in a `numeric`) that fits none; the
-    /// database refuses or cannot be reached; the file cannot be written; the database is BigQuery.
+    /// database refuses or cannot be reached; the file cannot be written.
     ///
     /// # Panics
     /// Without a tokio runtime.
@@ -330,8 +336,9 @@ impl Warehouse {
                 while_wanted(progress, unload).await
             }
             Kind::BigQuery => {
-                let message = "BigQuery writes Parquet to a bucket by itself: run EXPORT DATA, and fetch its objects";
-                Err(Error::Invalid(message.into()))
+                let parquet = parquet.as_ref();
+                let unload = unload_bigquery::unload(&self.url, &self.lake, select, parquet, options, progress);
+                while_wanted(progress, Box::pin(unload)).await
             }
         }
     }

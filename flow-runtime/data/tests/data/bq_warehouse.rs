@@ -7,14 +7,14 @@ use crate::google::{Fault, Google};
 
 const WHOLE: &str = "project-1.trips.t";
 
-fn open(google: &Google) -> Warehouse {
+pub fn open(google: &Google) -> Warehouse {
     let key = google.home().join(".google/credentials/google_credentials.json");
     let lake = google.lake().with("BIGQUERY_EMULATOR_HOST", &google.server.url);
     let lake = lake.with("GOOGLE_SERVICE_ACCOUNT", key.to_str().unwrap());
     Warehouse::open("bigquery://project-1/trips").unwrap().with_lake(lake)
 }
 
-fn start() -> (Google, Warehouse, tempfile::TempDir) {
+pub fn start() -> (Google, Warehouse, tempfile::TempDir) {
     let google = Google::start();
     google.cloud().jobs.quick = true;
     let warehouse = open(&google);
