@@ -159,7 +159,8 @@ pub async fn copy_to_postgres(
     load_local(ctx, &file, &database, &Load::into(table)).await
 }
 
-/// [`copy_to_postgres`] in another way: with stated types, append, replace, upsert .. Into BigQuery too, if it is Parquet.
+/// [`copy_to_postgres`] in another way: with stated types, append, replace, upsert .. Into BigQuery too, where a CSV file
+/// becomes Parquet on its way.
 ///
 /// # Errors
 /// As those of [`load`].

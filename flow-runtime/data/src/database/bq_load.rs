@@ -27,16 +27,13 @@ const NAME_BYTES: usize = 60;
 
 pub(super) async fn load(job: Job<'_>, lake: &Lake) -> Result<LoadReport> {
     let object: Vec<_> = job.batches.object.iter().map(String::as_str).collect();
-    let source = match (job.batches.is_csv(), object.is_empty()) {
-        (true, _) => {
-            let path = job.batches.path.display();
-            let message = format!(
-                "{path} is CSV, whose types BigQuery would read in its own way: make it Parquet first (`parquetize`)"
-            );
-            return Err(Error::Invalid(message));
-        }
-        (false, true) => LoadSource::File(&job.batches.path),
-        (false, false) => LoadSource::Objects(&object),
+    if job.batches.is_raw {
+        let message = "BigQuery would read the types of CSV text in its own way; load the file parsed";
+        return Err(Error::Invalid(message.into()));
+    }
+    let source = match object.is_empty() {
+        true => LoadSource::File(job.batches.made.as_ref().unwrap_or(&job.batches.path)),
+        false => LoadSource::Objects(&object),
     };
     let client = BigQuery::open(job.url, lake)?;
     let table = named(&client, job.table)?;

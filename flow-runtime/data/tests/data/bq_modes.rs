@@ -15,9 +15,12 @@ pub fn file(folder: &Path, name: &str, rows: &str) -> Input {
     let csv = folder.join(format!("{name}.csv"));
     std::fs::write(&csv, format!("id,day,note\n{rows}")).unwrap();
     let path = folder.join(format!("{name}.parquet"));
-    let schema = Schema::new([("id", Type::Int), ("day", Type::Text), ("note", Type::Text)]);
-    parquetize(&csv, &path, &schema, &ParquetOptions::default(), &()).unwrap();
+    parquetize(&csv, &path, &schema(), &ParquetOptions::default(), &()).unwrap();
     Input::parquet(path)
+}
+
+fn schema() -> Schema {
+    Schema::new([("id", Type::Int), ("day", Type::Text), ("note", Type::Text)])
 }
 
 pub async fn load(warehouse: &Warehouse, file: &Input, mode: Mode, key: Option<&str>) -> Result<LoadReport, Error> {
@@ -77,6 +80,9 @@ pub async fn each_mode_keeps_and_replaces_what_it_says(warehouse: &Warehouse, wh
 
     let replaced = load(warehouse, &second, Mode::Replace, None).await.unwrap();
     assert_eq!(counts(replaced), (2, 3, 0));
+    assert_eq!(shown().await, ["3|b|z", "4|b|null"]);
+    let csv = Input::csv(folder.join("second.csv"), &schema());
+    assert_eq!(counts(load(warehouse, &csv, by_id(), None).await.unwrap()), (2, 0, 2));
     assert_eq!(shown().await, ["3|b|z", "4|b|null"]);
     let summary = warehouse.summarise("t", None).await.unwrap();
     assert_eq!((summary.rows, summary.columns[0].kind.as_str(), summary.first_rows.len()), (2, "INT64", 2));
