@@ -173,3 +173,32 @@ pub async fn a_table_comes_back_the_same(warehouse: &Warehouse, folder: &Path) {
     let drift = warehouse.compare("kinds", &fields).await.unwrap().unwrap();
     assert!(drift.differences.is_empty(), "{drift}");
 }
+
+/// A list in BigQuery is never null: one that is becomes an empty one, on the way in. All else counts and comes back as it was.
+pub async fn a_null_list_becomes_an_empty_one(warehouse: &Warehouse, folder: &Path) {
+    let fields =
+        [Field::new("id", ColumnType::Int64), Field::new("list", ColumnType::List(Box::new(ColumnType::Int64)))];
+    let row = |id, list| vec![Cell::Int(id), list];
+    let rows = [row(1, Cell::Null), row(2, Cell::List(vec![])), row(3, Cell::List(vec![Cell::Int(7)]))];
+    let (there, back) = (folder.join("lists.parquet"), folder.join("lists-back.parquet"));
+    tables::write(&there, &fields, &rows, 3);
+    let mut options = TableLoadOptions::default();
+    for (mode, replaced, updated) in [(Mode::Append, 0, 0), (by_id(), 0, 3), (Mode::Replace, 3, 0)] {
+        options.mode = mode;
+        let report = warehouse.load(&Input::parquet(&there), "lists", &options, &()).await.unwrap();
+        assert_eq!((report.rows, report.replaced, report.updated), (3, replaced, updated), "{:?}", options.mode);
+        assert_eq!(warehouse.count("lists", None).await.unwrap(), Some(3));
+    }
+    assert!(warehouse.compare("lists", &fields).await.unwrap().unwrap().differences.is_empty());
+    let unloaded =
+        warehouse.unload(&Select::Table("lists".into()), &back, &UnloadOptions::default(), &()).await.unwrap();
+    assert_eq!((unloaded.rows, unloaded.fields[1].nullable), (3, false));
+    let url = format!("sqlite://{}", folder.join("lists.db").display());
+    let sqlite = Warehouse::open(&url).unwrap();
+    sqlite.load(&Input::parquet(&back), "t", &TableLoadOptions::default(), &()).await.unwrap();
+    let lists = ask(&url, "SELECT group_concat(list, ' ') FROM (SELECT list FROM t ORDER BY id)").await.unwrap();
+    assert_eq!(lists.first(), Some(&"[] [] [7]".into()));
+    // And what came back is loaded again.
+    let again = warehouse.load(&Input::parquet(&back), "lists", &options, &()).await.unwrap();
+    assert_eq!((again.rows, again.replaced), (3, 3));
+}

@@ -10,7 +10,7 @@ use flow_data::{
 };
 use serde_json::{Value, json};
 
-use crate::bq_modes::{a_table_comes_back_the_same, file, load};
+use crate::bq_modes::{a_null_list_becomes_an_empty_one, a_table_comes_back_the_same, file, load};
 use crate::bq_warehouse::{open, start};
 use crate::google::{Fault, Google};
 
@@ -50,6 +50,12 @@ async fn what_was_loaded_comes_back_the_same() {
     let (google, warehouse, folder) = start();
     google.cloud().jobs.page = 3;
     a_table_comes_back_the_same(&warehouse, folder.path()).await;
+}
+
+#[tokio::test]
+async fn a_null_list_is_an_empty_one() {
+    let (_google, warehouse, folder) = start();
+    a_null_list_becomes_an_empty_one(&warehouse, folder.path()).await;
 }
 
 #[tokio::test]
