@@ -82,7 +82,8 @@ pub enum ColumnType {
         /// True for a moment (in UTC), false for what a clock on the wall showed.
         utc: bool,
     },
-    /// A list. Postgres: an array; SQLite: JSON. A list of lists fits neither.
+    /// A list. Postgres: an array; SQLite: JSON; BigQuery: a repeated column, which is empty where the list is null. A list of
+    /// lists fits none of them.
     List(Box<ColumnType>),
 }
 

@@ -7,7 +7,7 @@
 //!                 Schema ────┤                 │              │
 //!                            │                 │              └──> BigQuery: load, query, table
 //!                            └─────────────────┴──> Warehouse::load ──> summarise, ask (Postgres, SQLite, BigQuery)
-//!                                                   Warehouse::unload ──> Parquet (Postgres, SQLite)
+//!                                                   Warehouse::unload ──> Parquet (Postgres, SQLite, BigQuery)
 //! ```
 //!
 //! What holds for all of it:

@@ -28,10 +28,11 @@ pub(crate) fn leave(work: impl Future<Output = ()> + Send + 'static) {
     });
 }
 
-struct AtWork;
+/// As long as it is there, [`settled`] waits.
+pub(crate) struct AtWork;
 
 impl AtWork {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         AT_WORK.send_modify(|count| *count += 1);
         Self
     }

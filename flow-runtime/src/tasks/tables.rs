@@ -159,7 +159,8 @@ pub async fn copy_to_postgres(
     load_local(ctx, &file, &database, &Load::into(table)).await
 }
 
-/// [`copy_to_postgres`] in another way: with stated types, append, replace, upsert .. Into BigQuery too, if it is Parquet.
+/// [`copy_to_postgres`] in another way: with stated types, append, replace, upsert .. Into BigQuery too, where a CSV file
+/// becomes Parquet on its way.
 ///
 /// # Errors
 /// As those of [`load`].
@@ -268,7 +269,7 @@ fn job_id(ctx: &Context) -> String {
     format!("{}-{}-{hash}", plain(ctx.dag_id()), plain(ctx.task_id()))
 }
 
-/// Writes what a query gives to a Parquet file in the home folder, as the rows come. One word is a table. From Postgres or SQLite.
+/// Writes what a query gives to a Parquet file in the home folder, as the rows come. One word is a table.
 /// See [`flow_data::Warehouse::unload`].
 ///
 /// # Errors

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use reqwest::header::HeaderMap;
 use reqwest::{RequestBuilder, StatusCode};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{BigQuery, Rights};
@@ -14,21 +15,24 @@ use crate::retry::{Attempts, retry_after};
 use crate::{Error, Result};
 
 /// An answer that is final.
-pub(super) struct Reply {
+pub(super) struct Reply<T = Value> {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
-    pub(super) body: Value,
+    /// Of a success.
+    pub(super) body: T,
+    /// What anything else says.
+    pub(super) error: Value,
 }
 
-impl Reply {
+impl<T> Reply<T> {
     /// BigQuery's words for what is wrong.
     fn words(&self) -> String {
-        let error = &self.body["error"];
+        let error = &self.error["error"];
         let said = error["message"].as_str().unwrap_or("it says no more");
         format!(
             "the server answered {} ({}): {said}",
             self.status.as_u16(),
-            reason_of(&self.body).unwrap_or("no reason")
+            reason_of(&self.error).unwrap_or("no reason")
         )
     }
 }
@@ -69,6 +73,15 @@ impl BigQuery {
 
     /// Makes a request until it is answered for good. `what` names it in errors.
     pub(super) async fn call(&self, what: &str, request: &(dyn Fn() -> RequestBuilder + Sync)) -> Result<Reply> {
+        self.call_for(what, request).await
+    }
+
+    /// The same for an answer of this form.
+    async fn call_for<T: DeserializeOwned + Default>(
+        &self,
+        what: &str,
+        request: &(dyn Fn() -> RequestBuilder + Sync),
+    ) -> Result<Reply<T>> {
         let mut attempts = Attempts::new();
         let mut renewed = false;
         loop {
@@ -83,7 +96,7 @@ impl BigQuery {
                     continue;
                 }
                 Ok(reply) => {
-                    let limited = reply.status == StatusCode::FORBIDDEN && reason_of(&reply.body).is_some_and(passes);
+                    let limited = reply.status == StatusCode::FORBIDDEN && reason_of(&reply.error).is_some_and(passes);
                     if !limited && !may_pass(reply.status.as_u16()) {
                         return Ok(reply);
                     }
@@ -98,11 +111,11 @@ impl BigQuery {
     }
 
     /// Once. `Err`: there was no whole answer.
-    pub(super) async fn once(
+    pub(super) async fn once<T: DeserializeOwned + Default>(
         &self,
         what: &str,
         request: &(dyn Fn() -> RequestBuilder + Sync),
-    ) -> Result<Result<Reply, String>> {
+    ) -> Result<Result<Reply<T>, String>> {
         let bearer = self.bearer().await?;
         let request = match &bearer {
             Some(bearer) => request().bearer_auth(bearer),
@@ -123,20 +136,29 @@ impl BigQuery {
             Ok(body) => body,
             Err(error) => return Ok(Err(reason(error, ""))),
         };
-        let parsed = serde_json::from_slice(&body);
-        if status.is_success() && !body.is_empty() && parsed.is_err() {
-            return Ok(Err("the answer is no JSON".into()));
+        let (mut parsed, mut error) = (T::default(), Value::Null);
+        if !status.is_success() {
+            error = serde_json::from_slice(&body).unwrap_or_default();
+        } else if !body.is_empty() {
+            match serde_json::from_slice(&body) {
+                Ok(body) => parsed = body,
+                Err(_) => return Ok(Err("the answer is not the JSON that it should be".into())),
+            }
         }
-        Ok(Ok(Reply { status, headers, body: parsed.unwrap_or_default() }))
+        Ok(Ok(Reply { status, headers, body: parsed, error }))
     }
 
     /// The same where anything but success is an error.
-    pub(super) async fn get(&self, what: &str, request: &(dyn Fn() -> RequestBuilder + Sync)) -> Result<Value> {
-        let reply = self.call(what, request).await?;
+    pub(super) async fn get<T: DeserializeOwned + Default>(
+        &self,
+        what: &str,
+        request: &(dyn Fn() -> RequestBuilder + Sync),
+    ) -> Result<T> {
+        let reply = self.call_for(what, request).await?;
         if reply.status.is_success() { Ok(reply.body) } else { Err(self.refused(what, &reply)) }
     }
 
-    pub(super) fn refused(&self, what: &str, reply: &Reply) -> Error {
+    pub(super) fn refused<T>(&self, what: &str, reply: &Reply<T>) -> Error {
         Error::Database { url: self.about(what), message: reply.words(), permanent: true }
     }
 
@@ -147,7 +169,7 @@ impl BigQuery {
 }
 
 /// A number that BigQuery writes as text, if it is there.
-pub(super) fn number(value: &Value) -> Option<u64> {
+pub(crate) fn number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.parse().ok())
 }
 

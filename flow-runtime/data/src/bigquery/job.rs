@@ -131,12 +131,12 @@ impl BigQuery {
         })
     }
 
-    /// Asks for the end of a job whose statement speaks of this table, and waits for it: what it would do has then happened, or
+    /// Asks for the end of a job whose statement has this text, and waits for it: what it would do has then happened, or
     /// will not. A job of the same id that another call has submitted is left alone.
-    pub(crate) async fn cancel(&self, id: &str, own: &Named) -> Result<()> {
+    pub(crate) async fn cancel(&self, id: &str, own: &str) -> Result<()> {
         let job = self.job(id).await?;
         let statement = job.as_ref().and_then(|job| job["configuration"]["query"]["query"].as_str());
-        if !statement.is_some_and(|sql| sql.contains(&own.sql())) {
+        if !statement.is_some_and(|sql| sql.contains(own)) {
             return Ok(());
         }
         let at = self.at(&format!("jobs/{id}/cancel"));

@@ -5,6 +5,7 @@ mod call;
 mod job;
 mod load;
 mod query;
+mod results;
 mod table;
 mod upload;
 
@@ -20,8 +21,11 @@ use crate::lake::{Lake, emulator};
 use crate::{Error, Field, Result, Schema};
 
 pub(crate) use self::address::Address;
+pub(crate) use self::call::number;
 pub(crate) use self::job::count;
-pub(crate) use self::table::{Named, kind_of};
+pub(crate) use self::query::{as_json, micros};
+pub(crate) use self::results::{Pages, Row};
+pub(crate) use self::table::{Named, column, kind_of};
 pub use self::table::{TableColumn, TableInfo};
 
 /// Where BigQuery is, unless an option says otherwise.

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::BigQuery;
 use super::call::number;
 use super::job::{Done, Wanted};
+use super::results::MOMENTS;
 use crate::{Answer, Error, Result};
 
 /// How long one request waits for the answer, in milliseconds.
@@ -39,14 +40,16 @@ impl BigQuery {
         body["requestId"] = json!(request);
         body["timeoutMs"] = json!(WAIT);
         body["maxResults"] = json!(PAGE);
+        body["formatOptions"] = json!({ "useInt64Timestamp": true });
         let at = self.at("queries");
-        let mut page = self.get("query", &|| self.client.post(&at).json(&body)).await?;
+        let mut page: Value = self.get("query", &|| self.client.post(&at).json(&body)).await?;
         let id = page["jobReference"]["jobId"].as_str().unwrap_or_default().to_owned();
         let location = page["jobReference"]["location"].as_str().map(str::to_owned).or_else(|| self.location.clone());
         let next = self.at(&format!("queries/{id}"));
         let more = |token: Option<&str>| -> RequestBuilder {
             let request = self.client.get(&next).query(&[("timeoutMs", WAIT), ("maxResults", PAGE as u64)]);
-            let request = request.query(&location.iter().map(|l| ("location", l)).collect::<Vec<_>>());
+            let request =
+                request.query(&[MOMENTS]).query(&location.iter().map(|l| ("location", l)).collect::<Vec<_>>());
             request.query(&token.iter().map(|t| ("pageToken", t)).collect::<Vec<_>>())
         };
         while page["jobComplete"] == false {
@@ -100,7 +103,7 @@ impl BigQuery {
         let mut body = self.question(sql);
         body["dryRun"] = json!(true);
         let at = self.at("queries");
-        let answer = self.get("query", &|| self.client.post(&at).json(&body)).await?;
+        let answer: Value = self.get("query", &|| self.client.post(&at).json(&body)).await?;
         self.counted(&answer, &answer["totalBytesProcessed"], "totalBytesProcessed")
     }
 
@@ -119,13 +122,14 @@ impl BigQuery {
 /// `{"f": [{"v": ..}]}`: <https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/getQueryResults>
 fn cells(row: &Value, fields: &[Value]) -> Vec<Value> {
     let cells = row["f"].as_array().cloned().unwrap_or_default();
-    fields.iter().zip(cells).map(|(field, cell)| value(&cell["v"], field)).collect()
+    fields.iter().zip(cells).map(|(field, cell)| as_json(&cell["v"], field)).collect()
 }
 
-fn value(raw: &Value, field: &Value) -> Value {
+/// A value, as JSON.
+pub(crate) fn as_json(raw: &Value, field: &Value) -> Value {
     if field["mode"] == "REPEATED" {
         let one = json!({ "type": field["type"], "fields": field["fields"] });
-        return raw.as_array().into_iter().flatten().map(|item| value(&item["v"], &one)).collect();
+        return raw.as_array().into_iter().flatten().map(|item| as_json(&item["v"], &one)).collect();
     }
     let Some(text) = raw.as_str() else {
         if let Some(inner) = field["fields"].as_array().filter(|_| raw.is_object()) {
@@ -146,18 +150,17 @@ fn value(raw: &Value, field: &Value) -> Value {
     parsed.unwrap_or_else(|| raw.clone())
 }
 
-/// Seconds since 1970 as a decimal fraction, maybe with an exponent. Microseconds are exact up to the year 2255.
+/// Microseconds since 1970, as they were asked for; or seconds, which have a point or an exponent and are exact up to the year
+/// 2255.
+pub(crate) fn micros(text: &str) -> Option<i64> {
+    match text.contains(['.', 'e', 'E']) {
+        true => text.parse::<f64>().ok().map(|seconds| (seconds * 1e6).round() as i64),
+        false => text.parse().ok(),
+    }
+}
+
 fn moment(text: &str) -> Option<Value> {
-    let micros = match text.split_once(['e', 'E']) {
-        None => {
-            let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-            let digits: String = fraction.chars().chain(std::iter::repeat('0')).take(6).collect();
-            let sign = if whole.starts_with('-') { -1 } else { 1 };
-            whole.parse::<i64>().ok()?.checked_mul(1_000_000)?.checked_add(sign * digits.parse::<i64>().ok()?)?
-        }
-        Some(_) => (text.parse::<f64>().ok()? * 1e6).round() as i64,
-    };
-    let moment = chrono::DateTime::from_timestamp_micros(micros)?;
+    let moment = chrono::DateTime::from_timestamp_micros(micros(text)?)?;
     Some(moment.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true).into())
 }
 
@@ -167,19 +170,20 @@ mod tests {
 
     #[test]
     fn values_have_their_types() {
-        let of = |kind: &str, raw: Value| value(&raw, &json!({ "type": kind }));
+        let of = |kind: &str, raw: Value| as_json(&raw, &json!({ "type": kind }));
         assert_eq!(of("INTEGER", json!("9007199254740993")), json!(9_007_199_254_740_993_i64));
         assert_eq!(of("FLOAT", json!("0.1")), json!(0.1));
         assert_eq!(of("FLOAT", json!("NaN")), json!("NaN"));
         assert_eq!(of("BOOLEAN", json!("true")), json!(true));
         assert_eq!(of("TIMESTAMP", json!("1.6094592E9")), json!("2021-01-01T00:00:00Z"));
         assert_eq!(of("TIMESTAMP", json!("1609459200.123456")), json!("2021-01-01T00:00:00.123456Z"));
+        assert_eq!(of("TIMESTAMP", json!("253402300799999999")), json!("9999-12-31T23:59:59.999999Z"));
         assert_eq!(of("TIMESTAMP", json!("-0.5")), json!("1969-12-31T23:59:59.500Z"));
         assert_eq!(of("NUMERIC", json!("12.50")), json!("12.50"));
         assert_eq!(of("STRING", Value::Null), Value::Null);
         let list = json!({ "type": "INTEGER", "mode": "REPEATED" });
-        assert_eq!(value(&json!([{ "v": "1" }, { "v": "2" }]), &list), json!([1, 2]));
+        assert_eq!(as_json(&json!([{ "v": "1" }, { "v": "2" }]), &list), json!([1, 2]));
         let record = json!({ "type": "RECORD", "fields": [{ "name": "a", "type": "INTEGER" }] });
-        assert_eq!(value(&json!({ "f": [{ "v": "1" }] }), &record), json!({ "a": 1 }));
+        assert_eq!(as_json(&json!({ "f": [{ "v": "1" }] }), &record), json!({ "a": 1 }));
     }
 }

@@ -76,6 +76,17 @@ impl BigQuery {
         format!("{}/bigquery/v2/projects/{project}/datasets/{dataset}/tables/{table}", self.base)
     }
 
+    /// The columns of a table as BigQuery writes them; none: there is no such table.
+    pub(crate) async fn schema(&self, named: &Named) -> Result<Vec<Value>> {
+        let (at, what) = (self.address(named), named.to_string());
+        let reply = self.call(&what, &|| self.client.get(&at)).await?;
+        match reply.status {
+            StatusCode::NOT_FOUND => Ok(Vec::new()),
+            status if status.is_success() => Ok(reply.body["schema"]["fields"].as_array().cloned().unwrap_or_default()),
+            _ => Err(self.refused(&what, &reply)),
+        }
+    }
+
     /// What is known of a table (`dataset.table`); `None` if there is none.
     ///
     /// # Errors
@@ -98,11 +109,6 @@ impl BigQuery {
 fn info(named: &Named, body: &Value) -> TableInfo {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let column = |field: &Value| TableColumn {
-        name: text(&field["name"]),
-        kind: text(&field["type"]),
-        mode: field["mode"].as_str().unwrap_or("NULLABLE").to_owned(),
-    };
     let partitioned = body.get("timePartitioning").or_else(|| body.get("rangePartitioning"));
     TableInfo {
         table: named.to_string(),
@@ -113,6 +119,13 @@ fn info(named: &Named, body: &Value) -> TableInfo {
         partitioned_by: partitioned.map(|by| by["field"].as_str().unwrap_or("_PARTITIONTIME").to_owned()),
         clustered_by: list(&body["clustering"]["fields"]).iter().map(text).collect(),
     }
+}
+
+/// A column, of what BigQuery writes of it.
+pub(crate) fn column(field: &Value) -> TableColumn {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mode = field["mode"].as_str().unwrap_or("NULLABLE").to_owned();
+    TableColumn { name: text(&field["name"]), kind: text(&field["type"]), mode }
 }
 
 /// A table's whole name. The table may have a partition: `t$20210101`.

@@ -80,7 +80,9 @@ impl BigQuery {
                 // The session is over; had the job begun, its id tells.
                 Ok(reply) if matches!(reply.status, StatusCode::NOT_FOUND | StatusCode::GONE) => {
                     return match self.job(id).await? {
-                        Some(body) => Ok(Reply { status: StatusCode::OK, headers: reply.headers, body }),
+                        Some(body) => {
+                            Ok(Reply { status: StatusCode::OK, headers: reply.headers, body, error: Value::Null })
+                        }
                         None => Err(Error::Database {
                             url: self.about(id),
                             message: "the upload was ended by the server; it has to begin anew".into(),
@@ -93,6 +95,7 @@ impl BigQuery {
                         status: reply.status,
                         headers: Default::default(),
                         body: Value::Null,
+                        error: Value::Null,
                     })) => {}
                 Ok(reply) => {
                     if reply.status.is_success() {

@@ -26,7 +26,7 @@ pub(super) async fn columns_of(bigquery: &BigQuery, table: &Named) -> Result<Vec
     Ok(info.into_iter().flat_map(|info| info.columns).map(there).collect())
 }
 
-fn there(column: TableColumn) -> There {
+pub(super) fn there(column: TableColumn) -> There {
     let kind = standard(&column.kind).to_owned();
     let kind = if column.mode == "REPEATED" { format!("ARRAY<{kind}>") } else { kind };
     There { name: column.name, kind, not_null: column.mode == "REQUIRED", filled: false }
@@ -122,8 +122,13 @@ pub(super) async fn execute(url: &str, lake: &Lake, statement: &str) -> Result<A
     BigQuery::open(url, lake)?.query(statement).await
 }
 
-/// What BigQuery has written cannot be taken back, so that only a question is asked.
 pub(super) async fn ask(url: &str, lake: &Lake, query: &str) -> Result<Answer> {
+    check_question(query)?;
+    execute(url, lake, query).await
+}
+
+/// What BigQuery has written cannot be taken back, so that only a question is asked.
+pub(super) fn check_question(query: &str) -> Result<()> {
     let bare = query.trim_start_matches(|c: char| c.is_whitespace() || c == '(').to_ascii_lowercase();
     let question = ["select", "with"].iter().any(|word| {
         bare.strip_prefix(word).is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_'))
@@ -132,7 +137,7 @@ pub(super) async fn ask(url: &str, lake: &Lake, query: &str) -> Result<Answer> {
         let message = "a question to BigQuery is one SELECT (or WITH), without `;` in it: what else it did could not be taken back";
         return Err(Error::Invalid(message.into()));
     }
-    execute(url, lake, query).await
+    Ok(())
 }
 
 /// A text as it stands in GoogleSQL: <https://cloud.google.com/bigquery/docs/reference/standard-sql/lexical#string_and_bytes_literals>.

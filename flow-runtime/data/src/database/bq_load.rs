@@ -27,16 +27,13 @@ const NAME_BYTES: usize = 60;
 
 pub(super) async fn load(job: Job<'_>, lake: &Lake) -> Result<LoadReport> {
     let object: Vec<_> = job.batches.object.iter().map(String::as_str).collect();
-    let source = match (job.batches.is_csv(), object.is_empty()) {
-        (true, _) => {
-            let path = job.batches.path.display();
-            let message = format!(
-                "{path} is CSV, whose types BigQuery would read in its own way: make it Parquet first (`parquetize`)"
-            );
-            return Err(Error::Invalid(message));
-        }
-        (false, true) => LoadSource::File(&job.batches.path),
-        (false, false) => LoadSource::Objects(&object),
+    if job.batches.is_raw {
+        let message = "BigQuery would read the types of CSV text in its own way; load the file parsed";
+        return Err(Error::Invalid(message.into()));
+    }
+    let source = match object.is_empty() {
+        true => LoadSource::File(job.batches.made.as_ref().unwrap_or(&job.batches.path)),
+        false => LoadSource::Objects(&object),
     };
     let client = BigQuery::open(job.url, lake)?;
     let table = named(&client, job.table)?;
@@ -127,7 +124,7 @@ impl Staging {
         let at_work = self.at_work.get_mut().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(id) = at_work {
             // Its end was not heard of.
-            let _ended = self.client.cancel(&id, &self.table).await;
+            let _ended = self.client.cancel(&id, &self.table.sql()).await;
         }
         *self.at_work.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
         let outcome = self.client.drop_table(&self.table).await;
@@ -153,7 +150,7 @@ impl Drop for Staging {
             let at_work = self.at_work.get_mut().unwrap_or_else(PoisonError::into_inner).take();
             leave(async move {
                 if let Some(id) = at_work {
-                    let _ended = client.cancel(&id, &table).await;
+                    let _ended = client.cancel(&id, &table.sql()).await;
                 }
                 let _gone = client.drop_table(&table).await;
             });

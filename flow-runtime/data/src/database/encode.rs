@@ -108,7 +108,7 @@ pub(super) fn bytes(out: &mut Vec<u8>, value: &[u8]) -> Result<(), Unfit> {
 }
 
 /// Writes something whose length shows only at its end.
-fn counted(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), Unfit>) -> Result<(), Unfit> {
+pub(super) fn counted(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), Unfit>) -> Result<(), Unfit> {
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
     write(out)?;
@@ -121,16 +121,20 @@ fn array(out: &mut Vec<u8>, list: List<'_>, of: &PgType) -> Result<(), Unfit> {
     counted(out, |out| {
         let length = i32::try_from(list.end - list.start).map_err(|_| TOO_LONG)?;
         let nulls = list.iter().any(|cell| matches!(cell, Cell::Null));
-        // An empty array has no dimension.
-        out.extend_from_slice(&i32::from(length > 0).to_be_bytes());
-        out.extend_from_slice(&i32::from(nulls).to_be_bytes());
-        out.extend_from_slice(&of.oid().to_be_bytes());
-        if length > 0 {
-            out.extend_from_slice(&length.to_be_bytes());
-            out.extend_from_slice(&1i32.to_be_bytes());
-        }
+        dimension(out, length, nulls, of);
         list.iter().try_for_each(|cell| binary(out, cell, of))
     })
+}
+
+/// What stands before the elements of an array. An empty one has no dimension.
+pub(super) fn dimension(out: &mut Vec<u8>, length: i32, nulls: bool, of: &PgType) {
+    out.extend_from_slice(&i32::from(length > 0).to_be_bytes());
+    out.extend_from_slice(&i32::from(nulls).to_be_bytes());
+    out.extend_from_slice(&of.oid().to_be_bytes());
+    if length > 0 {
+        out.extend_from_slice(&length.to_be_bytes());
+        out.extend_from_slice(&1i32.to_be_bytes());
+    }
 }
 
 /// `numeric`: groups of four digits on both sides of the point, without empty ones at the ends.

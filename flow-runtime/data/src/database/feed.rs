@@ -34,6 +34,8 @@ pub(super) struct Batches {
     pub(super) is_raw: bool,
     /// The object in a store that the file is, which only BigQuery reads.
     pub(super) object: Option<String>,
+    /// The Parquet file that was made of it, which BigQuery gets.
+    pub(super) made: Option<PathBuf>,
     /// Never waited for: it makes a future that holds this fit to change threads.
     rest: Mutex<Source>,
 }
@@ -56,9 +58,15 @@ impl Batches {
             let csv = CsvRecords::open(&path, &schema)?;
             let (fields, total) = (csv.columns.iter().map(Field::from).collect(), csv.bytes);
             let rest = Mutex::new(Source::Csv(Box::new(csv)));
-            Ok(Self { path, fields, rows: None, total, is_raw: false, object: None, rest })
+            Ok(Self { path, fields, rows: None, total, is_raw: false, object: None, made: None, rest })
         })
         .await
+    }
+
+    /// A CSV file as the Parquet file that is made of it; in errors it is the CSV file.
+    pub(super) async fn made(csv: &Path, parquet: PathBuf) -> Result<Self> {
+        let file = Self::parquet(&parquet).await?;
+        Ok(Self { path: csv.to_owned(), made: Some(parquet), ..file })
     }
 
     pub(super) async fn parquet(path: &Path) -> Result<Self> {
@@ -67,7 +75,7 @@ impl Batches {
             let file = ParquetBatches::open(&path)?;
             let (fields, rows) = (file.fields.clone(), file.rows);
             let rest = Mutex::new(Source::Parquet(Box::new(file)));
-            Ok(Self { path, fields, rows: Some(rows), total: rows, is_raw: false, object: None, rest })
+            Ok(Self { path, fields, rows: Some(rows), total: rows, is_raw: false, object: None, made: None, rest })
         })
         .await
     }
@@ -76,12 +84,8 @@ impl Batches {
     pub(super) async fn object(lake: &Lake, url: &str) -> Result<Self> {
         let (fields, rows) = lake.parquet_footer(url).await?;
         let (path, object) = (PathBuf::from(redact(url)), Some(url.to_owned()));
-        Ok(Self { path, fields, rows: Some(rows), total: rows, is_raw: false, object, rest: Mutex::new(Source::Taken) })
-    }
-
-    /// True for a CSV file, parsed or not: how many rows one has is not known before.
-    pub(super) fn is_csv(&self) -> bool {
-        self.rows.is_none()
+        let rest = Mutex::new(Source::Taken);
+        Ok(Self { path, fields, rows: Some(rows), total: rows, is_raw: false, object, made: None, rest })
     }
 
     /// A CSV file whose text is handed on as it is.
@@ -99,7 +103,7 @@ impl Batches {
             let (header, chunks) = Chunks::open(&path, &schema, &CsvOptions::default())?;
             let fields = header.reading.columns.iter().map(Field::from).collect();
             let rest = Mutex::new(Source::Raw(Box::new(chunks)));
-            Ok(Self { path, fields, rows: None, total, is_raw: true, object: None, rest })
+            Ok(Self { path, fields, rows: None, total, is_raw: true, object: None, made: None, rest })
         })
         .await
     }
@@ -108,8 +112,9 @@ impl Batches {
     pub(super) fn take(&mut self) -> Self {
         let rest = std::mem::replace(&mut self.rest, Mutex::new(Source::Taken));
         let Self { rows, total, is_raw, .. } = *self;
-        let (path, fields, object) = (self.path.clone(), self.fields.clone(), self.object.clone());
-        Self { path, fields, rows, total, is_raw, object, rest }
+        let (path, fields, object, made) =
+            (self.path.clone(), self.fields.clone(), self.object.clone(), self.made.clone());
+        Self { path, fields, rows, total, is_raw, object, made, rest }
     }
 
     /// What makes columns of a CSV file's records.

@@ -13,6 +13,7 @@ mod drift;
 mod encode;
 mod feed;
 mod insert;
+mod made;
 mod pg_load;
 mod pgtype;
 mod postgres;
@@ -22,6 +23,7 @@ mod statement;
 mod table;
 mod text;
 mod unload;
+mod unload_bigquery;
 mod unload_sqlite;
 mod warehouse;
 
@@ -30,7 +32,6 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use self::drift::{Difference, Drift};
-use self::feed::Batches;
 pub(crate) use self::feed::blocking;
 pub use self::statement::Answer;
 pub use self::table::SOURCE_COLUMN;
@@ -108,7 +109,7 @@ fn kind(url: &str) -> Result<Kind> {
 /// Loads a CSV file, plain or gzipped, into a table. The file's columns are matched and checked as in
 /// [`parquetize`](crate::parquetize); the types are the database's equivalents.
 ///
-/// * `database`: as for [`Warehouse::open`]; BigQuery gets Parquet alone. A missing SQLite file is created.
+/// * `database`: as for [`Warehouse::open`]. A missing SQLite file is created.
 /// * `table`: `name`, or `schema.name` in Postgres. A missing table is created; one that is there must have all the columns
 ///   and `_source`; Postgres converts where its types differ.
 /// * `source`: the key of these rows, the URL or month they come from, say. Rows of an earlier load with the same key are
@@ -132,9 +133,7 @@ pub async fn load_csv(
     source: &str,
     progress: &dyn Progress,
 ) -> Result<Loaded> {
-    let warehouse = Warehouse::open(database)?;
-    let batches = Batches::csv(csv.as_ref(), schema).await?;
-    load(&warehouse, table, source, batches, progress).await
+    load(database, table, source, &Input::csv(csv, schema), progress).await
 }
 
 /// Loads a Parquet file into a table, as [`load_csv`] does; the columns and types are the file's own.
@@ -152,23 +151,16 @@ pub async fn load_parquet(
     source: &str,
     progress: &dyn Progress,
 ) -> Result<Loaded> {
-    let warehouse = Warehouse::open(database)?;
-    let batches = Batches::parquet(parquet.as_ref()).await?;
-    load(&warehouse, table, source, batches, progress).await
+    load(database, table, source, &Input::parquet(parquet), progress).await
 }
 
-async fn load(
-    warehouse: &Warehouse,
-    table: &str,
-    source: &str,
-    batches: Batches,
-    progress: &dyn Progress,
-) -> Result<Loaded> {
+async fn load(database: &str, table: &str, source: &str, file: &Input, progress: &dyn Progress) -> Result<Loaded> {
+    let warehouse = Warehouse::open(database)?;
     table::check_source(source)?;
-    table::check_no_source(&batches.fields)?;
     let mode = Mode::Partition { column: SOURCE_COLUMN.into(), value: source.into() };
     let options = TableLoadOptions { mode, convert: true, ..TableLoadOptions::default() };
-    let LoadReport { url, table, rows, replaced, .. } = warehouse.run(table, batches, &options, progress).await?;
+    let loaded = warehouse.load_if(file, table, &options, progress, table::check_no_source).await?;
+    let LoadReport { url, table, rows, replaced, .. } = loaded;
     Ok(Loaded { url, table, source: source.to_owned(), rows, replaced })
 }
 

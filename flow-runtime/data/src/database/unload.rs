@@ -100,6 +100,8 @@ pub(super) struct Sink {
     worker: JoinHandle<Result<(u64, u64)>>,
     parquet: PathBuf,
     seen: u64,
+    /// How many rows there will be, if that is known.
+    pub(super) total: Option<u64>,
     /// False when the thread has ended before the rows.
     wanted: bool,
 }
@@ -118,7 +120,7 @@ impl Sink {
         let decoder = Decoder { builders, fields: fields.clone(), writer, place };
         let worker = tokio::task::spawn_blocking(move || decoder.run(pieces));
         let (piece, parquet) = (Vec::with_capacity(PIECE_BYTES * 2), parquet.to_owned());
-        Ok(Self { fields, piece, part, out, worker, parquet, seen: 0, wanted: true })
+        Ok(Self { fields, piece, part, out, worker, parquet, seen: 0, total: None, wanted: true })
     }
 
     /// After each message. False: no more is wanted, and [`Sink::finish`] says why.
@@ -127,7 +129,7 @@ impl Sink {
         if self.piece.len() >= PIECE_BYTES {
             let full = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE_BYTES * 2));
             self.wanted = self.out.send(Sent::Piece(full)).await.is_ok();
-            progress.report(self.seen, None);
+            progress.report(self.seen, self.total);
         }
         self.wanted
     }
@@ -181,29 +183,42 @@ pub(super) fn check_stated<'a>(
 /// What the columns are kept as: what is stated, or what their types are nearest to.
 fn columns(place: &str, there: &[There], stated: &[Field]) -> Result<(Vec<Field>, Vec<Builder>)> {
     check_stated(place, there.iter().map(|t| t.name.as_str()), stated)?;
-    let mut fields = Vec::new();
-    let mut builders = Vec::new();
-    for column in there {
-        let name = &column.name;
-        let wrong = |why: String| Error::columns(place, format!("column `{name}` is {}: {why}", column.kind));
-        let Some(from) = PgType::parse(&column.kind) else {
-            return Err(wrong("a Parquet file has nothing for that; select it as `::text`".into()));
-        };
-        let stated = stated.iter().find(|f| f.name == *name);
-        let kind = match stated {
-            Some(field) => field.kind.clone(),
-            None => from.kind().ok_or_else(|| {
-                wrong("state its digits (decimal) in the options, or cast it to numeric(precision, scale)".into())
-            })?,
-        };
-        let Some(builder) = Builder::new(&from, &kind) else {
-            return Err(wrong(format!("it cannot be kept as {kind}")));
-        };
-        builders.push(builder);
-        let nullable = stated.map_or(!column.not_null, |field| field.nullable);
-        fields.push(Field { name: name.clone(), kind, nullable });
-    }
-    Ok((fields, builders))
+    let ways = Ways { text: "`::text`", digits: "numeric(precision, scale)" };
+    let kept = there.iter().map(|column| kept(place, column, PgType::parse(&column.kind).as_ref(), stated, &ways));
+    kept.collect::<Result<Vec<_>>>().map(|kept| kept.into_iter().unzip())
+}
+
+/// How a query of a database makes something that fits a file.
+pub(super) struct Ways {
+    pub(super) text: &'static str,
+    pub(super) digits: &'static str,
+}
+
+/// What one column is kept as, whose values are given as those of a type of Postgres.
+pub(super) fn kept(
+    place: &str,
+    column: &There,
+    from: Option<&PgType>,
+    stated: &[Field],
+    ways: &Ways,
+) -> Result<(Field, Builder)> {
+    let name = &column.name;
+    let wrong = |why: String| Error::columns(place, format!("column `{name}` is {}: {why}", column.kind));
+    let Some(from) = from else {
+        return Err(wrong(format!("a Parquet file has nothing for that; select it as {}", ways.text)));
+    };
+    let stated = stated.iter().find(|f| f.name == *name);
+    let kind = match stated {
+        Some(field) => field.kind.clone(),
+        None => from.kind().ok_or_else(|| {
+            wrong(format!("state its digits (decimal) in the options, or cast it to {}", ways.digits))
+        })?,
+    };
+    let Some(builder) = Builder::new(from, &kind) else {
+        return Err(wrong(format!("it cannot be kept as {kind}")));
+    };
+    let nullable = stated.map_or(!column.not_null, |field| field.nullable);
+    Ok((Field { name: name.clone(), kind, nullable }, builder))
 }
 
 struct Decoder {

@@ -253,7 +253,7 @@ fn uuid_of(text: &str) -> Option<[u8; 16]> {
 }
 
 /// The digits of a decimal number, and how many of them come after the point.
-fn decimal(text: &str) -> Option<(i128, u8)> {
+pub(super) fn decimal(text: &str) -> Option<(i128, u8)> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     if whole.trim_start_matches('-').is_empty() || !fraction.bytes().all(|b| b.is_ascii_digit()) {
         return None;
@@ -261,7 +261,8 @@ fn decimal(text: &str) -> Option<(i128, u8)> {
     Some((format!("{whole}{fraction}").parse().ok()?, u8::try_from(fraction.len()).ok()?))
 }
 
-fn time(text: &str) -> Option<i64> {
+/// Microseconds from midnight.
+pub(super) fn time(text: &str) -> Option<i64> {
     let time = NaiveTime::parse_from_str(text, "%H:%M:%S%.f").ok().filter(|time| time.nanosecond() % 1_000 == 0)?;
     Some(i64::from(time.num_seconds_from_midnight()) * 1_000_000 + i64::from(time.nanosecond() / 1_000))
 }

@@ -8,9 +8,10 @@ use tempfile::TempDir;
 
 use super::drift::Drift;
 use super::feed::Batches;
+use super::made::made_of;
 use super::{
     Answer, FIRST_ROWS, Kind, Summary, bigquery, bq_load, kind, pg_load, postgres, sqlite, statement, table, unload,
-    unload_sqlite,
+    unload_bigquery, unload_sqlite,
 };
 use crate::bigquery::Address;
 use crate::progress::while_wanted;
@@ -211,7 +212,8 @@ impl Warehouse {
         Self { objects: Some(objects), ..self }
     }
 
-    /// Objects that have to be fetched lie in this folder meanwhile; in the system's for what is temporary, unless said.
+    /// Objects that have to be fetched, and what a CSV file becomes for BigQuery, lie in this folder meanwhile; in the system's for
+    /// what is temporary, unless said.
     #[must_use]
     pub fn with_scratch(self, folder: impl Into<PathBuf>) -> Self {
         Self { scratch: Some(folder.into()), ..self }
@@ -223,7 +225,8 @@ impl Warehouse {
     /// there must fit, which is seen before anything is loaded: [`Drift`] is what the error shows. After the load the rows
     /// that arrived are counted against those of the file, before the transaction ends.
     ///
-    /// BigQuery gets Parquet alone. Its rows go to a staging table by a load job; what brings them to their table is one
+    /// BigQuery gets Parquet alone: a CSV file becomes one first, in the folder of [`Warehouse::with_scratch`], by the same rules as
+    /// those of [`parquetize`](crate::parquetize). Its rows go to a staging table by a load job; what brings them to their table is one
     /// transaction, whose reading BigQuery charges for ([`BigQuery::load`](crate::BigQuery::load) loads without). The table is created before it, and
     /// stays empty should that fail; a staging table that a crash leaves vanishes after twelve hours. Dropping the future asks
     /// BigQuery to end the transaction, which may be done by then ([`settled`](crate::settled()) waits for that).
@@ -248,8 +251,21 @@ impl Warehouse {
         if let Some(key) = &options.key {
             table::check_source(key)?;
         }
+        self.load_if(file, table, options, progress, |_| Ok(())).await
+    }
+
+    /// The same, if the columns of the file are such as they should be.
+    pub(super) async fn load_if(
+        &self,
+        file: &Input,
+        table: &str,
+        options: &TableLoadOptions,
+        progress: &dyn Progress,
+        fits: impl Fn(&[Field]) -> Result<()>,
+    ) -> Result<LoadReport> {
         let load = async {
             let (batches, _fetched) = self.batches(file, options.raw_csv).await?;
+            fits(&batches.fields)?;
             self.run(table, batches, options, progress).await
         };
         while_wanted(progress, Box::pin(load)).await
@@ -260,6 +276,10 @@ impl Warehouse {
         let url = match file {
             _ if raw => return Ok((Batches::raw(file).await?, None)),
             Input::Parquet(path) => return Ok((Batches::parquet(path).await?, None)),
+            Input::Csv(path, schema) if matches!(self.kind, Kind::BigQuery) => {
+                let (parquet, folder) = made_of(path, schema, self.scratch()?).await?;
+                return Ok((Batches::made(path, parquet).await?, Some(folder)));
+            }
             Input::Csv(path, schema) => return Ok((Batches::csv(path, schema).await?, None)),
             Input::Object(url) => url,
         };
@@ -273,16 +293,21 @@ impl Warehouse {
             }
             return Ok((Batches::object(objects, url).await?, None));
         }
-        let folder = self.scratch.clone().unwrap_or_else(std::env::temp_dir);
-        std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
-        sweep(&folder);
-        let folder = TempDir::with_prefix_in(FETCHED, &folder).map_err(Error::io(&folder))?;
+        let folder = self.scratch()?;
         let path = folder.path().join("object.parquet");
         objects.fetch(url, &path, &()).await?;
         Ok((Batches::parquet(&path).await?, Some(folder)))
     }
 
-    pub(super) async fn run(
+    /// A folder for a file that is needed while it is loaded.
+    fn scratch(&self) -> Result<TempDir> {
+        let folder = self.scratch.clone().unwrap_or_else(std::env::temp_dir);
+        std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+        sweep(&folder);
+        TempDir::with_prefix_in(FETCHED, &folder).map_err(Error::io(&folder))
+    }
+
+    async fn run(
         &self,
         table: &str,
         batches: Batches,
@@ -305,11 +330,17 @@ impl Warehouse {
     /// array is a list. In SQLite the type with which a column was declared counts, and where none was, that of all its values (which reads
     /// them twice); a value that is something else is an error. The file appears whole, replacing an earlier one.
     ///
+    /// BigQuery runs a query for a table too, for whose reading it charges, and its answer comes by REST, page by page: the rows are
+    /// those of one moment, and counted against those that it has told of. `NUMERIC` is `decimal(38,9)`; a `BIGNUMERIC` must be
+    /// stated; a record is JSON, and so are those of a list of records; `GEOGRAPHY`, `INTERVAL` and `RANGE` are to be selected as
+    /// text. An answer has [at most 10 GB](https://cloud.google.com/bigquery/quotas#query_jobs): for more, and where millions of
+    /// rows are a habit, `EXPORT DATA` writes Parquet to a bucket.
+    ///
     /// `progress` counts rows. Dropping the future, or `progress`, ends the query and leaves no file.
     ///
     /// # Errors
     /// A column has a type that fits no Parquet file, or a value (infinity, NaN in a `numeric`) that fits none; the
-    /// database refuses or cannot be reached; the file cannot be written; the database is BigQuery.
+    /// database refuses or cannot be reached; the file cannot be written.
     ///
     /// # Panics
     /// Without a tokio runtime.
@@ -330,8 +361,9 @@ impl Warehouse {
                 while_wanted(progress, unload).await
             }
             Kind::BigQuery => {
-                let message = "BigQuery writes Parquet to a bucket by itself: run EXPORT DATA, and fetch its objects";
-                Err(Error::Invalid(message.into()))
+                let parquet = parquet.as_ref();
+                let unload = unload_bigquery::unload(&self.url, &self.lake, select, parquet, options, progress);
+                while_wanted(progress, Box::pin(unload)).await
             }
         }
     }

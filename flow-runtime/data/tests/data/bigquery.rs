@@ -258,14 +258,14 @@ async fn a_query_has_typed_rows_of_several_pages() {
     let (google, bigquery, _) = start();
     let sql = "SELECT id, at FROM trips.yellow";
     let fields = json!([{ "name": "id", "type": "INTEGER" }, { "name": "at", "type": "TIMESTAMP" }]);
-    let row = |id: i64| json!({ "f": [{ "v": id.to_string() }, { "v": "1.6094592E9" }] });
+    let row = |id: i64| json!({ "f": [{ "v": id.to_string() }, { "v": "253402300799999999" }] });
     google.cloud().jobs.answers.insert(sql.into(), (fields, (1..=5).map(row).collect()));
     google.fault("GET /bigquery/v2/projects/project-1/queries/", Fault::Busy(503));
     google.fault("POST /bigquery/v2/projects/project-1/queries", Fault::Lost);
     let answer = bigquery.query(sql).await.unwrap();
     assert_eq!(answer.columns, ["id", "at"]);
     assert_eq!(answer.rows.len(), 5);
-    assert_eq!(answer.rows[4], [json!(5), json!("2021-01-01T00:00:00Z")]);
+    assert_eq!(answer.rows[4], [json!(5), json!("9999-12-31T23:59:59.999999Z")]);
     assert_eq!(bigquery.cost(sql).await.unwrap(), 4_096);
     let error = bigquery.query("SELECT oops").await.unwrap_err();
     assert!(error.is_permanent() && error.to_string().contains("Syntax error"), "{error}");

@@ -1,20 +1,20 @@
 //! BigQuery behind the warehouse, on the fake: once each, whatever breaks; nothing is left.
 
-use flow_data::{Error, Input, LOADS_TABLE, Mode, TableLoadOptions, Warehouse};
+use flow_data::{Error, Input, LOADS_TABLE, Mode, Schema, TableLoadOptions, Type, Warehouse};
 
 use crate::bq_modes::{by_id, each_mode_keeps_and_replaces_what_it_says, file, load, part, shown};
 use crate::google::{Fault, Google};
 
 const WHOLE: &str = "project-1.trips.t";
 
-fn open(google: &Google) -> Warehouse {
+pub fn open(google: &Google) -> Warehouse {
     let key = google.home().join(".google/credentials/google_credentials.json");
     let lake = google.lake().with("BIGQUERY_EMULATOR_HOST", &google.server.url);
     let lake = lake.with("GOOGLE_SERVICE_ACCOUNT", key.to_str().unwrap());
     Warehouse::open("bigquery://project-1/trips").unwrap().with_lake(lake)
 }
 
-fn start() -> (Google, Warehouse, tempfile::TempDir) {
+pub fn start() -> (Google, Warehouse, tempfile::TempDir) {
     let google = Google::start();
     google.cloud().jobs.quick = true;
     let warehouse = open(&google);
@@ -114,6 +114,75 @@ async fn a_load_waits_for_its_turn_and_comes_again_when_all_of_it_is_gone() {
     let again = load(&warehouse, &given, Mode::Append, Some("january")).await.unwrap();
     assert_eq!((again.rows, again.repeated), (1, false));
     assert_eq!(shown(&warehouse, WHOLE).await, ["1|a|null"]);
+}
+
+/// A CSV file becomes Parquet on its way: every value as it would be elsewhere, and nothing of it stays.
+#[tokio::test]
+async fn a_csv_file_is_loaded_by_way_of_parquet() {
+    let (google, warehouse, folder) = start();
+    let scratch = folder.path().join("scratch");
+    let warehouse = warehouse.with_scratch(&scratch);
+    let left = || scratch.read_dir().unwrap().count();
+    let text = "note,id,day,fare,at,on\nit's,1,a,8.5,2021-01-31 08:05:00,t\n,2,a,,,\n";
+    let csv = crate::files::write(folder.path(), "f.csv.gz", crate::files::gzip(text.as_bytes()));
+    let schema = Schema::new([
+        ("id", Type::Int),
+        ("day", Type::Text),
+        ("note", Type::Text),
+        ("fare", Type::Float),
+        ("at", Type::Timestamp),
+        ("on", Type::Bool),
+    ]);
+    let input = Input::csv(&csv, &schema);
+    for (key, repeated) in [("one", false), ("one", true), ("two", false)] {
+        let report = load(&warehouse, &input, Mode::Append, Some(key)).await.unwrap();
+        assert_eq!((report.rows, report.repeated, left()), (2, repeated, 0), "{key}");
+    }
+    assert_eq!(shown(&warehouse, WHOLE).await, ["1|a|it's", "1|a|it's", "2|a|null", "2|a|null"]);
+    let kinds: Vec<_> = warehouse.summarise("t", None).await.unwrap().columns.into_iter().map(|c| c.kind).collect();
+    assert_eq!(kinds, ["INT64", "STRING", "STRING", "FLOAT64", "DATETIME", "BOOL"], "as stated");
+
+    let done = google.cloud().jobs.statements();
+    let sent = google.count("POST /upload");
+    let wrong = crate::files::write(folder.path(), "wrong.csv", text.replace("2,a", "two,a"));
+    let error = load(&warehouse, &Input::csv(&wrong, &schema), Mode::Append, None).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::Value { file, row: 2, column, .. } if *file == wrong && column == "id"),
+        "{error:?}"
+    );
+    let error = load(&warehouse, &input, Mode::Upsert(vec!["day".into()]), None).await.unwrap_err();
+    let told = format!("{}: the key (day) = (\"a\") comes more than once", csv.display());
+    assert_eq!(error.to_string(), told);
+    assert_eq!((google.cloud().jobs.statements(), google.count("POST /upload"), left()), (done, sent + 1, 0));
+    assert_eq!(warehouse.count("t", None).await.unwrap(), Some(4));
+}
+
+/// Dropped while the file is made, or sent: nothing is left of it, here or there.
+#[tokio::test]
+async fn a_dropped_load_of_csv_leaves_no_file() {
+    let (google, warehouse, folder) = start();
+    let scratch = folder.path().join("scratch");
+    let warehouse = warehouse.with_scratch(&scratch);
+    let text: String = (0..200_000).map(|n| format!("{n},a,note {n}\n")).collect();
+    let csv = crate::files::write(folder.path(), "f.csv", format!("id,day,note\n{text}"));
+    let input = Input::csv(&csv, &Schema::new([("id", Type::Int), ("day", Type::Text), ("note", Type::Text)]));
+    let files = || scratch.read_dir().into_iter().flatten().count();
+    for sent in [false, true] {
+        google.cloud().jobs.quick = true;
+        let begun = async {
+            while files() == 0 || (sent && google.count("PUT /upload") == 0) {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = begun => {}
+            outcome = load(&warehouse, &input, Mode::Append, None) => panic!("not yet: {outcome:?}"),
+        }
+        flow_data::settled().await;
+        assert_eq!(files(), 0, "{sent}");
+        assert_eq!(tables(&google), Vec::<String>::new(), "{sent}");
+    }
 }
 
 /// A transaction under way is ended with the load that is dropped.
@@ -221,14 +290,16 @@ async fn what_does_not_fit_is_refused_before_anything_is_sent() {
     let csv = folder.path().join("g.csv");
     std::fs::write(&csv, "id,more\n1,x\n").unwrap();
     let other = folder.path().join("g.parquet");
-    let schema = flow_data::Schema::new([("id", flow_data::Type::Text), ("more", flow_data::Type::Text)]);
+    let schema = Schema::new([("id", Type::Text), ("more", Type::Text)]);
     flow_data::parquetize(&csv, &other, &schema, &Default::default(), &()).unwrap();
     let error = load(&warehouse, &Input::parquet(&other), Mode::Append, None).await.unwrap_err();
     let want = "table t: it does not fit the file\n  ~ id: the file has text, the table has INT64\n  + more text: the table lacks \
                 it\n  - day STRING: the file lacks it, the database fills it";
     assert!(error.is_permanent() && error.to_string().starts_with(want), "{error}");
-    let error = load(&warehouse, &Input::csv(&csv, &schema), Mode::Append, None).await.unwrap_err();
-    assert!(matches!(error, Error::Invalid(_)) && error.to_string().contains("parquetize"), "{error}");
+    let mut raw = TableLoadOptions::default();
+    raw.raw_csv = true;
+    let error = warehouse.load(&Input::csv(&csv, &schema), "t", &raw, &()).await.unwrap_err();
+    assert!(matches!(error, Error::Invalid(_)) && error.to_string().contains("load the file parsed"), "{error}");
     let error = load(&warehouse, &given, Mode::Upsert(vec!["none".into()]), None).await.unwrap_err();
     assert!(error.to_string().contains("no column `none`"), "{error}");
     let error = warehouse.load(&given, "trips.t$20210101", &TableLoadOptions::default(), &()).await.unwrap_err();

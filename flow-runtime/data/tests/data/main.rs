@@ -14,6 +14,7 @@
 
 mod bigquery;
 mod bq_modes;
+mod bq_unload;
 mod bq_warehouse;
 mod cancelled;
 #[path = "../../../../tests/support/cluster.rs"]

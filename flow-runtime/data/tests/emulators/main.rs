@@ -18,6 +18,9 @@ mod bq_modes;
 mod google;
 #[path = "../../../../tests/support/server.rs"]
 mod server;
+#[allow(dead_code, reason = "the other suite uses more of it")]
+#[path = "../data/tables.rs"]
+mod tables;
 
 const PART: usize = 8 << 20;
 
@@ -201,6 +204,18 @@ async fn the_warehouse_has_its_modes_in_bigquery() {
     let warehouse = Warehouse::open("bigquery://project-1/trips").unwrap().with_lake(lake);
     let whole = "project-1.trips.t";
     bq_modes::each_mode_keeps_and_replaces_what_it_says(&warehouse, whole, folder.path()).await;
+}
+
+/// Every type, and a list that is null. Moments are microseconds here whether that is asked for or not, and small numbers have an
+/// exponent.
+#[tokio::test]
+#[ignore = "needs bqemulator: tests/emulators/run.py"]
+async fn a_table_of_bigquery_comes_back_the_same() {
+    let lake = Lake::new().with("BIGQUERY_EMULATOR_HOST", stated("FLOW_TEST_BIGQUERY"));
+    let folder = tempfile::tempdir().unwrap();
+    let warehouse = Warehouse::open("bigquery://project-1/trips").unwrap().with_lake(lake);
+    bq_modes::a_table_comes_back_the_same(&warehouse, folder.path()).await;
+    bq_modes::a_null_list_becomes_an_empty_one(&warehouse, folder.path()).await;
 }
 
 /// The DAG `taxi` as it stands, moved to Google by its params: its own program, our fake of the storage (which checks the signature

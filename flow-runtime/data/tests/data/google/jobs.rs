@@ -28,12 +28,14 @@ const LOAD: [&str; 12] = [
 /// Pieces but the last have a multiple of so many bytes:
 /// <https://cloud.google.com/bigquery/docs/reference/api-uploads#chunking>.
 const PIECE: usize = 256 << 10;
-/// Rows of a page, however many are asked for.
+/// Rows of a page, however many are asked for, unless [`Jobs::page`] says so.
 const PAGE: usize = 2;
 
 struct Job {
     body: Value,
     files: Vec<Vec<u8>>,
+    /// What a query has given: columns, rows.
+    answer: (Value, Vec<Value>),
 }
 
 #[derive(Default)]
@@ -66,7 +68,15 @@ pub struct Jobs {
     pub quick: bool,
     /// How many loads took effect.
     pub loads: usize,
-    /// What a statement answers: columns, rows.
+    /// The most rows of a page, if not two.
+    pub page: usize,
+    /// After the first page comes the first page once more, and then the others.
+    pub twice: bool,
+    /// After the first page comes the second, for ever.
+    pub stuck: bool,
+    /// So many rows fewer come than are told of.
+    pub missing: usize,
+    /// What a statement answers: columns, rows. Moments are whole microseconds.
     pub answers: BTreeMap<String, (Value, Vec<Value>)>,
     /// Tables that were created by themselves, with all their rows.
     pub kept: Kept,
@@ -80,6 +90,21 @@ impl Jobs {
     /// What a job is at.
     pub fn state(&self, id: &str) -> Option<String> {
         Some(self.jobs.get(id)?.body["status"]["state"].as_str()?.to_owned())
+    }
+
+    /// Jobs of such ids that have not ended.
+    pub fn unfinished(&self, kind: &str) -> Vec<String> {
+        let at_work = |id: &String| id.starts_with(kind) && self.state(id).is_some_and(|state| state != "DONE");
+        self.ids().into_iter().filter(at_work).collect()
+    }
+
+    /// All jobs come to their ends, though nobody looks.
+    pub fn finish(&mut self) {
+        for id in self.unfinished("") {
+            while self.state(&id).is_some_and(|state| state != "DONE") {
+                self.look(&id);
+            }
+        }
     }
 
     pub fn rows(&self, table: &str) -> u64 {
@@ -135,7 +160,7 @@ impl Jobs {
                 Ok(body) => self.ask(&body),
                 Err(refused) => refused,
             },
-            ("GET", ["projects", _, "queries", sql]) => self.page(&super::decoded(sql), query.get("pageToken")),
+            ("GET", ["projects", _, "queries", id]) => self.page(&super::decoded(id), query),
             ("GET", ["projects", project, "datasets", dataset, "tables", table]) => self.table(project, dataset, table),
             ("POST", ["projects", project, "datasets", dataset, "tables"]) => match body() {
                 Ok(body) => self.kept.create(project, dataset, body),
@@ -172,7 +197,7 @@ impl Jobs {
             return refused(409, "duplicate", &format!("Already Exists: Job {project}:US.{id}"));
         }
         body["status"] = json!({ "state": "PENDING" });
-        self.jobs.insert(id, Job { body: body.clone(), files });
+        self.jobs.insert(id, Job { body: body.clone(), files, answer: (json!([]), Vec::new()) });
         Reply::new(200, body.to_string())
     }
 
@@ -187,7 +212,7 @@ impl Jobs {
             }
             Some("PENDING") if !self.quick => job.body["status"]["state"] = json!("RUNNING"),
             Some("PENDING" | "RUNNING") => {
-                let (status, statistics) = self.run(&job);
+                let (status, statistics) = self.run(&mut job);
                 job.body["status"] = status;
                 job.body["statistics"] = statistics;
             }
@@ -199,7 +224,7 @@ impl Jobs {
     }
 
     /// Status and statistics at the end.
-    fn run(&mut self, job: &Job) -> (Value, Value) {
+    fn run(&mut self, job: &mut Job) -> (Value, Value) {
         let failed = |reason: &str, message: &str, more: Vec<Value>| {
             let result = json!({ "reason": reason, "message": message });
             let errors: Vec<_> = std::iter::once(result.clone()).chain(more).collect();
@@ -219,8 +244,15 @@ impl Jobs {
                 let message = "Transaction is aborted due to concurrent update against table project-1:trips.t";
                 return failed("invalidQuery", message, vec![]);
             }
-            return match self.kept.ask(sql) {
-                Ok(_) => (json!({ "state": "DONE" }), json!({ "query": {} })),
+            let answer = match self.answers.get(sql) {
+                Some(answer) => Ok(answer.clone()),
+                None => self.kept.ask(sql),
+            };
+            return match answer {
+                Ok(answer) => {
+                    job.answer = answer;
+                    (json!({ "state": "DONE" }), json!({ "query": {} }))
+                }
                 Err(why) => failed("invalidQuery", &why, vec![]),
             };
         }
@@ -357,21 +389,42 @@ impl Jobs {
         Reply::new(200, json!({ "jobComplete": false, "jobReference": { "jobId": id, "location": "EU" } }).to_string())
     }
 
-    /// <https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/getQueryResults>
-    fn page(&self, id: &str, token: Option<&String>) -> Reply {
+    /// <https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/getQueryResults>, of a job that was inserted too. One that
+    /// failed is answered with what it failed by.
+    fn page(&mut self, id: &str, query: &BTreeMap<String, String>) -> Reply {
         let asked = |sql: &&String| sql.bytes().map(|byte| format!("{byte:02x}")).collect::<String>() == id;
-        let Some((fields, rows)) = self.answers.keys().find(asked).map(|sql| &self.answers[sql]) else {
-            return refused(404, "notFound", "the query");
+        let (fields, rows) = match (self.jobs.get(id), self.answers.keys().find(asked)) {
+            (Some(job), _) if job.body["status"]["state"] != "DONE" => {
+                return Reply::new(200, json!({ "jobComplete": false }).to_string());
+            }
+            (Some(job), _) => match job.body["status"].get("errorResult") {
+                Some(error) => return refused(400, error["reason"].as_str().unwrap(), &error.to_string()),
+                None => &job.answer,
+            },
+            (None, Some(sql)) => &self.answers[sql],
+            (None, None) => return refused(404, "notFound", "the query"),
         };
+        let (page, asked) = (if self.page == 0 { PAGE } else { self.page }, query.get("maxResults"));
+        let page = asked.map_or(page, |most| page.min(most.parse().unwrap()));
+        let token = query.get("pageToken");
         let from: usize = token.map_or(0, |token| token.parse().unwrap());
-        let mut page = json!({
-            "jobComplete": true, "schema": { "fields": fields }, "totalRows": rows.len().to_string(),
-            "rows": rows[from..].iter().take(PAGE).collect::<Vec<_>>(),
+        let total = rows.len() + std::mem::take(&mut self.missing);
+        let micros = query.get("formatOptions.useInt64Timestamp").is_some_and(|stated| stated == "true");
+        let row = |row: &Value| if micros { row.clone() } else { in_seconds(row, fields) };
+        let mut body = json!({
+            "jobComplete": true, "schema": { "fields": fields }, "totalRows": total.to_string(),
+            "rows": rows[from..].iter().take(page).map(row).collect::<Vec<_>>(),
         });
-        if from + PAGE < rows.len() {
-            page["pageToken"] = json!((from + PAGE).to_string());
+        if from + page < rows.len() {
+            body["pageToken"] = json!((from + page).to_string());
         }
-        Reply::new(200, page.to_string())
+        if token.is_none() && std::mem::take(&mut self.twice) {
+            body["pageToken"] = json!("0");
+        }
+        if token.is_some() && self.stuck {
+            body["pageToken"] = json!(token);
+        }
+        Reply::new(200, body.to_string())
     }
 
     /// <https://cloud.google.com/bigquery/docs/reference/rest/v2/tables/get>
@@ -394,6 +447,19 @@ impl Jobs {
     }
 }
 
+/// Moments as they come unless microseconds are asked for: seconds, as a number of 64 bits with a fraction.
+/// <https://cloud.google.com/bigquery/docs/reference/rest/v2/DataFormatOptions>
+fn in_seconds(row: &Value, fields: &Value) -> Value {
+    let mut row = row.clone();
+    let cells = row["f"].as_array_mut().into_iter().flatten();
+    for (cell, _) in cells.zip(fields.as_array().unwrap()).filter(|(_, field)| field["type"] == "TIMESTAMP") {
+        if let Some(micros) = cell["v"].as_str().and_then(|text| text.parse::<f64>().ok()) {
+            cell["v"] = json!(format!("{:E}", micros / 1e6));
+        }
+    }
+    row
+}
+
 /// The rows of a file, or what is wrong with them.
 fn count(load: &Value, file: &[u8]) -> Result<u64, Vec<Value>> {
     let wrong = |message: &str| vec![json!({ "reason": "invalid", "message": message, "location": "file-00000000" })];
@@ -402,11 +468,10 @@ fn count(load: &Value, file: &[u8]) -> Result<u64, Vec<Value>> {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("f.parquet");
             std::fs::write(&path, file).unwrap();
-            let schema = flow_data::read_parquet_schema(&path).map_err(|e| wrong(&e.to_string()))?;
+            let there = flow_data::read_parquet_fields(&path).map_err(|e| wrong(&e.to_string()))?;
             // https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-parquet: columns are found by name.
             let stated = load["schema"]["fields"].as_array().into_iter().flatten();
-            let missing =
-                stated.map(|field| &field["name"]).find(|name| !schema.columns().iter().any(|c| *name == &c.name));
+            let missing = stated.map(|field| &field["name"]).find(|name| !there.iter().any(|c| *name == &c.name));
             if let Some(missing) = missing {
                 return Err(wrong(&format!("Field {missing} is missing")));
             }

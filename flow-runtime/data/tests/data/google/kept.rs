@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine;
 use flow_data::Answer;
 use serde_json::{Value, json};
 
@@ -74,30 +75,42 @@ impl Kept {
         let folder = self.folder.as_ref().unwrap();
         let path = folder.path().join("arrived.parquet");
         std::fs::write(&path, file).unwrap();
-        let names: Vec<_> =
-            flow_data::read_parquet_fields(&path).unwrap().iter().map(|field| format!("`{}`", field.name)).collect();
-        let names = names.join(", ");
+        let fields = flow_data::read_parquet_fields(&path).unwrap();
+        let names: Vec<_> = fields.iter().map(|field| format!("`{}`", field.name)).collect();
+        // A list that is null becomes one that is empty: https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#array_nulls
+        let values = fields.iter().map(|field| match &field.kind {
+            flow_data::ColumnType::List(_) => format!("coalesce(`{}`, '[]')", field.name),
+            _ => format!("`{}`", field.name),
+        });
+        let (names, values) = (names.join(", "), values.collect::<Vec<_>>().join(", "));
         let loaded = block_on(flow_data::load_parquet(&self.url(), "arrived", &path, "s", &()));
         loaded.map_err(|e| e.to_string())?;
-        self.run(&format!("INSERT INTO `{table}` ({names}) SELECT {names} FROM arrived; DROP TABLE arrived")).map(drop)
+        self.run(&format!("INSERT INTO `{table}` ({names}) SELECT {values} FROM arrived; DROP TABLE arrived")).map(drop)
     }
 
-    /// Columns and rows, as the API tells them.
+    /// Columns and rows, as the API tells them; moments in microseconds. A column that is called as one of a table that is spoken
+    /// of is that column.
     pub fn ask(&self, sql: &str) -> Result<(Value, Vec<Value>), String> {
-        let answer = self.run(&translated(sql))?;
+        let mut answer = self.run(&translated(sql))?;
+        let spoken = self.tables.iter().filter(|(name, _)| sql.contains(name.as_str()));
+        let known: Vec<_> =
+            spoken.flat_map(|(_, table)| table["schema"]["fields"].as_array().unwrap().iter().cloned()).collect();
+        if answer.rows.is_empty() && sql.starts_with("SELECT * FROM `") {
+            answer.columns = known.iter().map(|field| field["name"].as_str().unwrap().to_owned()).collect();
+        }
         let kind = |n: usize| match answer.rows.first().map(|row| &row[n]) {
             Some(Value::Number(number)) if number.is_i64() => "INTEGER",
             Some(Value::Number(_)) => "FLOAT",
             _ => "STRING",
         };
-        let field = |(n, name): (usize, &String)| json!({ "name": name, "type": kind(n), "mode": "NULLABLE" });
-        let cell = |value: &Value| match value {
-            Value::Null => json!({ "v": null }),
-            Value::String(text) => json!({ "v": text }),
-            other => json!({ "v": other.to_string() }),
+        let field = |(n, name): (usize, &String)| match known.iter().find(|field| field["name"] == *name) {
+            Some(field) => field.clone(),
+            None => json!({ "name": name, "type": kind(n), "mode": "NULLABLE" }),
         };
-        let rows = answer.rows.iter().map(|row| json!({ "f": row.iter().map(cell).collect::<Vec<_>>() })).collect();
-        Ok((answer.columns.iter().enumerate().map(field).collect(), rows))
+        let fields: Vec<_> = answer.columns.iter().enumerate().map(field).collect();
+        let cells = |row: &Vec<Value>| row.iter().zip(&fields).map(|(value, field)| told(value, field)).collect();
+        let rows = answer.rows.iter().map(|row| json!({ "f": Value::Array(cells(row)) })).collect();
+        Ok((fields.into(), rows))
     }
 
     fn url(&self) -> String {
@@ -111,6 +124,38 @@ impl Kept {
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
+
+/// A value of SQLite as the API tells it: <https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/getQueryResults>.
+fn told(value: &Value, field: &Value) -> Value {
+    if field["mode"] == "REPEATED" {
+        let items: Vec<Value> = serde_json::from_str(value.as_str().unwrap_or("[]")).unwrap();
+        let of = json!({ "type": field["type"] });
+        return json!({ "v": items.iter().map(|item| told(item, &of)).collect::<Vec<_>>() });
+    }
+    let text = match value {
+        Value::Null => return json!({ "v": null }),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let told = match field["type"].as_str().unwrap() {
+        "BOOLEAN" => (text == "1" || text == "true").to_string(),
+        "BYTES" => {
+            let digits: Vec<_> = text.strip_prefix("\\x").unwrap().chars().collect();
+            let byte = |two: &[char]| u8::from_str_radix(&two.iter().collect::<String>(), 16).unwrap();
+            base64::prelude::BASE64_STANDARD.encode(digits.chunks(2).map(byte).collect::<Vec<_>>())
+        }
+        // No zeros at the end.
+        "NUMERIC" | "BIGNUMERIC" if text.contains('.') => text.trim_end_matches('0').trim_end_matches('.').into(),
+        "DATETIME" => text.replacen(' ', "T", 1),
+        "TIMESTAMP" => match chrono::DateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S%.f%:z") {
+            Ok(moment) => moment.timestamp_micros().to_string(),
+            // SQLite's own clock.
+            Err(_) => text,
+        },
+        _ => text,
+    };
+    json!({ "v": told })
 }
 
 fn affinity(kind: &Value) -> &'static str {

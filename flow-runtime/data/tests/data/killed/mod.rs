@@ -8,6 +8,7 @@
 //! KILL_POINTS=100 cargo test -p flow-data --test data killed -- --nocapture --test-threads 4
 //! ```
 
+mod bigquery;
 mod files;
 mod google;
 mod order;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use flow_data::{
     BigQuery, Error, Format, Input, Lake, LoadOptions, LoadSource, Misfit, Mode, ParquetOptions, Progress, Schema,
-    TableLoadOptions, Type, Version, Warehouse, When, download_to, parquetize, settled,
+    Select, TableLoadOptions, Type, UnloadOptions, Version, Warehouse, When, download_to, parquetize, settled,
 };
 use serde::{Deserialize, Serialize};
 use sqlx::{Connection, PgConnection, query_scalar};
@@ -25,6 +25,8 @@ pub enum Order {
     Upload { home: String, local: PathBuf, url: String, unchanged: Option<Version> },
     BigQuery { home: String, host: String, objects: Vec<String>, file: Option<PathBuf>, table: String, id: String },
     Load { url: String, parquet: PathBuf, mode: String, connections: usize },
+    Warehouse { home: String, host: String, file: PathBuf, scratch: PathBuf, mode: String, key: Option<String> },
+    Unload { home: String, host: String, file: PathBuf },
 }
 
 /// How a process ended.
@@ -128,18 +130,49 @@ impl Order {
             Self::Load { url, parquet, mode, connections } => {
                 let mut options = TableLoadOptions::default();
                 (options.connections, options.key) = (connections, Some("the load".into()));
-                options.mode = match mode.as_str() {
-                    "append" => Mode::Append,
-                    "replace" => Mode::Replace,
-                    "upsert" => Mode::Upsert(vec!["id".into()]),
-                    "partition" => Mode::Partition { column: "_part".into(), value: "p".into() },
-                    _ => panic!("no such mode: {mode}"),
-                };
+                options.mode = parsed(&mode);
                 let done = Warehouse::open(&url)?.load(&Input::parquet(parquet), "t", &options, &*progress).await?;
                 format!("{} rows, {} replaced, {} updated", done.rows, done.replaced, done.updated)
             }
+            Self::Warehouse { home, host, file, scratch, mode, key } => {
+                let mut options = TableLoadOptions::default();
+                (options.mode, options.key) = (parsed(&mode), key);
+                let schema = Schema::new([("id", Type::Int), ("note", Type::Text)]);
+                let is_csv = file.extension().is_some_and(|end| end == "csv");
+                let input = if is_csv { Input::csv(file, &schema) } else { Input::parquet(file) };
+                let warehouse = in_bigquery(&home, &host).with_scratch(scratch);
+                let done = warehouse.load(&input, "t", &options, &*progress).await?;
+                match options.key {
+                    Some(_) => format!("{} rows, {} replaced, {} updated", done.rows, done.replaced, done.updated),
+                    // What a try without a name finds, that before it may have done.
+                    None => format!("{} rows", done.rows),
+                }
+            }
+            Self::Unload { home, host, file } => {
+                let table = Select::Table("t".into());
+                let done =
+                    in_bigquery(&home, &host).unload(&table, file, &UnloadOptions::default(), &*progress).await?;
+                format!("{} rows in {} bytes", done.rows, done.bytes)
+            }
         })
     }
+}
+
+fn parsed(mode: &str) -> Mode {
+    match mode {
+        "append" => Mode::Append,
+        "replace" => Mode::Replace,
+        "upsert" => Mode::Upsert(vec!["id".into()]),
+        "partition" => Mode::Partition { column: "_part".into(), value: "p".into() },
+        _ => panic!("no such mode: {mode}"),
+    }
+}
+
+fn in_bigquery(home: &str, host: &str) -> Warehouse {
+    let key = format!("{home}/.google/credentials/google_credentials.json");
+    let lake = Lake::new().with("HOME", home).with("BIGQUERY_EMULATOR_HOST", host);
+    let warehouse = Warehouse::open("bigquery://project-1/trips").unwrap();
+    warehouse.with_lake(lake.with("GOOGLE_SERVICE_ACCOUNT", &key))
 }
 
 /// Tells the parent, and hears from the clock.
