@@ -5,7 +5,9 @@ use super::exit::{CliError, Result};
 use super::params::{self, Given, Origin};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
-use crate::executor::{self, Askable, CacheUse, Engine, EngineError, EngineSettings, Holders};
+use crate::executor::{self, Askable, CacheUse, Engine, EngineError, EngineSettings, Holders, Stop};
+use crate::notify;
+use crate::quote::quoted;
 use crate::store::MetadataStore;
 use flow_core::Dag;
 use serde_json::Map;
@@ -116,6 +118,7 @@ pub fn settings(app: &App) -> EngineSettings {
         notifiers: app.config.notifiers.clone(),
         connections: app.config.connections.clone().into(),
         program: this_program(),
+        called: app.config.home_is_said.then(|| called_at(&app.config.home)),
         ..EngineSettings::new(&app.config.home)
     }
 }
@@ -126,6 +129,17 @@ pub async fn holders(app: &App, store: &dyn MetadataStore) -> Result<Holders> {
         Some(_) => Holders::of_leases(store, SystemClock.now()).await?,
         None => Holders::Locks(app.config.home.clone()),
     })
+}
+
+/// A command that finds this home folder, wherever one stands.
+fn called_at(home: &Path) -> String {
+    let home = std::path::absolute(home).unwrap_or_else(|_| home.to_owned());
+    format!("{} --home {}", quoted(&notify::program()), quoted(&home.display().to_string()))
+}
+
+/// May a scheduler work on these records? On Postgres it may be on any machine, and leaves no trace that it lives.
+pub fn scheduler_may_live(app: &App) -> bool {
+    app.config.postgres.is_some() || executor::is_kind_held(&app.config.home, "scheduler")
 }
 
 /// The file that this process was started from, even if another lies in its place by now.
@@ -165,5 +179,17 @@ impl From<EngineError> for CliError {
             }
             _ => CliError::input(error.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_for_others_finds_the_home_folder_from_anywhere() {
+        assert!(called_at(Path::new("/srv/my flow")).ends_with(" --home '/srv/my flow'"));
+        let here = std::env::current_dir().unwrap().join("h").display().to_string();
+        assert!(called_at(Path::new("h")).ends_with(&format!(" --home {}", quoted(&here))));
     }
 }

@@ -54,6 +54,9 @@ pub struct EngineSettings {
     /// This program, for tasks with `isolation = "process"`: it is started once more for each of their tries, so its `main`
     /// must begin with [`serve`](super::serve). `None`, the default, runs them in this process like all others.
     pub program: Option<PathBuf>,
+    /// How this program is called so that it finds these records, for those who are told of them elsewhere:
+    /// `dags --home /srv/flow`. `None`, the default, is the name of this program alone.
+    pub called: Option<String>,
     /// Where bodies run; by default where the engine itself does. A runtime of their own keeps commits, timeouts and
     /// signals alive while an async body blocks its threads.
     pub bodies: Option<tokio::runtime::Handle>,
@@ -79,6 +82,7 @@ impl EngineSettings {
             notifies: true,
             cache: CacheUse::Reuse,
             program: None,
+            called: None,
             bodies: None,
         }
     }

@@ -45,6 +45,8 @@ struct Outbox {
     store: Arc<dyn MetadataStore>,
     clock: Arc<dyn Clock>,
     named: BTreeMap<String, Channel>,
+    /// How this program is called, in what is told.
+    called: String,
     /// The rows under way here, and to whom.
     under_way: Mutex<HashMap<i64, Arc<str>>>,
     /// Told when one of them is settled.
@@ -61,6 +63,7 @@ impl Deliverer {
             store: engine.store().clone(),
             clock: engine.clock().clone(),
             named: engine.settings().notifiers.clone(),
+            called: engine.settings().called.clone().unwrap_or_else(super::program),
             under_way: Mutex::default(),
             settled: watch::Sender::new(()),
         });
@@ -229,7 +232,7 @@ impl Outbox {
             return Ok(());
         }
         let told = match (channel, serde_json::from_str(&row.callback.payload)) {
-            (Ok(channel), Ok(payload)) => channel.tell(&payload).await,
+            (Ok(channel), Ok(payload)) => channel.tell(&payload, &self.called).await,
             (Err(why), _) => Err(why.into()),
             (_, Err(why)) => Err(format!("what to tell cannot be read: {why}").into()),
         };
