@@ -25,6 +25,8 @@ pub struct EngineSettings {
     pub pools: BTreeMap<String, u32>,
     /// How long a try that is told to end may go on. Default 10 seconds.
     pub grace: Duration,
+    /// How long the last look of a sensor may take, which begins at its deadline: one that hangs ends then. Default 60 seconds.
+    pub last_look: Duration,
     /// Write the log of each try under `logs`. Default true.
     pub logs: bool,
     /// JSON longer than this many bytes is kept in a file under `xcom`. Default 16 KiB.
@@ -70,6 +72,7 @@ impl EngineSettings {
             parallelism: 32,
             pools: BTreeMap::new(),
             grace: Duration::from_secs(10),
+            last_look: Duration::from_secs(60),
             logs: true,
             inline_max: 16 * 1024,
             spill: true,

@@ -20,15 +20,11 @@ use flow_core::dag::TaskKind;
 use flow_core::{Event, InstanceKey, Plan, RunStatus, TaskIx, TaskState, Transition, TryRef, because, plan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Longest value that an event carries, in bytes of JSON.
 const SHOWN: usize = 1000;
-
-/// How long the last look of a sensor may take, which begins at its deadline.
-const LAST_LOOK: Duration = Duration::from_secs(60);
 
 /// What one step works with.
 struct Step {
@@ -320,6 +316,7 @@ impl RunLoop {
 
     /// Starts the bodies of tries that are durable now.
     fn launch(&mut self, starts: Vec<TryRef>) {
+        let last_look = self.scope.engine.settings.last_look;
         for of in starts {
             let cancel = self.lost.as_ref().map_or_else(CancellationToken::new, CancellationToken::child_token);
             let log = self.scope.log(of);
@@ -342,7 +339,7 @@ impl RunLoop {
             let task = &self.scope.dag.tasks[of.key.task as usize];
             let timeout = match &task.sensor {
                 // It ends by itself, unless its last look hangs.
-                Some(policy) => Some(self.scope.engine.clock.until(policy.deadline(began)).saturating_add(LAST_LOOK)),
+                Some(policy) => Some(self.scope.engine.clock.until(policy.deadline(began)).saturating_add(last_look)),
                 None => task.timeout,
             };
             let times_out = timeout.and_then(|t| Instant::now().checked_add(t));
