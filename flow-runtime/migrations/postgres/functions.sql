@@ -150,8 +150,9 @@ BEGIN
         ON CONFLICT DO NOTHING;
         INSERT INTO callback
             (run, task_id, map_index, try_number, event, notifier, payload, state, attempts, due, timestamp)
+        -- Due at once, whatever the clock of its writer says.
         SELECT (c.value->>0)::BIGINT, c.value->>1, (c.value->>2)::BIGINT, (c.value->>3)::BIGINT, c.value->>4, c.value->>5,
-            c.value->>6, 'pending', 0, (c.value->>7)::BIGINT, (c.value->>7)::BIGINT
+            c.value->>6, 'pending', 0, least((c.value->>7)::BIGINT, flow_now()), (c.value->>7)::BIGINT
         FROM json_array_elements(part->8) WITH ORDINALITY AS c (value, place)
         WHERE (c.value->>0)::BIGINT <> ALL (done)
         ORDER BY c.place

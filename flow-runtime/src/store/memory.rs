@@ -212,6 +212,7 @@ impl MetadataStore for MemoryStore {
     }
 
     async fn callbacks(&self, filter: CallbackFilter) -> Result<Vec<CallbackRow>> {
+        let filter = CallbackFilter { due_at: filter.due_at.map(|at| self.now(at)), ..filter };
         let tables = self.tables.lock();
         let is_due = |c: &CallbackRow, at| c.state == CallbackState::Pending && c.due <= at;
         let mut found: Vec<&CallbackRow> = (tables.all().flat_map(|run| &run.callbacks))
@@ -225,12 +226,13 @@ impl MetadataStore for MemoryStore {
     }
 
     async fn settle_callback(&self, change: &CallbackChange) -> Result<bool> {
+        let due = cut(self.term(change.due).until());
         let mut tables = self.tables.lock();
         let mut there = tables.runs.iter_mut().flat_map(|run| &mut run.callbacks);
         let is_meant =
             |c: &&mut CallbackRow| c.id == change.id && c.attempts == change.tried && c.state == CallbackState::Pending;
         let Some(row) = there.find(is_meant) else { return Ok(false) };
-        (row.state, row.attempts, row.due) = (change.state, change.attempts, cut(change.due));
+        (row.state, row.attempts, row.due) = (change.state, change.attempts, due);
         row.error.clone_from(&change.error);
         Ok(true)
     }
@@ -453,7 +455,8 @@ impl MetadataStore for MemoryStore {
                     run: commit.run,
                     state: CallbackState::Pending,
                     attempts: 0,
-                    due: callback.timestamp,
+                    // At once, whatever the clock of its writer says.
+                    due: callback.timestamp.min(cut(self.now(callback.timestamp))),
                     error: None,
                     callback,
                 };

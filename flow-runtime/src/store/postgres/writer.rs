@@ -159,9 +159,10 @@ impl Backend for Writer {
     /// until it is due again.
     async fn settle_callback(&mut self, change: &CallbackChange) -> Result<bool> {
         let error = change.error.as_deref().map_or("NULL".to_owned(), literal);
-        let (state, attempts, due) = (literal(change.state.name()), change.attempts, to_micros(change.due));
+        let (state, attempts, wait) =
+            (literal(change.state.name()), change.attempts, leases::micros(change.due.length));
         let sql = format!(
-            "UPDATE callback SET state = {state}, attempts = {attempts}, due = {due}, error = {error} \
+            "UPDATE callback SET state = {state}, attempts = {attempts}, due = flow_now() + {wait}, error = {error} \
              WHERE id = {} AND attempts = {} AND state = 'pending' RETURNING 1",
             change.id, change.tried
         );

@@ -181,7 +181,7 @@ impl<D: Database> MetadataStore for D {
     }
 
     async fn callbacks(&self, filter: CallbackFilter) -> Result<Vec<CallbackRow>> {
-        self.ask(questions::callbacks(filter), rows::callback).await
+        self.ask(questions::callbacks(D::NOW, filter), rows::callback).await
     }
 
     async fn settle_callback(&self, change: &CallbackChange) -> Result<bool> {

@@ -150,7 +150,7 @@ impl Backend for Writer {
         let query = sqlx::query(statements::SETTLE_CALLBACK)
             .bind(change.state.name())
             .bind(i64::from(change.attempts))
-            .bind(to_micros(change.due))
+            .bind(to_micros(change.due.until()))
             .bind(change.error.clone())
             .bind(change.id)
             .bind(i64::from(change.tried));

@@ -1,10 +1,12 @@
 //! What only a store behind a network can get wrong.
 
 use crate::{cluster, pooler};
+use chrono::TimeDelta;
+use flow_runtime::clock::{Clock, SystemClock};
 use flow_runtime::core::{Dag, DagRun, RunStatus, RunType, TaskDef, TaskState};
 use flow_runtime::store::{
-    AssetEventFilter, Epoch, InstanceRow, InstanceWrite, MetadataStore, PostgresStore, RunCommit, RunPk, StepWrite,
-    StoreError, Term, Terms,
+    AssetEventFilter, CallbackChange, CallbackFilter, CallbackState, CallbackWrite, Epoch, InstanceRow, InstanceWrite,
+    MemoryStore, MetadataStore, PostgresStore, RunCommit, RunPk, StepWrite, StoreError, Term, Terms,
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::sync::Arc;
@@ -89,6 +91,45 @@ fn begins((run, epoch): (RunPk, Epoch), try_number: u32) -> RunCommit {
 
 async fn tries(store: &PostgresStore, run: RunPk) -> Vec<u32> {
     store.tries(run, None).await.unwrap().iter().map(|row| row.try_number).collect()
+}
+
+/// What must be told, by machines whose clocks are a day ahead and a day behind.
+#[tokio::test]
+async fn who_has_a_wrong_clock_neither_steals_what_must_be_told_nor_lets_it_lie() {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let mut stores: Vec<Arc<dyn MetadataStore>> = vec![Arc::new(MemoryStore::with_clock(clock.clone()))];
+    stores.extend(fresh().await.map(|(store, ())| Arc::new(store) as Arc<dyn MetadataStore>));
+    let (ahead, behind) = (clock.now() + TimeDelta::days(1), clock.now() - TimeDelta::days(1));
+    for store in stores {
+        let version = store.put_dag(&dag()).await.unwrap();
+        let (run, epoch) = store.create_run(&dag_run("one"), &version, "me").await.unwrap();
+        let told = CallbackWrite {
+            task_id: "download".into(),
+            map_index: -1,
+            try_number: 1,
+            event: "failure".into(),
+            notifier: "{}".into(),
+            payload: "{}".into(),
+            timestamp: ahead,
+        };
+        store.commit(&[RunCommit { callbacks: vec![told], ..RunCommit::new(run, epoch) }]).await.unwrap();
+        let due =
+            async |now| store.callbacks(CallbackFilter { due_at: Some(now), ..Default::default() }).await.unwrap();
+        let row = due(behind).await.pop().expect("it is due at once, although it was written tomorrow");
+        let taken = CallbackChange {
+            id: row.id,
+            tried: 0,
+            state: CallbackState::Pending,
+            attempts: 1,
+            due: Term { length: Duration::from_secs(60), now: behind },
+            error: None,
+        };
+        assert!(store.settle_callback(&taken).await.unwrap());
+        assert_eq!(due(ahead).await, [], "it is taken, for a minute from now on");
+        let free = Term { length: Duration::ZERO, now: ahead };
+        assert!(store.settle_callback(&CallbackChange { tried: 1, due: free, ..taken }).await.unwrap());
+        assert_eq!(due(behind).await.len(), 1, "it was given back");
+    }
 }
 
 #[tokio::test]
