@@ -10,7 +10,7 @@ use super::session::Bodies;
 use super::{callbacks, list, lookup, session, signals, summary};
 use crate::executor::{Again, CacheUse, Engine, EngineError, EngineSettings, RunReport, RunRequest, Stop};
 use crate::notify::Deliverer;
-use crate::run_event::Observer;
+use crate::run_event::{self, Observer};
 use crate::secret::is_redacted;
 use crate::store::{InstanceRow, MemoryStore, MetadataStore, RunFilter, XComFilter};
 use crate::telemetry;
@@ -261,6 +261,9 @@ async fn watched<F: Future<Output = std::result::Result<RunReport, EngineError>>
         lines.iter().for_each(|line| app.out.line(line));
     }
     notes.iter().for_each(|note| app.out.note(note));
+    if let Some(failures) = report.has_paused {
+        app.out.note(run_event::paused(&dag.dag_id, failures));
+    }
     match tells {
         Some(tells) => callbacks::settle(app, tells, &report).await?,
         None => callbacks::mention(app, store, report.pk).await?,

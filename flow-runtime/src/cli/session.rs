@@ -151,8 +151,12 @@ fn this_program() -> Option<PathBuf> {
 /// The engine over this store.
 pub fn engine(app: &App, store: Arc<dyn MetadataStore>, bodies: &Bodies, cache: CacheUse) -> Engine {
     let settings = EngineSettings { bodies: bodies.handle(), cache, ..settings(app) };
-    Engine::new(store, app.registry.bodies().clone(), settings)
-        .with_dags(app.registry.dags().map(|dag| askable(app, dag)))
+    Engine::new(store, app.registry.bodies().clone(), settings).with_dags(askables(app))
+}
+
+/// The DAGs of this program.
+pub fn askables(app: &App) -> impl Iterator<Item = Askable> {
+    app.registry.dags().map(|dag| askable(app, dag))
 }
 
 /// A DAG, for tasks that ask for a run of it: with what flow.toml and the environment say of its params.

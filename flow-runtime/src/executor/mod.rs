@@ -204,6 +204,8 @@ pub struct RunReport {
     pub pk: RunPk,
     /// It was stopped before its end, and can be resumed; its state is still running.
     pub interrupted: bool,
+    /// Its failure has paused its DAG, as the last of so many.
+    pub has_paused: Option<u32>,
     /// Its task instances, by task id, then map index. (Their values are the store's to tell, for there may be many.)
     pub instances: Vec<InstanceRow>,
 }

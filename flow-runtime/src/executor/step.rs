@@ -38,6 +38,8 @@ struct Step {
     /// The orders that this step carries out.
     settled: Vec<i64>,
     status: RunStatus,
+    /// It has paused the DAG, as one failure of so many.
+    has_paused: Option<u32>,
 }
 
 impl RunLoop {
@@ -76,6 +78,7 @@ impl RunLoop {
             is_order: events.iter().any(Event::is_order),
             settled,
             status: self.state.status(),
+            has_paused: None,
         };
         let mut ended = Vec::with_capacity(ends.len());
         for end in ends {
@@ -262,7 +265,9 @@ impl RunLoop {
             ..RunCommit::new(self.scope.pk, self.epoch)
         };
         if !commit.is_empty() {
-            self.scope.engine.store.commit(&[commit]).await?;
+            let paused = self.scope.engine.store.commit(&[commit]).await?;
+            step.has_paused = self.pause_at.filter(|_| !paused.is_empty());
+            self.has_paused = step.has_paused.or(self.has_paused);
         }
         if makes_assets {
             self.scope.engine.assets_made.notify_one();
@@ -378,6 +383,10 @@ impl RunLoop {
                 value: text.filter(|t| t.len() <= SHOWN).map(|t| secret::redact(t).into()),
                 timestamp: step.now,
             });
+        }
+        if let Some(failures) = step.has_paused {
+            let (dag_id, dag_run_id) = (self.scope.dag.dag_id.clone(), self.scope.run_id.clone());
+            (self.observer)(&RunEvent::DagPaused { dag_id, dag_run_id, failures, timestamp: step.now });
         }
     }
 }

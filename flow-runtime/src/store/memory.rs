@@ -404,7 +404,7 @@ impl MetadataStore for MemoryStore {
         Ok(hashes.collect())
     }
 
-    async fn commit(&self, commits: &[RunCommit]) -> Result<()> {
+    async fn commit(&self, commits: &[RunCommit]) -> Result<Vec<RunPk>> {
         let mut tables = self.tables.lock();
         let mut places = Vec::with_capacity(commits.len());
         for commit in commits {
@@ -418,10 +418,13 @@ impl MetadataStore for MemoryStore {
         tables.check_moves(commits, &places)?;
         let made = commits.iter().zip(&places).map(|(commit, &place)| tables.runs[place].asset_events(commit));
         let made: Vec<Vec<AssetEventRow>> = made.collect::<Result<_>>()?;
+        let mut paused = Vec::new();
         for (commit, &place) in commits.iter().zip(&places) {
             tables.runs[place].apply(commit);
-            if let (Some(most), Some((RunStatus::Failed, _))) = (commit.pause_at, commit.status) {
-                tables.pause_if_it_keeps_failing(place, most);
+            if let (Some(most), Some((RunStatus::Failed, _))) = (commit.pause_at, commit.status)
+                && tables.pauses_by_failing(place, most)
+            {
+                paused.push(commit.run);
             }
             let gone = commit.instances.iter().map(|write| &write.row).filter(|row| !row.state.is_in_flight());
             tables.slots.free(commit.run, &gone.map(|row| (row.task_id.clone(), row.map_index)).collect());
@@ -474,7 +477,7 @@ impl MetadataStore for MemoryStore {
                 tables.put_asset_event(event);
             }
         }
-        Ok(())
+        Ok(paused)
     }
 
     async fn run(&self, dag_id: &str, run_id: &str) -> Result<Option<StoredRun>> {

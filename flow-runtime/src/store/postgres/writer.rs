@@ -10,7 +10,7 @@ use crate::store::sql::writer::Backend;
 use crate::store::{BackfillChange, CallbackChange, Epoch, Result, RunPk, SlotRefusal, StoreError, Term, to_micros};
 use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgConnectOptions, PgRow};
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, PgConnection, Row as _};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -249,8 +249,10 @@ impl Backend for Writer {
         self.call(&sql).await.map(|rows| !rows.is_empty()).map_err(|e| self.explain(&e))
     }
 
-    async fn commit(&mut self, batch: &Batch) -> sqlx::Result<()> {
-        self.call(&format!("SELECT flow_commit({})", literal(&batch.array()))).await.map(drop)
+    /// One whose answer was lost is done once, and finds nothing that it has paused.
+    async fn commit(&mut self, batch: &Batch) -> sqlx::Result<Vec<RunPk>> {
+        let rows = self.call(&format!("SELECT flow_commit({})", literal(&batch.array()))).await?;
+        rows.iter().map(|row| Ok(RunPk(row.try_get(0)?))).collect()
     }
 
     fn is_about_content(error: &sqlx::Error) -> bool {
