@@ -198,6 +198,7 @@ impl Scheduler {
         // An instant, not a length of time: what ends in between must not put off what is due.
         let (mut next_pass, mut trouble) = (Instant::now(), None);
         let (mut hints, mut looked) = (self.engine.store().listen(), next_pass);
+        let at_once = self.stop.at_once.clone();
         loop {
             tokio::select! {
                 biased;
@@ -209,8 +210,10 @@ impl Scheduler {
                     }
                 }
                 () = self.engine.an_asset_is_made() => next_pass = Instant::now(),
-                () = sleep_until(next_pass) => match self.pass().await {
-                    Ok(due) => {
+                // A store that does not answer holds up whoever asks once, and not whoever will not wait.
+                () = sleep_until(next_pass) => match at_once.run_until_cancelled(self.pass()).await {
+                    None => break,
+                    Some(Ok(due)) => {
                         (trouble, looked) = (None, Instant::now());
                         let idle = self.driven.is_empty();
                         if idle && !self.has_open_runs && end.is_some_and(|end| due.is_none_or(|due| due > end)) {
@@ -224,7 +227,7 @@ impl Scheduler {
                         };
                         next_pass = Instant::now() + wait;
                     }
-                    Err(error) => {
+                    Some(Err(error)) => {
                         let text = format!("nothing can be begun, and it is tried again every {POLL:?}: {error}");
                         if trouble.as_ref() != Some(&text) {
                             self.note(text.clone());
