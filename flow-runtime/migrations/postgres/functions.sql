@@ -1,5 +1,9 @@
--- What the store asks for. All of it is replaced whenever a database is brought from one schema to the next: so a change here
--- comes with a step beside this file, and a function whose answer changes its columns is dropped in that step.
+-- What the store asks for. All of it is put into a database that has another schema, or an earlier edition of this file. An older
+-- program may work with it meanwhile: so what it asks for stays, and answers it as before. What cannot comes with a step beside this
+-- file, and the older program is refused.
+
+-- Which edition of this file a database has: one more with each change.
+CREATE OR REPLACE FUNCTION flow_edition() RETURNS BIGINT LANGUAGE sql IMMUTABLE AS $$ SELECT 1::BIGINT $$;
 
 -- The present instant, in the form of all instants here.
 CREATE OR REPLACE FUNCTION flow_now() RETURNS BIGINT LANGUAGE sql VOLATILE AS

@@ -320,6 +320,30 @@ async fn what_cannot_be_opened_says_why_without_the_password() {
 }
 
 #[tokio::test]
+async fn a_database_has_the_latest_edition_of_what_it_is_asked() {
+    let Some((url, _)) = database().await else { return };
+    let earlier = PostgresStore::open(&url).await.unwrap();
+    let held = begin(&earlier).await;
+    // As a build has left it that was before this one, in the middle of the same schema.
+    let before = "DROP FUNCTION flow_edition(); DROP FUNCTION flow_commit(JSON);
+        CREATE FUNCTION flow_commit(rounds JSON) RETURNS VOID LANGUAGE sql AS ''";
+    run(&url, before).await;
+    let later = PostgresStore::open(&url).await.unwrap();
+    for (store, try_number) in [(&later, 1), (&earlier, 2)] {
+        store.commit(&[begins(held, try_number)]).await.unwrap();
+        assert_eq!(tries(store, held.0).await.len(), try_number as usize, "also for whoever had it open");
+    }
+    // What a later build has left stays as it is.
+    let after = "CREATE OR REPLACE FUNCTION flow_edition() RETURNS BIGINT LANGUAGE sql AS 'SELECT 4711::BIGINT';
+        CREATE OR REPLACE FUNCTION flow_take_run(run BIGINT, taker TEXT, length BIGINT, name BIGINT)
+        RETURNS TABLE (new_epoch BIGINT, holder TEXT, until BIGINT) LANGUAGE sql AS 'SELECT 7::BIGINT, NULL, NULL::BIGINT'";
+    run(&url, after).await;
+    let store = PostgresStore::open(&url).await.unwrap();
+    let term = Term { length: Duration::from_secs(60), now: SystemClock.now() };
+    assert_eq!(store.take_run(held.0, "me", term).await.unwrap(), Epoch(7));
+}
+
+#[tokio::test]
 async fn a_closed_store_says_so() {
     let Some((url, _)) = database().await else { return };
     let store = PostgresStore::open(&url).await.unwrap();
