@@ -28,27 +28,35 @@ pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 }
 
 /// The threads of tasks: apart from those of the engine, so that a task that blocks them holds up nothing else.
-pub struct Bodies(Option<Runtime>);
+pub struct Bodies {
+    runtime: Option<Runtime>,
+    stop: Stop,
+}
 
 impl Bodies {
     /// Starts them.
     pub fn start(app: &App) -> Result<Bodies> {
         let threads = app.config.parallelism.saturating_add(SPARE_THREADS);
         let runtime = Builder::new_multi_thread().enable_all().max_blocking_threads(threads).build();
-        runtime.map(|runtime| Bodies(Some(runtime))).map_err(no_threads)
+        runtime.map(|runtime| Bodies { runtime: Some(runtime), stop: Stop::default() }).map_err(no_threads)
+    }
+
+    /// How what runs on them is stopped. Whoever stops it at once does not wait for what is cleaned up, either.
+    pub fn stop(&self) -> Stop {
+        self.stop.clone()
     }
 
     /// Where to run a body.
     pub fn handle(&self) -> Option<Handle> {
-        self.0.as_ref().map(|runtime| runtime.handle().clone())
+        self.runtime.as_ref().map(|runtime| runtime.handle().clone())
     }
 }
 
 impl Drop for Bodies {
     /// What tries that were cancelled have to clean up is waited for, a thread that a given-up try has left behind is not.
     fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            executor::settle(&runtime);
+        if let Some(runtime) = self.runtime.take() {
+            executor::settle(&runtime, &self.stop.at_once);
             runtime.shutdown_background();
         }
     }
