@@ -60,6 +60,8 @@ pub const FILE_NAME: &str = "flow.toml";
 pub struct Config {
     /// The home folder: `flow.db`, `logs/`, `xcom/`, `lake/` and the warehouse lie in it.
     pub home: PathBuf,
+    /// It was said by `--home` or FLOW_HOME: whoever stands in the folder of the project does not find it by that alone.
+    pub home_is_said: bool,
     /// Most tries at one time.
     pub parallelism: usize,
     /// How long a try that is told to end may go on.
@@ -124,7 +126,7 @@ impl Config {
         }
         config.take_env(folder, &connections, env)?;
         if let Some(home) = &flags.home {
-            config.home = folder.join(home);
+            (config.home, config.home_is_said) = (folder.join(home), true);
         }
         if let Some(parallelism) = flags.parallelism {
             config.parallelism = parallelism;
@@ -136,6 +138,7 @@ impl Config {
     pub fn at(folder: &Path) -> Config {
         Config {
             home: folder.join(".flow"),
+            home_is_said: false,
             parallelism: 32,
             grace: Duration::from_secs(10),
             durability: Durability::default(),
@@ -161,7 +164,7 @@ impl Config {
         let get = |name: &str| env(name).filter(|text| !text.is_empty());
         let mut problems = Vec::new();
         if let Some(home) = get("FLOW_HOME") {
-            self.home = folder.join(home);
+            (self.home, self.home_is_said) = (folder.join(home), true);
         }
         if let Some(text) = get("FLOW_PARALLELISM") {
             match text.trim().parse() {
@@ -292,6 +295,7 @@ mod tests {
         );
         assert_eq!((config.pools["w"], &config.params["lake"]), (2, &Value::from("x")));
         assert_eq!(load("", &[], Flags::default()).unwrap().home, Path::new(".flow"));
+        assert!(!config.home_is_said, "whoever stands in the project finds it");
     }
 
     #[test]
@@ -302,8 +306,10 @@ mod tests {
             (config.home.as_path(), config.parallelism, config.log_level.as_str()),
             (Path::new("a/b/from_env"), 5, "debug")
         );
+        assert!(config.home_is_said);
         let config = load("", &env, Flags { home: Some("flag".into()), parallelism: Some(6) }).unwrap();
         assert_eq!((config.home.as_path(), config.parallelism), (Path::new("a/b/flag"), 6));
+        assert!(load("", &[], Flags { home: Some("flag".into()), parallelism: None }).unwrap().home_is_said);
     }
 
     #[test]

@@ -80,6 +80,17 @@ pub enum RunEvent {
         /// When.
         timestamp: DateTime<Utc>,
     },
+    /// The failure of the run has paused its DAG (already durable).
+    DagPaused {
+        /// The DAG.
+        dag_id: String,
+        /// The run.
+        dag_run_id: String,
+        /// So many scheduled runs in a row had to fail for it.
+        failures: u32,
+        /// When.
+        timestamp: DateTime<Utc>,
+    },
     /// The run ended, or was left behind to be resumed.
     RunEnded {
         /// The DAG.
@@ -93,6 +104,12 @@ pub enum RunEvent {
         /// When.
         timestamp: DateTime<Utc>,
     },
+}
+
+/// What a person is told of a DAG that was paused since so many of its runs have failed.
+pub(crate) fn paused(dag_id: &str, failures: u32) -> String {
+    let runs = if failures == 1 { "scheduled run has".into() } else { format!("{failures} scheduled runs have") };
+    format!("DAG `{dag_id}` is paused: its last {runs} failed (max_consecutive_failed_dag_runs)")
 }
 
 /// A text that is JSON, as what it says.

@@ -7,6 +7,7 @@ use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 const GRACE: (&str, &str) = ("FLOW_GRACE", "1h");
 
@@ -45,7 +46,7 @@ fn begun(run: &Running, is_so: impl Fn() -> bool) {
         if is_so() {
             return;
         }
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(5));
     }
     panic!("it never came so far (process {pid}): {:#?}", run.seen);
 }
@@ -110,6 +111,41 @@ fn an_upload_ends_and_its_parts_are_given_up() {
     assert_eq!(given_up, 2, "{:?}", server.requests().iter().map(|r| &r.target).collect::<Vec<_>>());
     assert!(!met("POST", "uploadId=u1"), "no object was made of the parts");
     drop(release);
+}
+
+#[test]
+fn whoever_presses_ctrl_c_does_not_wait_for_what_is_cleaned_up() {
+    let ((release, held), (answer, hung)) = (mpsc::channel(), mpsc::channel::<()>());
+    let (held, hung, busy) = (Mutex::new(held), Mutex::new(hung), Mutex::new(true));
+    // The parts can be given up, but that takes for ever.
+    let server = Server::start(move |asked| match asked.method.as_str() {
+        "DELETE" => {
+            let _ = hung.lock().unwrap().recv();
+            Reply::new(204, "")
+        }
+        _ => store(asked, &held, &busy),
+    });
+    let place = Place::new().env(GRACE.0, GRACE.1).env("AWS_ENDPOINT", &server.url).env("AWS_REGION", "us-east-1");
+    let place = place.env("AWS_ACCESS_KEY_ID", "me").env("AWS_SECRET_ACCESS_KEY", "hush");
+    let url = big(&place, 600_000);
+    let args = ["run", "taxi", "--run-id", "r", "-p", &url, "-p", "columns=infer", "-p", "lake=s3://lake"];
+    let mut run = place.start(&args);
+    run.until("upload", "running");
+    begun(&run, || server.requests().iter().any(|r| r.method == "PUT" && r.target.contains("partNumber=2")));
+    place.ok(&["cancel", "r"]);
+    while run.next().expect("it ends in an orderly way")["event"] != "run_ended" {}
+    let ended = Instant::now();
+    // What comes while the run is still about to be put away is the first word.
+    for _ in 0..2 {
+        std::thread::sleep(Duration::from_millis(300));
+        if run.child.try_wait().unwrap().is_none() {
+            run.signal("INT");
+        }
+    }
+    let (_, code) = run.end();
+    assert_eq!(code, Some(1), "the run had ended, and says so");
+    assert!(ended.elapsed() < Duration::from_secs(3), "it took {:?}", ended.elapsed());
+    drop((release, answer));
 }
 
 #[test]

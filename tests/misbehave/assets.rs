@@ -5,6 +5,7 @@ use crate::rest_but;
 use crate::ticks::{Scheduler, runs, soon};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -153,21 +154,10 @@ fn what_comes_all_the_time_leaves_the_ticks_their_turn() {
     assert_eq!(scheduler.end("INT").1, Some(0));
 }
 
-#[test]
-fn what_comes_is_not_kept_for_a_dag_that_has_left_the_program_and_was_deleted() {
+/// A run of the DAG `gone`, which waits for parts.
+fn made_by_another_program(database: &Path) {
     use flow_runtime::core::{Dag, DagRun, RunStatus, RunType};
     use flow_runtime::store::{Durability, MetadataStore as _, SqliteStore};
-    let place = place();
-    let database = place.home().join("flow.db");
-    let waiting = |say: fn(bool)| {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        runtime.block_on(async {
-            let store = SqliteStore::open(&database, Durability::Process).await.unwrap();
-            store.put_asset_event("parts", "{}", "2026-01-01T00:00:00Z".parse().unwrap()).await.unwrap();
-            say(store.pending_assets().await.unwrap().iter().any(|pending| pending.dag_id == "gone"));
-            store.close().await;
-        });
-    };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let store = SqliteStore::open(&database, Durability::Process).await.unwrap();
@@ -188,7 +178,51 @@ fn what_comes_is_not_kept_for_a_dag_that_has_left_the_program_and_was_deleted() 
         store.await_assets(&[("gone".to_string(), ["parts".to_string()].into())].into()).await.unwrap();
         store.close().await;
     });
+}
+
+#[test]
+fn what_comes_is_not_kept_for_a_dag_that_has_left_the_program_and_was_deleted() {
+    use flow_runtime::store::{Durability, MetadataStore as _, SqliteStore};
+    let place = place();
+    let database = place.home().join("flow.db");
+    let waiting = |say: fn(bool)| {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let store = SqliteStore::open(&database, Durability::Process).await.unwrap();
+            store.put_asset_event("parts", "{}", "2026-01-01T00:00:00Z".parse().unwrap()).await.unwrap();
+            say(store.pending_assets().await.unwrap().iter().any(|pending| pending.dag_id == "gone"));
+            store.close().await;
+        });
+    };
+    made_by_another_program(&database);
     waiting(|is_kept| assert!(is_kept));
-    place.ok(&["delete", "gone", "--yes"]);
+    // This one has no such DAG either, but another might.
+    let scheduler = Scheduler::start(&place);
+    soon("the scheduler is there", || !place.json(&["why"]).to_string().contains("no scheduler works"));
+    let deleted = place.dags(&["delete", "gone", "--yes"]);
+    assert!(deleted.code == Some(0) && deleted.err.contains("may have gone: so it is paused"), "{deleted:?}");
+    assert!(deleted.err.contains("delete gone --yes --gone`"), "{deleted:?}");
+    assert_eq!(scheduler.end("INT").1, Some(0));
+    waiting(|is_kept| assert!(is_kept, "a scheduler that has it would miss it"));
+    let here = place.dags(&["delete", "parts", "--yes", "--gone"]);
+    assert!(here.code == Some(2) && here.err.contains("this program has the DAG `parts`"), "{here:?}");
+    place.ok(&["delete", "gone", "--yes", "--gone"]);
     waiting(|is_kept| assert!(!is_kept, "it waits for nothing any more"));
+}
+
+#[test]
+fn without_a_scheduler_nobody_has_a_dag_that_has_left_the_program() {
+    use flow_runtime::store::{Durability, MetadataStore as _, SqliteStore};
+    let place = place();
+    let database = place.home().join("flow.db");
+    made_by_another_program(&database);
+    place.ok(&["delete", "gone", "--yes"]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let store = SqliteStore::open(&database, Durability::Process).await.unwrap();
+        store.put_asset_event("parts", "{}", "2026-01-01T00:00:00Z".parse().unwrap()).await.unwrap();
+        assert!(store.pending_assets().await.unwrap().iter().all(|pending| pending.dag_id != "gone"));
+        assert_eq!(store.paused().await.unwrap().get("gone"), None);
+        store.close().await;
+    });
 }

@@ -1,5 +1,9 @@
--- What the store asks for. All of it is replaced whenever a database is brought from one schema to the next: so a change here
--- comes with a step beside this file, and a function whose answer changes its columns is dropped in that step.
+-- What the store asks for. All of it is put into a database that has another schema, or an earlier edition of this file. An older
+-- program may work with it meanwhile: so what it asks for stays, and answers it as before. What cannot comes with a step beside this
+-- file, and the older program is refused.
+
+-- Which edition of this file a database has: one more with each change.
+CREATE OR REPLACE FUNCTION flow_edition() RETURNS BIGINT LANGUAGE sql IMMUTABLE AS $$ SELECT 1::BIGINT $$;
 
 -- The present instant, in the form of all instants here.
 CREATE OR REPLACE FUNCTION flow_now() RETURNS BIGINT LANGUAGE sql VOLATILE AS
@@ -17,8 +21,15 @@ END $$;
 -- A commit: rounds of eleven arrays each (claims, states, archive, instances, xcoms, forgotten, steps, asset events, callbacks,
 -- settled orders, cached outputs), whose elements are rows as arrays; see the trigger of the SQLite store, which does the same. A
 -- claim is [run, epoch, name of the commit, is it a person's order]: a run whose latest commit has that name is left alone, since this is asked once more
--- after the answer was lost on the way.
-CREATE OR REPLACE FUNCTION flow_commit(rounds JSON) RETURNS VOID LANGUAGE plpgsql AS $$
+-- after the answer was lost on the way. Answers with the runs whose failures have paused their DAGs, which were not paused.
+DO $$
+BEGIN
+    -- It once answered nothing.
+    IF (SELECT prorettype = 'void'::REGTYPE FROM pg_proc WHERE oid = to_regprocedure('flow_commit(json)')) THEN
+        DROP FUNCTION flow_commit(JSON);
+    END IF;
+END $$;
+CREATE OR REPLACE FUNCTION flow_commit(rounds JSON) RETURNS SETOF BIGINT LANGUAGE plpgsql AS $$
 DECLARE
     part JSON;
     done BIGINT[];
@@ -60,21 +71,28 @@ BEGIN
             end_date = CASE WHEN s.value->>1 IN ('success', 'failed') THEN (s.value->>2)::BIGINT END
         FROM json_array_elements(part->1) AS s
         WHERE dag_run.id = (s.value->>0)::BIGINT AND dag_run.id <> ALL (done);
-        INSERT INTO dag (dag_id, is_paused)
-        SELECT DISTINCT r.dag_id, 1
-        FROM json_array_elements(part->1) AS s JOIN dag_run AS r ON r.id = (s.value->>0)::BIGINT
-        -- A CASE, so that nothing is counted for a run that pauses nothing.
-        WHERE r.id <> ALL (done) AND CASE WHEN s.value->>3 IS NULL THEN FALSE ELSE (s.value->>3)::BIGINT <= (
-            SELECT count(*) FROM dag_run AS f
-            WHERE f.dag_id = r.dag_id AND f.run_type IN ('scheduled', 'asset_triggered') AND f.state = 'failed'
-                AND (f.run_after, f.id) > (
-                    SELECT g.run_after, g.id FROM dag_run AS g
-                    WHERE g.dag_id = r.dag_id AND g.run_type IN ('scheduled', 'asset_triggered') AND g.state = 'success'
-                    UNION ALL SELECT -9223372036854775808, 0 ORDER BY 1 DESC, 2 DESC LIMIT 1
-                )
-        ) END
-        ORDER BY 1
-        ON CONFLICT (dag_id) DO UPDATE SET is_paused = 1;
+        -- Of each DAG that comes to a pause, the run that does it: one of the failures since the latest success, all of which count.
+        RETURN QUERY WITH fatal AS (
+            SELECT DISTINCT ON (r.dag_id) r.dag_id, r.id
+            FROM json_array_elements(part->1) AS s JOIN dag_run AS r ON r.id = (s.value->>0)::BIGINT
+            -- A CASE, so that nothing is counted for a run that pauses nothing.
+            WHERE r.id <> ALL (done) AND CASE WHEN s.value->>3 IS NULL THEN FALSE ELSE (s.value->>3)::BIGINT <= (
+                SELECT count(*) FROM dag_run AS f
+                WHERE f.dag_id = r.dag_id AND f.run_type IN ('scheduled', 'asset_triggered') AND f.state = 'failed'
+                    AND (f.run_after, f.id) > (
+                        SELECT g.run_after, g.id FROM dag_run AS g
+                        WHERE g.dag_id = r.dag_id AND g.run_type IN ('scheduled', 'asset_triggered') AND g.state = 'success'
+                        UNION ALL SELECT -9223372036854775808, 0 ORDER BY 1 DESC, 2 DESC LIMIT 1
+                    )
+                HAVING bool_or(f.id = r.id)
+            ) END
+            ORDER BY r.dag_id, r.id
+        ), paused AS (
+            INSERT INTO dag (dag_id, is_paused) SELECT fatal.dag_id, 1 FROM fatal ORDER BY 1
+            ON CONFLICT (dag_id) DO UPDATE SET is_paused = 1 WHERE dag.is_paused = 0
+            RETURNING dag.dag_id
+        )
+        SELECT fatal.id FROM fatal JOIN paused ON paused.dag_id = fatal.dag_id;
         -- For each one look-up (LIMIT keeps it apart): a plan that was made while the table was small would scan it for good.
         INSERT INTO task_instance_history
             (run, task_id, map_index, state, try_number, max_tries, due, start_date, end_date, cause, report, label, event)
@@ -150,8 +168,9 @@ BEGIN
         ON CONFLICT DO NOTHING;
         INSERT INTO callback
             (run, task_id, map_index, try_number, event, notifier, payload, state, attempts, due, timestamp)
+        -- Due at once, whatever the clock of its writer says.
         SELECT (c.value->>0)::BIGINT, c.value->>1, (c.value->>2)::BIGINT, (c.value->>3)::BIGINT, c.value->>4, c.value->>5,
-            c.value->>6, 'pending', 0, (c.value->>7)::BIGINT, (c.value->>7)::BIGINT
+            c.value->>6, 'pending', 0, least((c.value->>7)::BIGINT, flow_now()), (c.value->>7)::BIGINT
         FROM json_array_elements(part->8) WITH ORDINALITY AS c (value, place)
         WHERE (c.value->>0)::BIGINT <> ALL (done)
         ORDER BY c.place

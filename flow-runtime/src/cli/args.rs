@@ -334,6 +334,9 @@ pub struct Delete {
     /// Do it; without this, tell what would be deleted
     #[arg(long)]
     pub yes: bool,
+    /// No program has the DAG any more: forget which assets it waits for, too, although a scheduler may live that has it
+    #[arg(long)]
+    pub gone: bool,
 }
 
 /// `clean`

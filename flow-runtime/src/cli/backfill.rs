@@ -11,7 +11,7 @@ use super::session::Bodies;
 use super::table::Table;
 use super::{backfills, callbacks, lookup, params, session, signals};
 use crate::clock::{Clock as _, SystemClock};
-use crate::executor::{CacheUse, EngineError, Stop};
+use crate::executor::{CacheUse, EngineError};
 use crate::notify::Deliverer;
 use crate::scheduler::ScheduledDag;
 use crate::scheduler::backfill::{self, BackfillError, Ended, Fill, Filled, Reprocess};
@@ -84,16 +84,16 @@ pub fn backfill(app: &App, args: &args::Backfill) -> Result {
             store.close().await;
             return Ok(Exit::Success);
         }
-        let (stop, watch) = (Stop::default(), Arc::new(Watch::Json(app.out.clone())));
+        let (stop, watch) = (bodies.stop(), Arc::new(Watch::Json(app.out.clone())));
         let engine = session::engine(app, store.clone(), &bodies, CacheUse::Reuse);
         let tells = Deliverer::start(&engine);
         let prints = Prints::redirect(&watch);
-        let signals = signals::listen(stop.clone(), watch);
+        let signals = signals::listen(&bodies, watch);
         let worked = backfill::work_on(&engine, &dag, &row, &listener(app), &stop).await;
-        signals.abort();
+        signals.end().await;
         drop(prints);
         let (filled, ended) = worked?;
-        callbacks::settle_all(app, tells, &filled).await?;
+        callbacks::settle_all(app, tells, &filled, &stop).await?;
         store.close().await;
         sum_up(app, args, (row.id, ended), work, &filled)
     })

@@ -7,7 +7,7 @@ use super::format::{date, one_line, plural, until};
 use super::table::Table;
 use super::{lookup, session};
 use crate::clock::{Clock as _, SystemClock};
-use crate::executor::RunReport;
+use crate::executor::{RunReport, Stop};
 use crate::notify::Deliverer;
 use crate::run_event::label;
 use crate::scheduler::backfill::Filled;
@@ -136,27 +136,34 @@ fn table(app: &App, rows: &VecDeque<CallbackRow>) -> Table {
     table
 }
 
-/// Waits a little until what a run owes is told; what is not is left to whoever comes next.
-pub async fn settle(app: &App, tells: Deliverer, report: &RunReport) -> Result<()> {
-    settle_these(app, tells, &[report]).await
+/// Waits a little until what a run owes is told, and not once it is to stop at once; what is not told is left to whoever comes
+/// next.
+pub async fn settle(app: &App, tells: Deliverer, report: &RunReport, stop: &Stop) -> Result<()> {
+    settle_these(app, tells, &[report], stop).await
 }
 
 /// The same for many runs.
-pub async fn settle_all(app: &App, tells: Deliverer, filled: &[Filled]) -> Result<()> {
+pub async fn settle_all(app: &App, tells: Deliverer, filled: &[Filled], stop: &Stop) -> Result<()> {
     let reports: Vec<&RunReport> = filled.iter().filter_map(|one| one.ended.as_ref().ok()).collect();
-    settle_these(app, tells, &reports).await
+    settle_these(app, tells, &reports, stop).await
 }
 
-async fn settle_these(app: &App, tells: Deliverer, reports: &[&RunReport]) -> Result<()> {
-    let (mut left, mut of) = (0, None);
-    let end = std::time::Instant::now() + PATIENCE;
-    for report in reports {
-        let patience = end.saturating_duration_since(std::time::Instant::now());
-        let owed = tells.wait_for(report.pk, patience).await.map_err(CliError::from)?;
-        of = of.or((owed > 0).then_some(&report.run.run_id));
-        left += owed;
-    }
-    tells.stop().await;
+async fn settle_these(app: &App, tells: Deliverer, reports: &[&RunReport], stop: &Stop) -> Result<()> {
+    let waited = async {
+        let (mut left, mut of) = (0, None);
+        let end = std::time::Instant::now() + PATIENCE;
+        for report in reports {
+            let patience = end.saturating_duration_since(std::time::Instant::now());
+            let owed = tells.wait_for(report.pk, patience).await.map_err(CliError::from)?;
+            of = of.or((owed > 0).then_some(&report.run.run_id));
+            left += owed;
+        }
+        tells.stop().await;
+        Ok::<_, CliError>((left, of))
+    };
+    // What is told just then is dropped.
+    let Some(waited) = stop.at_once.run_until_cancelled(waited).await else { return Ok(()) };
+    let (left, of) = waited?;
     if let Some(run_id) = of {
         app.out.note(format!(
             "{} not told yet: the scheduler, or the next run, goes on with that; see `{}`",

@@ -4,6 +4,7 @@ use super::app::App;
 use super::args::{Clean, Delete};
 use super::exit::{CliError, Exit, Result};
 use super::format::{date, plural};
+use super::session::scheduler_may_live;
 use super::table::Table;
 use super::{lookup, session};
 use crate::clock::{Clock as _, SystemClock};
@@ -50,7 +51,11 @@ pub fn delete(app: &App, args: &Delete) -> Result {
     session::block_on(async {
         let Some(store) = app.store_to_read().await? else { return Err(lookup::no_runs(app, Some(&args.dag))) };
         let runs = store.runs(&RunFilter { dag_id: Some(args.dag.clone()), ..RunFilter::default() }).await?;
-        if runs.is_empty() {
+        let is_here = app.registry.dag(&args.dag).is_some();
+        if args.gone && is_here {
+            return Err(CliError::input(format!("--gone: this program has the DAG `{}`", args.dag)));
+        }
+        if runs.is_empty() && !args.gone {
             return Err(lookup::no_runs(app, Some(&args.dag)));
         }
         let holders = session::holders(app, &*store).await?;
@@ -65,14 +70,21 @@ pub fn delete(app: &App, args: &Delete) -> Result {
             store.close().await;
             return Ok(Exit::Success);
         }
-        if app.registry.dag(&args.dag).is_some() {
+        if is_here {
             // Or a scheduler would begin with its history anew.
             store.set_paused(&args.dag, true).await?;
             app.out.note(format!("{0} is paused: `{1}`", args.dag, app.command(&["unpause", &args.dag])));
-        }
-        if app.registry.dag(&args.dag).is_none() {
-            // No scheduler makes a run of it any more: what comes is not kept for it.
+        } else if args.gone || !scheduler_may_live(app) {
+            // Nobody makes a run of it any more: what comes is not kept for it.
             store.await_assets(&[(args.dag.clone(), BTreeSet::new())].into()).await?;
+        } else {
+            store.set_paused(&args.dag, true).await?;
+            app.out.note(format!(
+                "a scheduler of another program may have {0}: so it is paused, and what it waits for is kept for it as before; if none \
+                 has it: `{1}`",
+                args.dag,
+                app.command(&["delete", &args.dag, "--yes", "--gone"])
+            ));
         }
         for row in store.backfills(true).await?.into_iter().filter(|row| row.spec.dag_id == args.dag) {
             let (to, at) = (BackfillState::Cancelled, SystemClock.now());

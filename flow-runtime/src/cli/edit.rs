@@ -8,7 +8,7 @@ use super::style::glyph;
 use super::table::Table;
 use super::{describe, lookup, session};
 use crate::executor::{Changed, Edited, Engine, run_state};
-use crate::run_event::label;
+use crate::run_event::{label, paused};
 use crate::store::{InstanceRow, MetadataStore, StoredRun};
 use flow_core::{Dag, Event, InstanceKey, RunStatus, Selection, TaskState, mapping, select};
 use std::collections::BTreeSet;
@@ -118,7 +118,8 @@ async fn found(app: &App, run: &RunArg) -> Result<(Arc<dyn MetadataStore>, Store
 }
 
 fn engine(app: &App, store: &Arc<dyn MetadataStore>) -> Engine {
-    Engine::new(store.clone(), app.registry.bodies().clone(), session::settings(app))
+    let settings = session::settings(app);
+    Engine::new(store.clone(), app.registry.bodies().clone(), settings).with_dags(session::askables(app))
 }
 
 fn selection(dag: &Dag, args: &TaskArgs) -> Result<Selection> {
@@ -185,6 +186,9 @@ fn stay(count: usize) -> String {
 }
 
 fn go_on(app: &App, stored: &StoredRun, edited: &Edited) {
+    if let Some(failures) = edited.has_paused {
+        app.out.note(paused(&stored.run.dag_id, failures));
+    }
     if !edited.status.is_finished() {
         app.out.note(format!("go on with the run by `{}`", app.command(&["run", "--resume", &stored.run.run_id])));
     }

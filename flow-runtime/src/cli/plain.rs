@@ -67,7 +67,8 @@ impl Plain {
                         .to_string(),
                 )
             }
-            RunEvent::Progress { .. } => Option::None,
+            // Of a pause the summary tells.
+            RunEvent::Progress { .. } | RunEvent::DagPaused { .. } => Option::None,
             RunEvent::Log { timestamp, .. } => {
                 Some(format!("{} {}", paint.dim(clock(*timestamp)), log(event, name, paint)?))
             }

@@ -10,7 +10,7 @@ use super::session::Bodies;
 use super::{callbacks, list, lookup, session, signals, summary};
 use crate::executor::{Again, CacheUse, Engine, EngineError, EngineSettings, RunReport, RunRequest, Stop};
 use crate::notify::Deliverer;
-use crate::run_event::Observer;
+use crate::run_event::{self, Observer};
 use crate::secret::is_redacted;
 use crate::store::{InstanceRow, MemoryStore, MetadataStore, RunFilter, XComFilter};
 use crate::telemetry;
@@ -108,7 +108,7 @@ async fn start(
     let engine = session::engine(app, store, bodies, cache);
     let tells = Some(Deliverer::start(&engine));
     let run = |observer, stop| engine.run(dag.clone(), request, observer, stop);
-    watched(app, &dag, &[], (&*looked_at, Kept::InHome), tells, run).await
+    watched(app, (&dag, &[]), bodies, (&*looked_at, Kept::InHome), tells, run).await
 }
 
 /// A run that its process left behind is not forgotten: how to go on with it is said before a new one starts.
@@ -167,7 +167,7 @@ async fn resume(app: &App, store: Arc<dyn MetadataStore>, bodies: &Bodies, (args
     let known = store.instances(stored.pk).await?;
     let tells = Some(Deliverer::start(&engine));
     let run = |observer, stop| engine.resume(dag.clone(), stored, given, again, observer, stop);
-    watched(app, &made_from, &known, (&*store, Kept::InHome), tells, run).await
+    watched(app, (&made_from, &known), bodies, (&*store, Kept::InHome), tells, run).await
 }
 
 /// The runs that a person may have meant: the newest of those that were interrupted or have failed.
@@ -222,7 +222,7 @@ pub fn test(app: &App, args: &Test) -> Result {
     let request = RunRequest { params, logical_date, ..RunRequest::default() };
     session::block_on(async {
         let run = |observer, stop| engine.run(dag.clone(), request, observer, stop);
-        watched(app, dag, &[], (&*store, Kept::Nowhere), None, run).await
+        watched(app, (dag, &[]), &bodies, (&*store, Kept::Nowhere), None, run).await
     })
 }
 
@@ -238,20 +238,18 @@ pub enum Kept {
 /// Drives a run while somebody looks on and Ctrl-C is heard; then tells how it went.
 async fn watched<F: Future<Output = std::result::Result<RunReport, EngineError>>>(
     app: &App,
-    dag: &Dag,
-    known: &[InstanceRow],
+    (dag, known): (&Dag, &[InstanceRow]),
+    bodies: &Bodies,
     (store, kept): (&dyn MetadataStore, Kept),
     tells: Option<Deliverer>,
     run: impl FnOnce(Observer, Stop) -> F,
 ) -> Result {
     let watch = Watch::start(dag, &app.out, known);
     let prints = Prints::redirect(&watch);
-    let stop = Stop::default();
-    let signals = signals::listen(stop.clone(), watch.clone());
-    let report = run(watch.observer(), stop).await;
-    signals.abort();
+    let signals = signals::listen(bodies, watch.clone());
+    let report = run(watch.observer(), bodies.stop()).await;
     // It holds the view, which must be gone before the summary is written.
-    drop(signals.await);
+    signals.end().await;
     drop(prints);
     drop(watch);
     let report = report?;
@@ -261,8 +259,11 @@ async fn watched<F: Future<Output = std::result::Result<RunReport, EngineError>>
         lines.iter().for_each(|line| app.out.line(line));
     }
     notes.iter().for_each(|note| app.out.note(note));
+    if let Some(failures) = report.has_paused {
+        app.out.note(run_event::paused(&dag.dag_id, failures));
+    }
     match tells {
-        Some(tells) => callbacks::settle(app, tells, &report).await?,
+        Some(tells) => callbacks::settle(app, tells, &report, &bodies.stop()).await?,
         None => callbacks::mention(app, store, report.pk).await?,
     }
     Ok(match report.run.state {

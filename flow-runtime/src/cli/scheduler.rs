@@ -12,7 +12,7 @@ use super::table::Table;
 use super::view::cause;
 use super::{assets, lookup, params, session, signals};
 use crate::clock::{Clock as _, SystemClock};
-use crate::executor::{CacheUse, EngineError, Stop, obstacles};
+use crate::executor::{CacheUse, EngineError, obstacles};
 use crate::notify::Deliverer;
 use crate::run_event::{RunEvent, label};
 use crate::scheduler::{Listener, ScheduledDag, Scheduler, Told};
@@ -30,7 +30,7 @@ pub fn scheduler(app: &App) -> Result {
     let bodies = Bodies::start(app)?;
     session::block_on(async {
         let store = app.store().await?;
-        let (stop, watch) = (Stop::default(), Arc::new(Watch::Json(app.out.clone())));
+        let (stop, watch) = (bodies.stop(), Arc::new(Watch::Json(app.out.clone())));
         let dags: Vec<ScheduledDag> = app.registry.dags().filter_map(|dag| scheduled(app, dag)).collect();
         greet(app, &dags, &store.paused().await?);
         let engine = session::engine(app, store.clone(), &bodies, CacheUse::Reuse);
@@ -38,11 +38,12 @@ pub fn scheduler(app: &App) -> Result {
         let scheduler = Scheduler::new(engine, dags, app.config.paused_at_creation, listener(app), stop.clone());
         let scheduler = scheduler.map_err(|e| CliError::input(e.to_string()))?;
         let prints = Prints::redirect(&watch);
-        let signals = signals::listen(stop.clone(), watch);
+        let signals = signals::listen(&bodies, watch);
         let ended = scheduler.run().await;
-        signals.abort();
+        signals.end().await;
         drop(prints);
-        tells.stop().await;
+        // Dropped half-way, it stops at once.
+        let _ = stop.at_once.run_until_cancelled(tells.stop()).await;
         store.close().await;
         match ended {
             Ok(()) => {

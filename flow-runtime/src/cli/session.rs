@@ -5,7 +5,9 @@ use super::exit::{CliError, Result};
 use super::params::{self, Given, Origin};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
-use crate::executor::{self, Askable, CacheUse, Engine, EngineError, EngineSettings, Holders};
+use crate::executor::{self, Askable, CacheUse, Engine, EngineError, EngineSettings, Holders, Stop};
+use crate::notify;
+use crate::quote::quoted;
 use crate::store::MetadataStore;
 use flow_core::Dag;
 use serde_json::Map;
@@ -26,27 +28,35 @@ pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 }
 
 /// The threads of tasks: apart from those of the engine, so that a task that blocks them holds up nothing else.
-pub struct Bodies(Option<Runtime>);
+pub struct Bodies {
+    runtime: Option<Runtime>,
+    stop: Stop,
+}
 
 impl Bodies {
     /// Starts them.
     pub fn start(app: &App) -> Result<Bodies> {
         let threads = app.config.parallelism.saturating_add(SPARE_THREADS);
         let runtime = Builder::new_multi_thread().enable_all().max_blocking_threads(threads).build();
-        runtime.map(|runtime| Bodies(Some(runtime))).map_err(no_threads)
+        runtime.map(|runtime| Bodies { runtime: Some(runtime), stop: Stop::default() }).map_err(no_threads)
+    }
+
+    /// How what runs on them is stopped. Whoever stops it at once does not wait for what is cleaned up, either.
+    pub fn stop(&self) -> Stop {
+        self.stop.clone()
     }
 
     /// Where to run a body.
     pub fn handle(&self) -> Option<Handle> {
-        self.0.as_ref().map(|runtime| runtime.handle().clone())
+        self.runtime.as_ref().map(|runtime| runtime.handle().clone())
     }
 }
 
 impl Drop for Bodies {
     /// What tries that were cancelled have to clean up is waited for, a thread that a given-up try has left behind is not.
     fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            executor::settle(&runtime);
+        if let Some(runtime) = self.runtime.take() {
+            executor::settle(&runtime, &self.stop.at_once);
             runtime.shutdown_background();
         }
     }
@@ -116,6 +126,7 @@ pub fn settings(app: &App) -> EngineSettings {
         notifiers: app.config.notifiers.clone(),
         connections: app.config.connections.clone().into(),
         program: this_program(),
+        called: app.config.home_is_said.then(|| called_at(&app.config.home)),
         ..EngineSettings::new(&app.config.home)
     }
 }
@@ -128,6 +139,17 @@ pub async fn holders(app: &App, store: &dyn MetadataStore) -> Result<Holders> {
     })
 }
 
+/// A command that finds this home folder, wherever one stands.
+fn called_at(home: &Path) -> String {
+    let home = std::path::absolute(home).unwrap_or_else(|_| home.to_owned());
+    format!("{} --home {}", quoted(&notify::program()), quoted(&home.display().to_string()))
+}
+
+/// May a scheduler work on these records? On Postgres it may be on any machine, and leaves no trace that it lives.
+pub fn scheduler_may_live(app: &App) -> bool {
+    app.config.postgres.is_some() || executor::is_kind_held(&app.config.home, "scheduler")
+}
+
 /// The file that this process was started from, even if another lies in its place by now.
 fn this_program() -> Option<PathBuf> {
     let myself = Path::new("/proc/self/exe");
@@ -137,8 +159,12 @@ fn this_program() -> Option<PathBuf> {
 /// The engine over this store.
 pub fn engine(app: &App, store: Arc<dyn MetadataStore>, bodies: &Bodies, cache: CacheUse) -> Engine {
     let settings = EngineSettings { bodies: bodies.handle(), cache, ..settings(app) };
-    Engine::new(store, app.registry.bodies().clone(), settings)
-        .with_dags(app.registry.dags().map(|dag| askable(app, dag)))
+    Engine::new(store, app.registry.bodies().clone(), settings).with_dags(askables(app))
+}
+
+/// The DAGs of this program.
+pub fn askables(app: &App) -> impl Iterator<Item = Askable> {
+    app.registry.dags().map(|dag| askable(app, dag))
 }
 
 /// A DAG, for tasks that ask for a run of it: with what flow.toml and the environment say of its params.
@@ -165,5 +191,17 @@ impl From<EngineError> for CliError {
             }
             _ => CliError::input(error.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_for_others_finds_the_home_folder_from_anywhere() {
+        assert!(called_at(Path::new("/srv/my flow")).ends_with(" --home '/srv/my flow'"));
+        let here = std::env::current_dir().unwrap().join("h").display().to_string();
+        assert!(called_at(Path::new("h")).ends_with(&format!(" --home {}", quoted(&here))));
     }
 }

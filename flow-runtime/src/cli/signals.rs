@@ -1,12 +1,57 @@
-//! Ctrl-C: the first asks what runs to end, the second ends at once.
+//! Ctrl-C: the first asks what runs to end, the second ends at once. Once nothing runs any more, each ends at once.
 
 use super::observe::Watch;
+use super::session::Bodies;
 use crate::executor::Stop;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 
-/// Listens until it is aborted.
-pub fn listen(stop: Stop, watch: Arc<Watch>) -> JoinHandle<()> {
+/// Listens while something runs. Dropped, it lets go of the view, and goes on to listen for one that ends at once what is waited for
+/// still: notifications, and what cancelled tries clean up.
+pub struct Listening<'b> {
+    asking: Option<JoinHandle<()>>,
+    bodies: &'b Bodies,
+}
+
+/// Listens for those that stop what runs on these threads.
+pub fn listen(bodies: &Bodies, watch: Arc<Watch>) -> Listening<'_> {
+    Listening { asking: Some(ask(bodies.stop(), watch)), bodies }
+}
+
+impl Listening<'_> {
+    /// Nothing runs any more.
+    pub async fn end(mut self) {
+        let asking = self.asking.take();
+        drop(self);
+        if let Some(asking) = asking {
+            // It holds the view, and is gone when this returns.
+            asking.abort();
+            drop(asking.await);
+        }
+    }
+}
+
+impl Drop for Listening<'_> {
+    fn drop(&mut self) {
+        // Before the other is deaf, so that none is lost; and where it is heard to the end, also between two runtimes.
+        at_once(self.bodies);
+        if let Some(asking) = &self.asking {
+            asking.abort();
+        }
+    }
+}
+
+fn at_once(bodies: &Bodies) {
+    let Some(threads) = bodies.handle() else { return };
+    let (stop, _here) = (bodies.stop(), threads.enter());
+    let Some(mut signals) = Signals::new() else { return };
+    threads.spawn(async move {
+        signals.next().await;
+        stop.at_once.cancel();
+    });
+}
+
+fn ask(stop: Stop, watch: Arc<Watch>) -> JoinHandle<()> {
     tokio::spawn(async move {
         // Made once: a signal between two waits is kept for the second.
         let Some(mut signals) = Signals::new() else { return };

@@ -168,7 +168,7 @@ impl RunView {
                 let first = row.one.progress.map_or((now, *done), |p| p.first);
                 row.one.progress = Some(Progress { done: *done, total: *total, first, last: now });
             }
-            RunEvent::Log { .. } => {}
+            RunEvent::Log { .. } | RunEvent::DagPaused { .. } => {}
             RunEvent::RunEnded { state, .. } => (self.state, self.stopping) = (*state, false),
         }
     }

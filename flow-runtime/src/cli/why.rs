@@ -6,7 +6,6 @@ use super::exit::{CliError, Exit, Result};
 use super::reasons::{Known, Reason, Surroundings, reasons};
 use super::{assets, lookup, session};
 use crate::clock::{Clock, SystemClock};
-use crate::executor::is_kind_held;
 use crate::run_event::label;
 use crate::store::{BackfillRow, BackfillState, MetadataStore, RunFilter, StoredRun};
 use crate::timetable;
@@ -111,7 +110,7 @@ async fn run_reason(app: &App, store: &dyn MetadataStore, run: &Known) -> Result
     if !run.is_left {
         return Ok(None);
     }
-    let scheduler = has_scheduler(app);
+    let scheduler = session::scheduler_may_live(app);
     let paused = store.paused().await?.get(&run.dag.dag_id).copied().unwrap_or(app.config.paused_at_creation);
     let reason = if scheduler && paused { Waiting::Paused } else { Waiting::Unattended { scheduler } };
     let (dag_id, run_id) = (run.dag.dag_id.clone(), Some(run.stored.run.run_id.clone()));
@@ -240,7 +239,7 @@ async fn of_schedule(
     if let Some(times) = times.filter(|times| !found.contains(times)) {
         found.push(times);
     }
-    if !has_scheduler(app) {
+    if !session::scheduler_may_live(app) {
         found.push(Waiting::NoScheduler);
     }
     Ok(found)
@@ -250,11 +249,6 @@ async fn of_schedule(
 async fn have_come(store: Option<&dyn MetadataStore>, dag_id: &str) -> Result<BTreeSet<String>> {
     let Some(store) = store else { return Ok(BTreeSet::new()) };
     Ok(assets::come(store.pending_assets().await?).remove(dag_id).unwrap_or_default())
-}
-
-/// Does a scheduler work on this home folder? On Postgres it may be on any machine, and is not missed.
-fn has_scheduler(app: &App) -> bool {
-    app.config.postgres.is_some() || is_kind_held(&app.config.home, "scheduler")
 }
 
 fn described((subject, reason): &(Subject, Reason)) -> Value {

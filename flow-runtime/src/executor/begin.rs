@@ -3,6 +3,7 @@
 use super::build;
 use super::hold::{self, Hold, OnlyIf};
 use super::obstacles;
+use super::run_loop::pause_at;
 use super::scope::Params;
 use super::{Engine, EngineError, RunRequest};
 use crate::store::{Epoch, InstanceRow, RunPk};
@@ -29,6 +30,8 @@ pub(crate) struct Begun {
     /// `events` let what failed go on where it was: its steps are kept.
     pub(super) keeps_steps: bool,
     pub(super) resumed: bool,
+    /// So many failures in a row pause the DAG, as it is today.
+    pub(super) pause_at: Option<u32>,
     pub(super) hold: Hold,
 }
 
@@ -71,6 +74,7 @@ pub(super) async fn begin(
     build::note(engine, &version).await?;
     let only_if = OnlyIf { seen: request.events, ..only_if };
     let (pk, epoch, hold) = hold::make(engine, &run, &version, &only_if).await?;
+    let pause_at = pause_at(&dag, &run);
     let state = RunState::new(&dag, &params.lengths()).with_logical_date(run.logical_date);
     Ok(Begun {
         dag,
@@ -85,6 +89,7 @@ pub(super) async fn begin(
         settled: Vec::new(),
         keeps_steps: false,
         resumed: false,
+        pause_at,
         hold,
     })
 }

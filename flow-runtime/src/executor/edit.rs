@@ -21,6 +21,8 @@ pub struct Edited {
     pub changed: Vec<InstanceRow>,
     /// How many instances cannot run since something above them failed.
     pub held_back: usize,
+    /// That its process had died has made the run fail, and its failure has paused its DAG, as the last of so many.
+    pub has_paused: Option<u32>,
 }
 
 impl Engine {
@@ -91,24 +93,28 @@ impl Engine {
         if by_itself {
             owed.run_is(&dag, after_the_loss, (&rows, None), now);
         }
+        let present = self.dags.get(&stored.run.dag_id).map_or(&dag, |(dag, _)| dag);
+        let pause_at = pause_at(present, &stored.run);
+        let mut has_paused = None;
         let commit = RunCommit {
             is_order: events.iter().any(Event::is_order),
             callbacks: owed.take(),
             status: (state.status() != stored.run.state).then_some((state.status(), now)),
-            pause_at: pause_at(&dag, &stored.run).filter(|_| by_itself),
+            pause_at: pause_at.filter(|_| by_itself),
             settled,
             forgotten: rows.take_forgotten(),
             instances: rows.take_writes(),
             ..RunCommit::new(stored.pk, epoch)
         };
         if !commit.is_empty() {
-            self.store.commit(&[commit]).await?;
+            let paused = self.store.commit(&[commit]).await?;
+            has_paused = pause_at.filter(|_| !paused.is_empty());
         }
         let key = keys(&dag);
         let rows = self.store.instances(stored.pk).await?;
         let held_back = rows.iter().filter(|row| row.state == TaskState::UpstreamFailed).count();
         let changed = rows.into_iter().filter(|row| key(row).is_some_and(|key| changed.contains(&key)));
-        Ok(Edited { status: state.status(), changed: changed.collect(), held_back })
+        Ok(Edited { status: state.status(), changed: changed.collect(), held_back, has_paused })
     }
 }
 

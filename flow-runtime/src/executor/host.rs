@@ -68,7 +68,8 @@ impl TryHost {
             timestamp: scope.engine.clock.now(),
         };
         let commit = RunCommit { steps: vec![step], ..RunCommit::new(scope.pk, scope.epoch) };
-        Ok(scope.engine.store.commit(&[commit]).await?)
+        scope.engine.store.commit(&[commit]).await?;
+        Ok(())
     }
 
     async fn states(&self, dag_id: String, run: WhichRun, task_id: Option<String>) -> anyhow::Result<Answer> {

@@ -89,6 +89,7 @@ use serde_json::{Map, Value};
 use slots::Slots;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -195,6 +196,26 @@ pub struct Stop {
     pub at_once: CancellationToken,
 }
 
+impl Stop {
+    /// What is dropped returns within this time, where the store answers.
+    const PATIENCE: Duration = Duration::from_secs(2);
+
+    /// Does this; but once it is to stop at once and does not, for the store does not answer, it is left as it is.
+    async fn unless_hung<T>(&self, work: impl Future<Output = Result<T, EngineError>>) -> Result<T, EngineError> {
+        let hung = async {
+            self.at_once.cancelled().await;
+            tokio::time::sleep(Stop::PATIENCE).await;
+        };
+        tokio::select! {
+            biased;
+            done = work => done,
+            () = hung => Err(EngineError::Io(
+                "it was to stop at once, and the metadata store does not answer: the run is left there as it is".into(),
+            )),
+        }
+    }
+}
+
 /// How a run went.
 #[derive(Debug, Clone)]
 pub struct RunReport {
@@ -204,6 +225,8 @@ pub struct RunReport {
     pub pk: RunPk,
     /// It was stopped before its end, and can be resumed; its state is still running.
     pub interrupted: bool,
+    /// Its failure has paused its DAG, as the last of so many.
+    pub has_paused: Option<u32>,
     /// Its task instances, by task id, then map index. (Their values are the store's to tell, for there may be many.)
     pub instances: Vec<InstanceRow>,
 }
@@ -327,7 +350,7 @@ impl Engine {
     pub(crate) async fn release_backfill(&self, id: i64, lock: Option<Lease>) -> Result<(), StoreError> {
         drop(lock);
         if self.keeper.is_some() {
-            let term = crate::store::Term { length: std::time::Duration::ZERO, now: self.clock.now() };
+            let term = crate::store::Term { length: Duration::ZERO, now: self.clock.now() };
             self.store.hold_backfill(id, &lease::owner(), term).await?;
         }
         Ok(())
@@ -345,8 +368,12 @@ impl Engine {
         observer: Observer,
         stop: Stop,
     ) -> Result<RunReport, EngineError> {
-        let run = self.begin(dag, request, OnlyIf::default()).await?;
-        self.drive(run, observer, stop).await
+        let until = stop.clone();
+        let run = async {
+            let run = self.begin(dag, request, OnlyIf::default()).await?;
+            run_loop::drive(self, run, observer, stop).await
+        };
+        until.unless_hung(run).await
     }
 
     /// Makes a run, to be driven by [`Engine::drive`], if this holds.
@@ -361,7 +388,8 @@ impl Engine {
 
     /// Brings a run to its end.
     pub(crate) async fn drive(&self, run: Begun, observer: Observer, stop: Stop) -> Result<RunReport, EngineError> {
-        run_loop::drive(self, run, observer, stop).await
+        let until = stop.clone();
+        until.unless_hung(run_loop::drive(self, run, observer, stop)).await
     }
 
     /// Goes on with a run that was interrupted, whose process died, or that failed. `given` must hold its secret
@@ -383,7 +411,11 @@ impl Engine {
         observer: Observer,
         stop: Stop,
     ) -> Result<RunReport, EngineError> {
-        let run = resume::resume(self, dag, run, given, again).await?;
-        self.drive(run, observer, stop).await
+        let until = stop.clone();
+        let run = async {
+            let run = resume::resume(self, dag, run, given, again).await?;
+            run_loop::drive(self, run, observer, stop).await
+        };
+        until.unless_hung(run).await
     }
 }

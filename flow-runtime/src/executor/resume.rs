@@ -3,6 +3,7 @@
 use super::begin::Begun;
 use super::commands;
 use super::hold::{self, Hold};
+use super::run_loop::pause_at;
 use super::scope::{Params, lengths};
 use super::{Again, Engine, EngineError};
 use super::{build, obstacles, version};
@@ -63,6 +64,7 @@ async fn go_on(
     let epoch = hold.epoch(engine, stored.pk).await?;
     let rows = engine.store.instances(stored.pk).await?;
     check_version(engine, (&made_from, &dag), &stored, &rows, &again).await?;
+    let pause_at = pause_at(&dag, &stored.run);
     let dag = made_from;
     obstacles::check(engine, &dag)?;
     let params = Params::conceal(&dag, complete(&dag, &stored.run.conf, given)?);
@@ -99,6 +101,7 @@ async fn go_on(
         keeps_steps: matches!(again, Again::Failed) && settled.is_empty(),
         settled,
         resumed: true,
+        pause_at,
         hold: Hold::Free,
     })
 }

@@ -100,6 +100,8 @@ pub(super) struct RunLoop {
     pub(super) owed: Owed,
     /// So many failures in a row pause the DAG.
     pub(super) pause_at: Option<u32>,
+    /// It has, by the failure of this run.
+    pub(super) has_paused: Option<u32>,
     /// When to look for orders again, and those that were seen.
     pub(super) orders: (Instant, BTreeSet<i64>),
 }
@@ -170,11 +172,12 @@ async fn go(
         run: stored.map_or(record.0, |s| s.run),
         pk: scope.pk,
         interrupted: !state.is_finished(),
+        has_paused: run.has_paused,
         instances: engine.store.instances(scope.pk).await?,
     })
 }
 
-/// How many failures in a row pause the DAG, if this run counts among them.
+/// How many failures in a row pause the DAG, as it is today, if this run counts among them.
 pub(super) fn pause_at(dag: &Dag, run: &DagRun) -> Option<u32> {
     let most = dag.max_consecutive_failed_dag_runs;
     (most > 0 && run.run_type.is_scheduled()).then_some(most)
@@ -195,7 +198,8 @@ async fn made_for(engine: &Engine, begun: &Begun) -> Result<Arc<[AssetEvent]>, E
 }
 
 fn prepare(engine: &Engine, begun: Begun, made_for: Arc<[AssetEvent]>, observer: Observer, stop: Stop) -> Prepared {
-    let Begun { dag, run, pk, epoch, params, state, rows, events, lost, settled, keeps_steps, resumed, hold } = begun;
+    let Begun { dag, run, pk, epoch, params, state, rows, events, lost, settled, keeps_steps, resumed, pause_at, hold } =
+        begun;
     let (sender, hints) = mpsc::channel(HINTS);
     let settings = &engine.settings;
     let scope = Arc::new(Scope {
@@ -263,7 +267,8 @@ fn prepare(engine: &Engine, begun: Begun, made_for: Arc<[AssetEvent]>, observer:
         more: false,
         changed: Vec::new(),
         owed: Owed::of(&scope.dag, &run),
-        pause_at: pause_at(&scope.dag, &run),
+        pause_at,
+        has_paused: None,
         awaited: Awaited::of(engine.told.subscribe(), rows.awaited()),
         keeps_steps,
         orders: (Instant::now() + orders::POLL, settled.iter().copied().collect()),

@@ -25,6 +25,8 @@ pub struct EngineSettings {
     pub pools: BTreeMap<String, u32>,
     /// How long a try that is told to end may go on. Default 10 seconds.
     pub grace: Duration,
+    /// How long the last look of a sensor may take, which begins at its deadline: one that hangs ends then. Default 60 seconds.
+    pub last_look: Duration,
     /// Write the log of each try under `logs`. Default true.
     pub logs: bool,
     /// JSON longer than this many bytes is kept in a file under `xcom`. Default 16 KiB.
@@ -54,6 +56,9 @@ pub struct EngineSettings {
     /// This program, for tasks with `isolation = "process"`: it is started once more for each of their tries, so its `main`
     /// must begin with [`serve`](super::serve). `None`, the default, runs them in this process like all others.
     pub program: Option<PathBuf>,
+    /// How this program is called so that it finds these records, for those who are told of them elsewhere:
+    /// `dags --home /srv/flow`. `None`, the default, is the name of this program alone.
+    pub called: Option<String>,
     /// Where bodies run; by default where the engine itself does. A runtime of their own keeps commits, timeouts and
     /// signals alive while an async body blocks its threads.
     pub bodies: Option<tokio::runtime::Handle>,
@@ -67,6 +72,7 @@ impl EngineSettings {
             parallelism: 32,
             pools: BTreeMap::new(),
             grace: Duration::from_secs(10),
+            last_look: Duration::from_secs(60),
             logs: true,
             inline_max: 16 * 1024,
             spill: true,
@@ -79,6 +85,7 @@ impl EngineSettings {
             notifies: true,
             cache: CacheUse::Reuse,
             program: None,
+            called: None,
             bodies: None,
         }
     }

@@ -20,15 +20,11 @@ use flow_core::dag::TaskKind;
 use flow_core::{Event, InstanceKey, Plan, RunStatus, TaskIx, TaskState, Transition, TryRef, because, plan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Longest value that an event carries, in bytes of JSON.
 const SHOWN: usize = 1000;
-
-/// How long the last look of a sensor may take, which begins at its deadline.
-const LAST_LOOK: Duration = Duration::from_secs(60);
 
 /// What one step works with.
 struct Step {
@@ -42,6 +38,8 @@ struct Step {
     /// The orders that this step carries out.
     settled: Vec<i64>,
     status: RunStatus,
+    /// It has paused the DAG, as one failure of so many.
+    has_paused: Option<u32>,
 }
 
 impl RunLoop {
@@ -80,6 +78,7 @@ impl RunLoop {
             is_order: events.iter().any(Event::is_order),
             settled,
             status: self.state.status(),
+            has_paused: None,
         };
         let mut ended = Vec::with_capacity(ends.len());
         for end in ends {
@@ -266,7 +265,9 @@ impl RunLoop {
             ..RunCommit::new(self.scope.pk, self.epoch)
         };
         if !commit.is_empty() {
-            self.scope.engine.store.commit(&[commit]).await?;
+            let paused = self.scope.engine.store.commit(&[commit]).await?;
+            step.has_paused = self.pause_at.filter(|_| !paused.is_empty());
+            self.has_paused = step.has_paused.or(self.has_paused);
         }
         if makes_assets {
             self.scope.engine.assets_made.notify_one();
@@ -320,6 +321,7 @@ impl RunLoop {
 
     /// Starts the bodies of tries that are durable now.
     fn launch(&mut self, starts: Vec<TryRef>) {
+        let last_look = self.scope.engine.settings.last_look;
         for of in starts {
             let cancel = self.lost.as_ref().map_or_else(CancellationToken::new, CancellationToken::child_token);
             let log = self.scope.log(of);
@@ -342,7 +344,7 @@ impl RunLoop {
             let task = &self.scope.dag.tasks[of.key.task as usize];
             let timeout = match &task.sensor {
                 // It ends by itself, unless its last look hangs.
-                Some(policy) => Some(self.scope.engine.clock.until(policy.deadline(began)).saturating_add(LAST_LOOK)),
+                Some(policy) => Some(self.scope.engine.clock.until(policy.deadline(began)).saturating_add(last_look)),
                 None => task.timeout,
             };
             let times_out = timeout.and_then(|t| Instant::now().checked_add(t));
@@ -381,6 +383,10 @@ impl RunLoop {
                 value: text.filter(|t| t.len() <= SHOWN).map(|t| secret::redact(t).into()),
                 timestamp: step.now,
             });
+        }
+        if let Some(failures) = step.has_paused {
+            let (dag_id, dag_run_id) = (self.scope.dag.dag_id.clone(), self.scope.run_id.clone());
+            (self.observer)(&RunEvent::DagPaused { dag_id, dag_run_id, failures, timestamp: step.now });
         }
     }
 }

@@ -103,17 +103,17 @@ impl Channel {
         }
     }
 
-    /// Tells it, within its timeout. An error is a sentence without a secret.
-    pub(super) async fn tell(&self, payload: &Map<String, Value>) -> Result<(), Untold> {
+    /// Tells it, within its timeout; `program` is how this program is called. An error is a sentence without a secret.
+    pub(super) async fn tell(&self, payload: &Map<String, Value>, program: &str) -> Result<(), Untold> {
         let timeout = self.timeout();
-        let told = tokio::time::timeout(timeout, self.try_to_tell(payload)).await;
+        let told = tokio::time::timeout(timeout, self.try_to_tell(payload, program)).await;
         let too_long = || format!("it took longer than {}", flow_core::parse::human(timeout));
         let told = told.unwrap_or_else(|_| Err(too_long().into()));
         // No database takes a NUL, which a program may well write.
         told.map_err(|untold| Untold { why: secret::redact(&untold.why).replace('\0', ""), ..untold })
     }
 
-    async fn try_to_tell(&self, payload: &Map<String, Value>) -> Result<(), Untold> {
+    async fn try_to_tell(&self, payload: &Map<String, Value>, program: &str) -> Result<(), Untold> {
         let told: Result<(), String> = match self {
             Channel::Log => {
                 let line = sentence(payload);
@@ -139,9 +139,12 @@ impl Channel {
             #[cfg(not(feature = "notify"))]
             Channel::Webhook { .. } | Channel::Slack { .. } => Err("this program was built without HTTP".into()),
             #[cfg(feature = "email")]
-            Channel::Email(email) => return super::smtp::send(email, payload).await,
+            Channel::Email(email) => return super::smtp::send(email, payload, program).await,
             #[cfg(not(feature = "email"))]
-            Channel::Email(_) => Err("this program was built without mail".into()),
+            Channel::Email(_) => {
+                let _ = program;
+                Err("this program was built without mail".into())
+            }
         };
         told.map_err(Untold::from)
     }

@@ -3,7 +3,9 @@
 use super::{Channel, MOST_ATTEMPTS, PLACES, PLACES_OF_ONE, Untold};
 use crate::clock::Clock;
 use crate::executor::Engine;
-use crate::store::{CallbackChange, CallbackFilter, CallbackRow, CallbackState, MetadataStore, RunPk, StoreError};
+use crate::store::{
+    CallbackChange, CallbackFilter, CallbackRow, CallbackState, MetadataStore, RunPk, StoreError, Term,
+};
 use chrono::{DateTime, TimeDelta, Utc};
 use flow_core::Notifier;
 use parking_lot::Mutex;
@@ -45,6 +47,8 @@ struct Outbox {
     store: Arc<dyn MetadataStore>,
     clock: Arc<dyn Clock>,
     named: BTreeMap<String, Channel>,
+    /// How this program is called, in what is told.
+    called: String,
     /// The rows under way here, and to whom.
     under_way: Mutex<HashMap<i64, Arc<str>>>,
     /// Told when one of them is settled.
@@ -61,6 +65,7 @@ impl Deliverer {
             store: engine.store().clone(),
             clock: engine.clock().clone(),
             named: engine.settings().notifiers.clone(),
+            called: engine.settings().called.clone().unwrap_or_else(super::program),
             under_way: Mutex::default(),
             settled: watch::Sender::new(()),
         });
@@ -222,18 +227,18 @@ impl Outbox {
             tried: row.attempts,
             state: CallbackState::Pending,
             attempts,
-            due: later(self.clock.now(), patience),
+            due: self.after(patience),
             error: row.error.clone(),
         };
         if !self.store.settle_callback(&taken).await? {
             return Ok(());
         }
         let told = match (channel, serde_json::from_str(&row.callback.payload)) {
-            (Ok(channel), Ok(payload)) => channel.tell(&payload).await,
+            (Ok(channel), Ok(payload)) => channel.tell(&payload, &self.called).await,
             (Err(why), _) => Err(why.into()),
             (_, Err(why)) => Err(format!("what to tell cannot be read: {why}").into()),
         };
-        let now = self.clock.now();
+        let now = self.after(Duration::ZERO);
         let settled = match told {
             Ok(()) => CallbackChange { state: CallbackState::Success, due: now, error: None, ..taken },
             Err(Untold { why, is_final }) if is_final || attempts >= MOST_ATTEMPTS => {
@@ -242,11 +247,16 @@ impl Outbox {
                 CallbackChange { state: CallbackState::Failed, due: now, error: Some(why), ..taken }
             }
             Err(Untold { why, .. }) => {
-                CallbackChange { due: later(now, wait_after(attempts)), error: Some(why), ..taken }
+                CallbackChange { due: self.after(wait_after(attempts)), error: Some(why), ..taken }
             }
         };
         // Taken by another meanwhile: that one will tell how it went.
         self.store.settle_callback(&CallbackChange { tried: attempts, ..settled }).await.map(drop)
+    }
+
+    /// So long from now on.
+    fn after(&self, length: Duration) -> Term {
+        Term { length, now: self.clock.now() }
     }
 }
 

@@ -33,6 +33,12 @@ pub use words::sentence;
 
 use std::time::Duration;
 
+/// How this program is called.
+pub(crate) fn program() -> String {
+    let path = std::env::current_exe().ok();
+    path.and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned())).unwrap_or_else(|| "dags".into())
+}
+
 /// Longest time that a delivery may take, unless its channel says otherwise.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 /// Most deliveries of a process at one time.

@@ -31,8 +31,9 @@ pub(super) fn mailbox(text: &str) -> Result<Mailbox, String> {
 ///
 /// Recipients that it refuses for good are left out, and named in the log; if it wants one to be tried later, nobody gets the
 /// mail before then: so nobody gets it twice.
-pub(super) async fn send(email: &Email, payload: &Map<String, Value>) -> Result<(), Untold> {
-    let message = message(email, payload)?;
+/// `program` is how this program is called.
+pub(super) async fn send(email: &Email, payload: &Map<String, Value>, program: &str) -> Result<(), Untold> {
+    let message = message(email, payload, program)?;
     let mut server = connect(email).await.map_err(|e| untold(&e))?;
     let sent = hand_over(&mut server, email, &message).await;
     // Said, and not waited for: the mail is with the server, or it is not, whatever it answers to this.
@@ -45,7 +46,7 @@ pub(super) async fn send(email: &Email, payload: &Map<String, Value>) -> Result<
 }
 
 /// The mail. All of it follows from what is told: sent once more, it is the same, and known again by its `Message-ID`.
-fn message(email: &Email, payload: &Map<String, Value>) -> Result<Message, Untold> {
+fn message(email: &Email, payload: &Map<String, Value>, program: &str) -> Result<Message, Untold> {
     let never = |why: String| Untold { why, is_final: true };
     let from = mailbox(&email.from).map_err(|why| never(format!("`{}` is no mail address: {why}", email.from)))?;
     let key = payload.get("key").and_then(Value::as_str).unwrap_or_default();
@@ -60,13 +61,7 @@ fn message(email: &Email, payload: &Map<String, Value>) -> Result<Message, Untol
     for to in &email.to {
         message = message.to(mailbox(to).map_err(|why| never(format!("`{to}` is no mail address: {why}")))?);
     }
-    message.body(mail_text::body(payload, &program())).map_err(|e| never(format!("no mail could be made: {e}")))
-}
-
-/// How this program is called.
-fn program() -> String {
-    let path = std::env::current_exe().ok();
-    path.and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned())).unwrap_or_else(|| "dags".into())
+    message.body(mail_text::body(payload, program)).map_err(|e| never(format!("no mail could be made: {e}")))
 }
 
 async fn connect(email: &Email) -> Result<AsyncSmtpConnection, Error> {

@@ -281,7 +281,7 @@ async fn may_go_on(engine: &Engine, id: i64, lock: &mut Option<Lease>) -> Result
 async fn fill_in(engine: Engine, dag: ScheduledDag, fill: Fill, listener: Listener, stop: Stop) -> Filled {
     let observer = |run_id: &str| -> Observer {
         let (listener, dag_id, run_id) = (listener.clone(), dag.dag.dag_id.clone(), run_id.to_owned());
-        Arc::new(move |event| listener(&Told::Event { dag_id: &dag_id, run_id: &run_id, event }))
+        Arc::new(move |event| super::pass_on(&listener, (&dag_id, &run_id), event))
     };
     let params = dag.params.clone().unwrap_or_default();
     let (stored, again) = match fill {

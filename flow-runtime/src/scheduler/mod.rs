@@ -20,7 +20,7 @@ mod filling;
 mod owned;
 
 use crate::executor::{Again, Engine, EngineError, Holders, Lease, OnlyIf, RunReport, RunRequest, Stop};
-use crate::run_event::RunEvent;
+use crate::run_event::{RunEvent, paused};
 use crate::secret::is_redacted;
 use crate::store::{RunFilter, RunPk, StoreError, StoredRun};
 use chrono::{DateTime, Utc};
@@ -72,6 +72,15 @@ pub enum Told<'e> {
 
 /// Whoever listens to a scheduler.
 pub type Listener = Arc<dyn Fn(&Told<'_>) + Send + Sync>;
+
+/// Tells what has happened in a run.
+fn pass_on(listener: &Listener, (dag_id, run_id): (&str, &str), event: &RunEvent) {
+    listener(&Told::Event { dag_id, run_id, event });
+    // Whoever has paused it says so, and nobody who looks a moment later: somebody else may have said another word by then.
+    if let RunEvent::DagPaused { failures, .. } = event {
+        listener(&Told::Note(paused(dag_id, *failures)));
+    }
+}
 
 /// Of a run that goes on, the params that are not stored, or not as they are: its secrets, and passwords in URLs.
 fn secrets(stored: &StoredRun, params: &Map<String, Value>) -> Map<String, Value> {
@@ -127,8 +136,6 @@ pub struct Scheduler {
     left_alone: BTreeSet<RunKey>,
     /// In the last pass there were runs that can go on, here or with another scheduler.
     has_open_runs: bool,
-    /// DAGs of which a run has failed since the last pass.
-    failing: BTreeSet<String>,
     /// The store knows what the DAGs wait for.
     is_awaiting: bool,
     /// DAGs of which it was told that what has come makes no run of them.
@@ -165,7 +172,6 @@ impl Scheduler {
             resting: BTreeMap::new(),
             left_alone: BTreeSet::new(),
             has_open_runs: false,
-            failing: BTreeSet::new(),
             is_awaiting: false,
             told_of: BTreeSet::new(),
             filling: BTreeMap::new(),
@@ -192,6 +198,7 @@ impl Scheduler {
         // An instant, not a length of time: what ends in between must not put off what is due.
         let (mut next_pass, mut trouble) = (Instant::now(), None);
         let (mut hints, mut looked) = (self.engine.store().listen(), next_pass);
+        let at_once = self.stop.at_once.clone();
         loop {
             tokio::select! {
                 biased;
@@ -203,8 +210,10 @@ impl Scheduler {
                     }
                 }
                 () = self.engine.an_asset_is_made() => next_pass = Instant::now(),
-                () = sleep_until(next_pass) => match self.pass().await {
-                    Ok(due) => {
+                // A store that does not answer holds up whoever asks once, and not whoever will not wait.
+                () = sleep_until(next_pass) => match at_once.run_until_cancelled(self.pass()).await {
+                    None => break,
+                    Some(Ok(due)) => {
                         (trouble, looked) = (None, Instant::now());
                         let idle = self.driven.is_empty();
                         if idle && !self.has_open_runs && end.is_some_and(|end| due.is_none_or(|due| due > end)) {
@@ -218,7 +227,7 @@ impl Scheduler {
                         };
                         next_pass = Instant::now() + wait;
                     }
-                    Err(error) => {
+                    Some(Err(error)) => {
                         let text = format!("nothing can be begun, and it is tried again every {POLL:?}: {error}");
                         if trouble.as_ref() != Some(&text) {
                             self.note(text.clone());
@@ -239,10 +248,6 @@ impl Scheduler {
     /// Looks at everything once; says when the next run is due, if that is known.
     async fn pass(&mut self) -> Result<Option<DateTime<Utc>>, StoreError> {
         let store = self.engine.store().clone();
-        while let Some(dag_id) = self.failing.first().cloned() {
-            self.tell_if_it_was_paused(&dag_id).await?;
-            self.failing.remove(&dag_id);
-        }
         // Before anything runs here that may make some.
         let come = self.what_has_come().await?;
         let states = vec![RunStatus::Queued, RunStatus::Running];
@@ -301,25 +306,14 @@ impl Scheduler {
         let ended = store.runs(&RunFilter { states, ..RunFilter::default() }).await?;
         for run in ended.iter().filter(|run| ordered.contains(&run.pk) && !holders.holds(run)) {
             match self.engine.edit(run, |_, _| Vec::new()).await {
+                Ok(edited) => edited.has_paused.into_iter().for_each(|most| self.note(paused(&run.run.dag_id, most))),
                 // Somebody has just taken it.
-                Ok(_) | Err(EngineError::Held(_) | EngineError::Store(StoreError::Fenced { .. })) => {}
+                Err(EngineError::Held(_) | EngineError::Store(StoreError::Fenced { .. })) => {}
                 Err(EngineError::Store(error)) => return Err(error),
                 Err(error) => self.note(format!("what was ordered of run `{}` is not done: {error}", run.run.run_id)),
             }
         }
         Ok(true)
-    }
-
-    /// Tells of a DAG that its last failure has paused: the commit of that has done so.
-    async fn tell_if_it_was_paused(&self, dag_id: &str) -> Result<(), StoreError> {
-        let most = self.dags.get(dag_id).map_or(0, |owned| owned.dag().max_consecutive_failed_dag_runs);
-        let is_known = self.dags.get(dag_id).is_none_or(Owned::is_paused);
-        if most > 0 && !is_known && self.engine.store().paused().await?.get(dag_id) == Some(&true) {
-            self.note(format!(
-                "DAG `{dag_id}` is paused: its last {most} scheduled runs have failed (max_consecutive_failed_dag_runs)"
-            ));
-        }
-        Ok(())
     }
 
     /// Goes on with a run that nobody works on.
@@ -454,10 +448,7 @@ impl Scheduler {
             owned.a_run_has_ended();
         }
         match result {
-            Ok(report) => {
-                if report.run.state == RunStatus::Failed {
-                    self.failing.insert(dag_id.clone());
-                }
+            Ok(_) => {
                 self.resting.remove(&key);
                 return true;
             }
@@ -489,7 +480,7 @@ impl Scheduler {
 
     fn observer(&self, (dag_id, run_id): &RunKey) -> crate::run_event::Observer {
         let (listener, dag_id, run_id) = (self.listener.clone(), dag_id.clone(), run_id.clone());
-        Arc::new(move |event| listener(&Told::Event { dag_id: &dag_id, run_id: &run_id, event }))
+        Arc::new(move |event| pass_on(&listener, (&dag_id, &run_id), event))
     }
 
     fn note(&self, text: String) {

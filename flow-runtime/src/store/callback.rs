@@ -1,6 +1,6 @@
 //! What must be told outside: an outbox. A row is written by the commit of what it tells of, and settled once it was told.
 
-use super::RunPk;
+use super::{RunPk, Term};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -55,8 +55,8 @@ pub struct CallbackChange {
     pub state: CallbackState,
     /// How often it was tried now.
     pub attempts: u32,
-    /// It is not tried before this instant.
-    pub due: DateTime<Utc>,
+    /// It is not tried before this has ended; as long as it has not, whoever has taken it is let alone.
+    pub due: Term,
     /// Why the latest attempt failed.
     pub error: Option<String>,
 }
@@ -94,7 +94,7 @@ impl CallbackState {
 pub struct CallbackFilter {
     /// Of this run alone.
     pub run: Option<RunPk>,
-    /// Those alone that are pending, and due at this instant.
+    /// Those alone that are pending, and due now; this is the present instant as at [`Term::now`].
     pub due_at: Option<DateTime<Utc>>,
     /// With larger numbers than this.
     pub after: i64,

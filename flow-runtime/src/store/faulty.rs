@@ -102,7 +102,7 @@ with_faults! {
     forget_asset_events(dag_id: Option<&str>, before: DateTime<Utc>) -> u64;
     forget_cached(dag_id: Option<&str>, before: DateTime<Utc>) -> u64;
     spilled() -> BTreeSet<String>;
-    commit(commits: &[RunCommit]) -> ();
+    commit(commits: &[RunCommit]) -> Vec<RunPk>;
     run(dag_id: &str, run_id: &str) -> Option<StoredRun>;
     runs(filter: &RunFilter) -> Vec<StoredRun>;
     run_before(dag_id: &str, logical_date: DateTime<Utc>) -> Option<StoredRun>;

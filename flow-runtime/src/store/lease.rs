@@ -7,7 +7,8 @@
 //!
 //! **Whose clock.** Postgres goes by its own (`clock_timestamp()`), so that machines whose clocks differ agree. The stores in
 //! memory and in a file have none: they go by [`Term::now`], which Postgres does not look at (nor does
-//! [`MemoryStore::with_clock`](super::MemoryStore::with_clock), for tests).
+//! [`MemoryStore::with_clock`](super::MemoryStore::with_clock), for tests). So it is with what must be told outside, too: who has
+//! taken it has it for a term.
 
 use super::{Epoch, MetadataStore, Result, RunPk};
 use chrono::{DateTime, TimeDelta, Utc};

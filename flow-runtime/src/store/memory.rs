@@ -212,6 +212,7 @@ impl MetadataStore for MemoryStore {
     }
 
     async fn callbacks(&self, filter: CallbackFilter) -> Result<Vec<CallbackRow>> {
+        let filter = CallbackFilter { due_at: filter.due_at.map(|at| self.now(at)), ..filter };
         let tables = self.tables.lock();
         let is_due = |c: &CallbackRow, at| c.state == CallbackState::Pending && c.due <= at;
         let mut found: Vec<&CallbackRow> = (tables.all().flat_map(|run| &run.callbacks))
@@ -225,12 +226,13 @@ impl MetadataStore for MemoryStore {
     }
 
     async fn settle_callback(&self, change: &CallbackChange) -> Result<bool> {
+        let due = cut(self.term(change.due).until());
         let mut tables = self.tables.lock();
         let mut there = tables.runs.iter_mut().flat_map(|run| &mut run.callbacks);
         let is_meant =
             |c: &&mut CallbackRow| c.id == change.id && c.attempts == change.tried && c.state == CallbackState::Pending;
         let Some(row) = there.find(is_meant) else { return Ok(false) };
-        (row.state, row.attempts, row.due) = (change.state, change.attempts, cut(change.due));
+        (row.state, row.attempts, row.due) = (change.state, change.attempts, due);
         row.error.clone_from(&change.error);
         Ok(true)
     }
@@ -402,7 +404,7 @@ impl MetadataStore for MemoryStore {
         Ok(hashes.collect())
     }
 
-    async fn commit(&self, commits: &[RunCommit]) -> Result<()> {
+    async fn commit(&self, commits: &[RunCommit]) -> Result<Vec<RunPk>> {
         let mut tables = self.tables.lock();
         let mut places = Vec::with_capacity(commits.len());
         for commit in commits {
@@ -416,10 +418,13 @@ impl MetadataStore for MemoryStore {
         tables.check_moves(commits, &places)?;
         let made = commits.iter().zip(&places).map(|(commit, &place)| tables.runs[place].asset_events(commit));
         let made: Vec<Vec<AssetEventRow>> = made.collect::<Result<_>>()?;
+        let mut paused = Vec::new();
         for (commit, &place) in commits.iter().zip(&places) {
             tables.runs[place].apply(commit);
-            if let (Some(most), Some((RunStatus::Failed, _))) = (commit.pause_at, commit.status) {
-                tables.pause_if_it_keeps_failing(place, most);
+            if let (Some(most), Some((RunStatus::Failed, _))) = (commit.pause_at, commit.status)
+                && tables.pauses_by_failing(place, most)
+            {
+                paused.push(commit.run);
             }
             let gone = commit.instances.iter().map(|write| &write.row).filter(|row| !row.state.is_in_flight());
             tables.slots.free(commit.run, &gone.map(|row| (row.task_id.clone(), row.map_index)).collect());
@@ -453,7 +458,8 @@ impl MetadataStore for MemoryStore {
                     run: commit.run,
                     state: CallbackState::Pending,
                     attempts: 0,
-                    due: callback.timestamp,
+                    // At once, whatever the clock of its writer says.
+                    due: callback.timestamp.min(cut(self.now(callback.timestamp))),
                     error: None,
                     callback,
                 };
@@ -471,7 +477,7 @@ impl MetadataStore for MemoryStore {
                 tables.put_asset_event(event);
             }
         }
-        Ok(())
+        Ok(paused)
     }
 
     async fn run(&self, dag_id: &str, run_id: &str) -> Result<Option<StoredRun>> {

@@ -128,7 +128,7 @@ pub struct RunCommit {
     /// `end_date`, an unfinished one after a finished one takes `end_date` away.
     pub status: Option<(RunStatus, DateTime<Utc>)>,
     /// If the run has failed by this, and it is one of at least so many scheduled runs of its DAG (also those for assets) that have
-    /// failed in a row, no other having ended well since, the DAG is paused.
+    /// failed in a row, no later one having ended well, the DAG is paused.
     pub pause_at: Option<u32>,
     /// Rows of task instances, in full, each instance at most once. All archiving comes before all writing.
     pub instances: Vec<InstanceWrite>,
@@ -516,10 +516,13 @@ pub trait MetadataStore: Send + Sync + 'static {
     /// May be called by many tasks at the same time; a store gathers what waits into one transaction, and one
     /// caller's error is not another's.
     ///
+    /// Gives the runs whose failures have, by this, paused their DAGs (see [`RunCommit::pause_at`]); one that was paused already is
+    /// not paused again. Where an answer was lost on its way, and the store was asked once more, there are none.
+    ///
     /// # Errors
     /// [`StoreError::Fenced`] if the epoch of one of them is not the present one, [`StoreError::NoSuchRun`]: then
     /// nothing at all was applied.
-    async fn commit(&self, commits: &[RunCommit]) -> Result<()>;
+    async fn commit(&self, commits: &[RunCommit]) -> Result<Vec<RunPk>>;
 
     /// The run of this DAG with this id.
     async fn run(&self, dag_id: &str, run_id: &str) -> Result<Option<StoredRun>>;

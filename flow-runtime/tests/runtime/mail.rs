@@ -157,7 +157,8 @@ fn mails(heard: &Heard) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mail_says_who_what_and_where_to_look() {
     let (port, heard) = server(&[Does::Takes]).await;
-    let world = owed(mail(port)).await;
+    let mut world = owed(mail(port)).await;
+    world.settings.called = Some("dags --home '/srv/my flow'".into());
     let row = told(&world, |row| row.state == CallbackState::Success).await;
     assert_eq!(row.attempts, 1);
     let envelope: Vec<String> =
@@ -180,7 +181,7 @@ async fn a_mail_says_who_what_and_where_to_look() {
     for line in ["told: broken failed.", "it is br=C3=B8ken", "..", "Run       mail-run"] {
         assert!(body.lines().any(|l| l == line), "{line}: {body}");
     }
-    assert!(body.contains(" logs mail-run broken --try 1 --dag told"), "{body}");
+    assert!(body.contains("  dags --home '/srv/my flow' logs mail-run broken --try 1 --dag told"), "{body}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -125,7 +125,8 @@ fn run(request: Request, voice: &Voice, cancel: CancellationToken, host: Host) -
     let context = Context::with_notes(parts, notes.clone());
     let returned = runtime.block_on(async { try_runner::called(body, span, inputs, context).await });
     throttle.close();
-    settled::settle(&runtime);
+    // Where somebody will not wait, the parent kills this process.
+    settled::settle(&runtime, &CancellationToken::new());
     runtime.shutdown_background();
     Ok(match returned {
         Ok(Ok(value)) => End::Value { json: raw(value.json())?, told: notes.told() },

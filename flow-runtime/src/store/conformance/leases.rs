@@ -97,9 +97,9 @@ pub async fn a_stale_holder_changes_nothing(store: Store) {
         status: Some((RunStatus::Failed, at(1))),
         ..rows((run, old), [write(plain("t", -1, TaskState::Running, 1))])
     };
-    let fenced = Err(StoreError::Fenced { run: run.0, given: old.0, present: new.0 });
-    assert_eq!(store.commit(&[late]).await, fenced);
-    assert_eq!(store.delete_run(run, old).await, fenced);
+    let fenced = StoreError::Fenced { run: run.0, given: old.0, present: new.0 };
+    assert_eq!(store.commit(&[late]).await, Err(fenced.clone()));
+    assert_eq!(store.delete_run(run, old).await, Err(fenced));
     store.release(run, old).await.unwrap();
     assert_eq!(store.instances(run).await.unwrap(), []);
     assert_eq!(held(&store).await, [(run, "bob".to_string())]);

@@ -1,9 +1,10 @@
 //! DAGs and runs.
 
-use super::{Store, at, begin, commit, dag, dag_run, plain, rows, write, xcom};
+use super::{Store, at, begin, commit, dag, dag_run, ordered, plain, rows, write, xcom};
 use crate::store::{Epoch, RunCommit, RunFilter, RunPk, StoreError, StoredRun, XComFilter};
 use chrono::{DateTime, TimeDelta, Utc};
 use flow_core::{DagRun, DataInterval, RunStatus, RunType, TaskState};
+use std::collections::BTreeMap;
 
 /// A DAG comes back as it was, under the SHA-256 of its JSON, however often it is put.
 pub async fn a_dag_is_kept_once(store: Store) {
@@ -275,7 +276,8 @@ pub async fn a_dag_is_paused_and_goes_on(store: Store) {
     assert_eq!(store.paused().await.unwrap(), want);
 }
 
-/// So many failures in a row, of runs that come by themselves, by the instants that they are due; whatever came in between.
+/// So many failures in a row, of runs that come by themselves, by the instants that they are due; whatever came in between. The
+/// commit that pauses it says so, and no other.
 pub async fn a_dag_that_keeps_failing_is_paused_by_the_last_failure(store: Store) {
     use RunStatus::{Failed, Success};
     use RunType::{AssetTriggered, Manual, Scheduled};
@@ -294,15 +296,36 @@ pub async fn a_dag_that_keeps_failing_is_paused_by_the_last_failure(store: Store
         (9, Scheduled, Failed, false),
         (10, AssetTriggered, Failed, true),
     ];
+    let mut runs = BTreeMap::new();
     for (instant, run_type, end, is_paused) in ends {
         store.set_paused("taxi", false).await.unwrap();
         let run = DagRun { run_type, run_after: at(instant), ..dag_run("taxi", &instant.to_string()) };
         let held = store.create_run(&run, &version, "me").await.unwrap();
-        store.commit(&[RunCommit { pause_at: Some(2), ..commit(held) }]).await.unwrap();
+        assert_eq!(store.commit(&[RunCommit { pause_at: Some(2), ..commit(held) }]).await.unwrap(), []);
         let ended = RunCommit { status: Some((end, at(99))), pause_at: Some(2), ..commit(held) };
-        store.commit(&[ended]).await.unwrap();
+        let has_paused: Vec<RunPk> = is_paused.then_some(held.0).into_iter().collect();
+        assert_eq!(store.commit(&[ended]).await.unwrap(), has_paused, "{instant}");
         assert_eq!(store.paused().await.unwrap(), [("taxi".to_string(), is_paused)].into(), "{instant}");
+        runs.insert(instant, held);
     }
+    // One that was cleared, and fails again: what lies before the latest success is over.
+    let again = async |instant: i64| {
+        let held = runs[&instant];
+        store
+            .commit(&[ordered(RunCommit { status: Some((RunStatus::Queued, at(99))), ..commit(held) })])
+            .await
+            .unwrap();
+        let ended = RunCommit { status: Some((Failed, at(99))), pause_at: Some(2), ..commit(held) };
+        store.commit(&[ended]).await.unwrap()
+    };
+    assert_eq!(again(9).await, [], "it is paused already");
+    store.set_paused("taxi", false).await.unwrap();
+    assert_eq!(again(6).await, []);
+    assert_eq!(again(9).await, [runs[&9].0]);
+    // Of two that fail together one has paused it.
+    store.set_paused("taxi", false).await.unwrap();
+    let ended = |instant| RunCommit { status: Some((Failed, at(99))), pause_at: Some(2), ..commit(runs[&instant]) };
+    assert_eq!(store.commit(&[ended(9), ended(10)]).await.unwrap(), [runs[&9].0]);
     // One of another DAG is no matter of this one; and of whom nobody has spoken, is spoken now.
     let version = store.put_dag(&dag("other")).await.unwrap();
     let run = DagRun { run_type: Scheduled, ..dag_run("other", "one") };

@@ -140,17 +140,16 @@ impl Tables {
 }
 
 impl Tables {
-    /// Pauses the DAG of a run that has failed as one of so many in a row.
-    pub(super) fn pause_if_it_keeps_failing(&mut self, place: usize, most: u32) {
-        let dag_id = self.runs[place].stored.run.dag_id.clone();
+    /// Pauses the DAG of a run that has failed as one of so many in a row; says whether it was not paused before.
+    pub(super) fn pauses_by_failing(&mut self, place: usize, most: u32) -> bool {
+        let (run, dag_id) = (self.runs[place].stored.pk, self.runs[place].stored.run.dag_id.clone());
         let of_dag = self.all().map(|run| &run.stored).filter(|stored| stored.run.dag_id == dag_id);
         let ended = of_dag.filter(|stored| stored.run.run_type.is_scheduled() && stored.run.state.is_finished());
         let mut ended: Vec<_> = ended.map(|stored| (stored.run.run_after, stored.pk, stored.run.state)).collect();
         ended.sort_unstable_by_key(|(at, pk, _)| std::cmp::Reverse((*at, *pk)));
-        let failed = ended.iter().take_while(|(.., state)| *state == RunStatus::Failed).count();
-        if failed >= most as usize {
-            self.paused.insert(dag_id, true);
-        }
+        let failed: Vec<_> = ended.iter().take_while(|(.., state)| *state == RunStatus::Failed).collect();
+        let is_one_of_them = failed.iter().any(|(_, pk, _)| *pk == run);
+        is_one_of_them && failed.len() >= most as usize && self.paused.insert(dag_id, true) != Some(true)
     }
 }
 

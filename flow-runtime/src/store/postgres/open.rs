@@ -18,8 +18,12 @@ const MIGRATIONS: [&str; 3] = [
     include_str!("../../../migrations/postgres/0003_time.sql"),
 ];
 
-/// What the store asks for: replaced after the steps that a database has not seen.
+/// What the store asks for: put into a database that has not seen all steps, or has an earlier edition of it. One that has a later
+/// edition keeps that: it answers all that this one does, as long as the schema is the same.
 const FUNCTIONS: &str = include_str!("../../../migrations/postgres/functions.sql");
+
+/// Which edition of the functions this is, as they say themselves: one more with each change of them.
+const EDITION: i64 = 1;
 
 /// The advisory lock under which the schema is changed: "flow" in ASCII.
 const SCHEMA_LOCK: i64 = 0x666c_6f77;
@@ -110,7 +114,8 @@ async fn prepare(options: &PgConnectOptions) -> sqlx::Result<std::result::Result
     if encoding != "UTF8" {
         return Ok(Err(format!("is in the encoding {encoding}: make one in UTF8")));
     }
-    if has_schema(&mut transaction).await? && seen(&mut transaction).await? == MIGRATIONS.len() {
+    let is_current = has_schema(&mut transaction).await? && seen(&mut transaction).await? == MIGRATIONS.len();
+    if is_current && edition(&mut transaction).await? >= EDITION {
         transaction.commit().await?;
         return Ok(Ok(connection));
     }
@@ -129,7 +134,7 @@ async fn prepare(options: &PgConnectOptions) -> sqlx::Result<std::result::Result
         sqlx::raw_sql("CREATE TABLE flow_schema (version BIGINT NOT NULL)").execute(&mut *transaction).await?;
         sqlx::raw_sql("INSERT INTO flow_schema VALUES (0)").execute(&mut *transaction).await?;
     }
-    if !missing.is_empty() {
+    if !missing.is_empty() || edition(&mut transaction).await? < EDITION {
         for step in missing.iter().chain([&FUNCTIONS]) {
             sqlx::raw_sql(*step).execute(&mut *transaction).await?;
         }
@@ -170,9 +175,36 @@ async fn has_schema(connection: &mut PgConnection) -> sqlx::Result<bool> {
     sqlx::query(about).persistent(false).fetch_one(connection).await?.try_get(0)
 }
 
+/// Which edition of the functions the database has; 0 for those that did not say so yet, and for none.
+async fn edition(connection: &mut PgConnection) -> sqlx::Result<i64> {
+    let about = "SELECT EXISTS (SELECT FROM pg_proc WHERE proname = 'flow_edition' AND pg_function_is_visible(oid))";
+    if !sqlx::query(about).persistent(false).fetch_one(&mut *connection).await?.try_get::<bool, _>(0)? {
+        return Ok(0);
+    }
+    sqlx::query("SELECT flow_edition()").persistent(false).fetch_one(connection).await?.try_get(0)
+}
+
 /// How many migrations the database has seen.
 async fn seen(connection: &mut PgConnection) -> sqlx::Result<usize> {
     let row = sqlx::query("SELECT version FROM flow_schema").persistent(false).fetch_one(connection).await?;
     let version: i64 = row.try_get(0)?;
     Ok(usize::try_from(version).unwrap_or(usize::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sha2::{Digest, Sha256};
+
+    /// Whoever changes the functions says so, by one edition more; else a database that has them keeps the old ones.
+    #[test]
+    fn each_change_of_the_functions_is_an_edition() {
+        let sum: String = Sha256::digest(FUNCTIONS)[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(
+            (EDITION, sum.as_str()),
+            (1, "63c8df3631767b18"),
+            "raise EDITION, and what flow_edition() says; then note the sum here"
+        );
+        assert!(FUNCTIONS.contains(&format!("AS $$ SELECT {EDITION}::BIGINT $$")), "flow_edition() says another");
+    }
 }

@@ -10,7 +10,7 @@ use crate::store::sql::writer::Backend;
 use crate::store::{BackfillChange, CallbackChange, Epoch, Result, RunPk, SlotRefusal, StoreError, Term, to_micros};
 use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgConnectOptions, PgRow};
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, PgConnection, Row as _};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -159,9 +159,10 @@ impl Backend for Writer {
     /// until it is due again.
     async fn settle_callback(&mut self, change: &CallbackChange) -> Result<bool> {
         let error = change.error.as_deref().map_or("NULL".to_owned(), literal);
-        let (state, attempts, due) = (literal(change.state.name()), change.attempts, to_micros(change.due));
+        let (state, attempts, wait) =
+            (literal(change.state.name()), change.attempts, leases::micros(change.due.length));
         let sql = format!(
-            "UPDATE callback SET state = {state}, attempts = {attempts}, due = {due}, error = {error} \
+            "UPDATE callback SET state = {state}, attempts = {attempts}, due = flow_now() + {wait}, error = {error} \
              WHERE id = {} AND attempts = {} AND state = 'pending' RETURNING 1",
             change.id, change.tried
         );
@@ -248,8 +249,10 @@ impl Backend for Writer {
         self.call(&sql).await.map(|rows| !rows.is_empty()).map_err(|e| self.explain(&e))
     }
 
-    async fn commit(&mut self, batch: &Batch) -> sqlx::Result<()> {
-        self.call(&format!("SELECT flow_commit({})", literal(&batch.array()))).await.map(drop)
+    /// One whose answer was lost is done once, and finds nothing that it has paused.
+    async fn commit(&mut self, batch: &Batch) -> sqlx::Result<Vec<RunPk>> {
+        let rows = self.call(&format!("SELECT flow_commit({})", literal(&batch.array()))).await?;
+        rows.iter().map(|row| Ok(RunPk(row.try_get(0)?))).collect()
     }
 
     fn is_about_content(error: &sqlx::Error) -> bool {

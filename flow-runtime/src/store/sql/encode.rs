@@ -126,11 +126,14 @@ pub(in crate::store) struct Batch {
     pub(in crate::store) claims: Vec<(RunPk, Epoch)>,
     /// Nearly always one; more where the caller changes one run several times.
     pub(in crate::store) rounds: Vec<Round>,
+    /// A failure in it may pause a DAG.
+    pub(in crate::store) may_pause: bool,
 }
 
 impl Batch {
     pub(in crate::store) fn of(commits: &[RunCommit]) -> Result<Batch> {
-        let mut batch = Batch { claims: Vec::with_capacity(commits.len()), rounds: vec![Round::default()] };
+        let may_pause = commits.iter().any(|commit| commit.pause_at.is_some() && commit.status.is_some());
+        let mut batch = Batch { claims: Vec::with_capacity(commits.len()), rounds: vec![Round::default()], may_pause };
         let mut seen = HashSet::with_capacity(commits.len());
         let name = fresh_name();
         for commit in commits {
@@ -165,6 +168,7 @@ impl Batch {
     /// Takes the other's changes in; both must be of one round, with no run in common.
     pub(in crate::store) fn join(&mut self, other: &Batch) {
         self.claims.extend_from_slice(&other.claims);
+        self.may_pause |= other.may_pause;
         if let (Some(mine), Some(theirs)) = (self.rounds.first_mut(), other.rounds.first()) {
             mine.join(theirs);
         }

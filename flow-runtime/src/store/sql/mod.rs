@@ -181,7 +181,7 @@ impl<D: Database> MetadataStore for D {
     }
 
     async fn callbacks(&self, filter: CallbackFilter) -> Result<Vec<CallbackRow>> {
-        self.ask(questions::callbacks(filter), rows::callback).await
+        self.ask(questions::callbacks(D::NOW, filter), rows::callback).await
     }
 
     async fn settle_callback(&self, change: &CallbackChange) -> Result<bool> {
@@ -251,9 +251,9 @@ impl<D: Database> MetadataStore for D {
         Ok(self.ask(questions::spilled(), rows::hashes).await?.into_iter().flatten().collect())
     }
 
-    async fn commit(&self, commits: &[RunCommit]) -> Result<()> {
+    async fn commit(&self, commits: &[RunCommit]) -> Result<Vec<RunPk>> {
         if commits.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         // Encoded here, on the caller's thread: the one writer only joins texts.
         self.writes().commit(Batch::of(commits)?).await

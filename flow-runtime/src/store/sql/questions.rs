@@ -263,8 +263,8 @@ pub(in crate::store) fn asset_events(filter: &AssetEventFilter) -> Question {
     question
 }
 
-/// Callbacks, the oldest first.
-pub(in crate::store) fn callbacks(filter: CallbackFilter) -> Question {
+/// Callbacks, the oldest first; `clock` as at [`held`].
+pub(in crate::store) fn callbacks(clock: Option<&str>, filter: CallbackFilter) -> Question {
     let mut question = Question::new(
         "SELECT id, run, task_id, map_index, try_number, event, notifier, payload, timestamp, state, attempts, due, error \
          FROM callback WHERE id > ",
@@ -274,7 +274,12 @@ pub(in crate::store) fn callbacks(filter: CallbackFilter) -> Question {
         question.push(" AND run = ").bind(run);
     }
     if let Some(at) = filter.due_at {
-        question.push(" AND state = 'pending' AND due <= ").bind(to_micros(at));
+        question.push(" AND state = 'pending' AND due <= ");
+        match clock {
+            // Asked once, and not for each row.
+            Some(clock) => question.push(&format!("(SELECT {clock})")),
+            None => question.bind(to_micros(at)),
+        };
     }
     question.push(" ORDER BY id");
     if filter.limit > 0 {

@@ -87,7 +87,8 @@ pub(in crate::store) trait Backend: Send + 'static {
     /// Deletes the run, if it has this epoch; says whether it did.
     fn delete_run(&mut self, run: RunPk, epoch: Epoch) -> impl Future<Output = Result<bool>> + Send;
 
-    fn commit(&mut self, batch: &Batch) -> impl Future<Output = std::result::Result<(), Self::Error>> + Send;
+    /// Gives the runs whose failures have paused their DAGs.
+    fn commit(&mut self, batch: &Batch) -> impl Future<Output = std::result::Result<Vec<RunPk>, Self::Error>> + Send;
 
     /// A smaller transaction, or one without the culprit, may still succeed.
     fn is_about_content(error: &Self::Error) -> bool;
@@ -127,7 +128,7 @@ enum Job {
     Release { run: RunPk, epoch: Epoch, reply: Reply<()> },
     TakeSlots { slots: NewSlots, reply: Reply<Vec<SlotRefusal>> },
     DeleteRun { run: RunPk, epoch: Epoch, reply: Reply<()> },
-    Commit { batch: Batch, reply: Reply<()> },
+    Commit { batch: Batch, reply: Reply<Vec<RunPk>> },
     Close { reply: Reply<()> },
 }
 
@@ -238,7 +239,7 @@ impl Writes {
         self.ask(|reply| Job::DeleteRun { run, epoch, reply }).await
     }
 
-    pub(in crate::store) async fn commit(&self, batch: Batch) -> Result<()> {
+    pub(in crate::store) async fn commit(&self, batch: Batch) -> Result<Vec<RunPk>> {
         self.ask(|reply| Job::Commit { batch, reply }).await
     }
 
@@ -258,19 +259,19 @@ impl Writes {
 
 /// Commits that become one transaction.
 struct Group {
-    members: Vec<(Batch, Reply<()>)>,
+    members: Vec<(Batch, Reply<Vec<RunPk>>)>,
     runs: HashSet<RunPk>,
     bytes: usize,
 }
 
 impl Group {
-    fn new(batch: Batch, reply: Reply<()>) -> Group {
+    fn new(batch: Batch, reply: Reply<Vec<RunPk>>) -> Group {
         let mut group = Group { members: Vec::new(), runs: HashSet::new(), bytes: 0 };
         group.push(batch, reply);
         group
     }
 
-    fn push(&mut self, batch: Batch, reply: Reply<()>) {
+    fn push(&mut self, batch: Batch, reply: Reply<Vec<RunPk>>) {
         self.runs.extend(batch.claims.iter().map(|&(run, _)| run));
         self.bytes += batch.bytes();
         self.members.push((batch, reply));
@@ -358,8 +359,11 @@ async fn commit<B: Backend>(backend: &mut B, group: Group) {
         let mut joint = members[0].0.clone();
         members[1..].iter().for_each(|(batch, _)| joint.join(batch));
         match backend.commit(&joint).await {
-            Ok(()) => {
-                members.into_iter().for_each(|(_, reply)| drop(reply.send(Ok(()))));
+            Ok(paused) => {
+                for (batch, reply) in members {
+                    let is_its = |run: &&RunPk| batch.claims.iter().any(|(of, _)| of == *run);
+                    drop(reply.send(Ok(paused.iter().filter(is_its).copied().collect())));
+                }
                 return;
             }
             // One member spoils it for all: below, each for itself.
@@ -378,9 +382,9 @@ async fn commit<B: Backend>(backend: &mut B, group: Group) {
     }
 }
 
-async fn commit_one<B: Backend>(backend: &mut B, batch: &Batch) -> Result<()> {
+async fn commit_one<B: Backend>(backend: &mut B, batch: &Batch) -> Result<Vec<RunPk>> {
     match backend.commit(batch).await {
-        Ok(()) => Ok(()),
+        Ok(paused) => Ok(paused),
         Err(e) if B::is_fenced(&e) => Err(culprit(backend, &batch.claims).await?),
         Err(e) => Err(backend.explain(&e)),
     }

@@ -8,7 +8,11 @@
 /// SQL than a trigger. The `CASE`s of dates are `apply_status` of the contract, those of states `may_pass_to`: whether a person has
 /// ordered it is asked only where nothing else allows it. CROSS JOIN keeps the order: for each key of `archive` one
 /// look-up, never a scan. A step of a try that is over is of no use to the next, and is left out.
+///
+/// A trigger has no answer: the runs whose failures have paused their DAGs, which were not paused, it leaves in a table of this
+/// connection.
 pub(super) const COMMIT_VIEW: &str = "
+    CREATE TEMP TABLE has_paused (run INTEGER NOT NULL) STRICT;
     CREATE TEMP VIEW run_commit AS
         SELECT '' AS claims, '' AS states, '' AS archive, '' AS instances, '' AS xcoms, '' AS forgotten, '' AS steps,
             '' AS asset_events, '' AS callbacks, '' AS settled, '' AS cached;
@@ -26,8 +30,8 @@ pub(super) const COMMIT_VIEW: &str = "
             start_date = CASE WHEN j.value->>1 = 'running' THEN coalesce(start_date, j.value->>2) ELSE start_date END,
             end_date = CASE WHEN j.value->>1 IN ('success', 'failed') THEN j.value->>2 END
         FROM json_each(NEW.states) AS j WHERE dag_run.id = j.value->>0;
-        INSERT INTO dag (dag_id, is_paused)
-        SELECT r.dag_id, 1 FROM json_each(NEW.states) AS j CROSS JOIN dag_run AS r ON r.id = j.value->>0
+        INSERT INTO has_paused (run)
+        SELECT min(r.id) FROM json_each(NEW.states) AS j CROSS JOIN dag_run AS r ON r.id = j.value->>0
         WHERE j.value->>3 <= (
             SELECT count(*) FROM dag_run AS f
             WHERE f.dag_id = r.dag_id AND f.run_type IN ('scheduled', 'asset_triggered') AND f.state = 'failed'
@@ -36,7 +40,11 @@ pub(super) const COMMIT_VIEW: &str = "
                     WHERE s.dag_id = r.dag_id AND s.run_type IN ('scheduled', 'asset_triggered') AND s.state = 'success'
                     UNION ALL SELECT -9223372036854775808, 0 ORDER BY 1 DESC, 2 DESC LIMIT 1
                 )
-        )
+            HAVING max(f.id = r.id)
+        ) AND r.dag_id NOT IN (SELECT dag_id FROM dag WHERE is_paused)
+        GROUP BY r.dag_id;
+        INSERT INTO dag (dag_id, is_paused)
+        SELECT r.dag_id, 1 FROM has_paused CROSS JOIN dag_run AS r ON r.id = has_paused.run WHERE true
         ON CONFLICT (dag_id) DO UPDATE SET is_paused = 1;
         INSERT INTO task_instance_history
             (run, task_id, map_index, state, try_number, max_tries, due, start_date, end_date, cause, report, label, event)
@@ -100,6 +108,9 @@ pub(super) const COMMIT_VIEW: &str = "
             type_name = excluded.type_name, size = excluded.size, sha256 = excluded.sha256, inline = excluded.inline,
             timestamp = excluded.timestamp;
     END;";
+
+/// The runs whose failures the latest commit has answered with a pause. Asked of a commit alone that may pause something.
+pub(super) const HAS_PAUSED: &str = "DELETE FROM has_paused RETURNING run";
 
 /// A commit of one round.
 pub(super) const COMMIT: &str = "INSERT INTO run_commit \

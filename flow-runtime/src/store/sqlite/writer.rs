@@ -9,7 +9,7 @@ use crate::store::sql::writer::Backend;
 use crate::store::{BackfillChange, CallbackChange, Epoch, Result, RunPk, StoreError, Term, to_micros};
 use chrono::{DateTime, Utc};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
-use sqlx::{AssertSqlSafe, SqliteConnection};
+use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -150,7 +150,7 @@ impl Backend for Writer {
         let query = sqlx::query(statements::SETTLE_CALLBACK)
             .bind(change.state.name())
             .bind(i64::from(change.attempts))
-            .bind(to_micros(change.due))
+            .bind(to_micros(change.due.until()))
             .bind(change.error.clone())
             .bind(change.id)
             .bind(i64::from(change.tried));
@@ -267,7 +267,7 @@ impl Backend for Writer {
     }
 
     /// The whole transaction of a batch.
-    async fn commit(&mut self, batch: &Batch) -> sqlx::Result<()> {
+    async fn commit(&mut self, batch: &Batch) -> sqlx::Result<Vec<RunPk>> {
         let mut query = match batch.rounds.len() {
             1 => sqlx::query(statements::COMMIT),
             // Rare, and never the same text twice: not worth a place in the cache. The text holds no values.
@@ -276,7 +276,16 @@ impl Backend for Writer {
         for column in batch.rounds.iter().flat_map(|round| &round.columns) {
             query = query.bind(column.array());
         }
-        self.transact(query).await.map(drop)
+        self.transact(query).await?;
+        if !batch.may_pause {
+            return Ok(Vec::new());
+        }
+        let Ok(rows) = self.transact(sqlx::query(statements::HAS_PAUSED)).await else {
+            // The commit is done: nobody is told what it has paused, and the table goes with the connection.
+            self.connection = None;
+            return Ok(Vec::new());
+        };
+        rows.iter().map(|row| Ok(RunPk(row.try_get(0)?))).collect()
     }
 
     fn is_about_content(error: &sqlx::Error) -> bool {

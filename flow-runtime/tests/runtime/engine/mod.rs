@@ -10,6 +10,7 @@ mod logs;
 mod order;
 mod orders;
 mod past;
+mod pauses;
 mod resume;
 mod shared;
 mod stop;

@@ -2,8 +2,14 @@
 
 use super::{World, note, noted, row};
 use flow_runtime::core::{RunStatus, TaskState};
+use flow_runtime::executor::{EngineError, Stop};
 use flow_runtime::prelude::*;
-use flow_runtime::store::CauseKind;
+use flow_runtime::scheduler::{ScheduledDag, Scheduler};
+use flow_runtime::store::faulty::{Faults, FaultyStore};
+use flow_runtime::store::{CauseKind, StoreError};
+use serde_json::Map;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 #[task]
@@ -103,4 +109,49 @@ async fn a_second_word_stops_at_once() {
     assert!(report.interrupted);
     let again = world.stored(&stubborn_dag::dag(), "stop-at-once").await;
     assert_eq!(again.run.state, RunStatus::Running, "it can be resumed");
+}
+
+/// A store that answers no more once this is set.
+struct Hangs(Arc<AtomicBool>);
+
+#[async_trait::async_trait]
+impl Faults for Hangs {
+    async fn before(&self, _: &'static str) -> Result<(), StoreError> {
+        if self.0.load(SeqCst) { std::future::pending().await } else { Ok(()) }
+    }
+
+    async fn after(&self, _: &'static str) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_word_is_heard_while_the_store_does_not_answer() {
+    let mut world = World::new().await;
+    let (store, hangs) = (world.store.clone(), Arc::new(AtomicBool::new(false)));
+    world.store = Arc::new(FaultyStore::new(store.clone(), Arc::new(Hangs(hangs.clone()))));
+    let stop = world.stop.clone();
+    let stopper = async {
+        super::until("both begin", || noted("stop-hung").len() == 2).await;
+        hangs.store(true, SeqCst);
+        stop.graceful.cancel();
+        stop.at_once.cancel();
+    };
+    let run = world.try_run(stubborn_dag::dag(), "stop-hung", serde_json::Value::Null);
+    let (ran, ()) = tokio::join!(tokio::time::timeout(Duration::from_secs(20), run), stopper);
+    let Err(EngineError::Io(said)) = ran.expect("it is heard") else { panic!("the store did not answer") };
+    assert!(said.contains("the metadata store does not answer"), "{said}");
+    // So does a scheduler that asks it for what is due.
+    let owned = ScheduledDag { dag: Arc::new(stoppable::dag()), params: Ok(Map::new()) };
+    let stop = Stop::default();
+    let scheduler = Scheduler::new(world.engine(), [owned], false, Arc::new(|_| {}), stop.clone()).unwrap();
+    let stopper = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        stop.graceful.cancel();
+        stop.at_once.cancel();
+    };
+    let (ran, ()) = tokio::join!(tokio::time::timeout(Duration::from_secs(20), scheduler.run()), stopper);
+    ran.expect("it is heard").unwrap();
+    world.store = store;
+    assert_eq!(world.stored(&stubborn_dag::dag(), "stop-hung").await.run.state, RunStatus::Running);
 }

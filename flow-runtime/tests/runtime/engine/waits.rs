@@ -5,7 +5,7 @@ use flow_runtime::core::{RunStatus, TaskState};
 use flow_runtime::executor::{Again, RunRequest};
 use flow_runtime::prelude::*;
 use flow_runtime::run_event::RunEvent;
-use flow_runtime::store::CauseKind;
+use flow_runtime::store::{CauseKind, InstanceRow};
 use serde_json::{Map, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,6 +90,113 @@ async fn a_sensor_that_waits_in_vain_fails_for_good_or_is_skipped() {
         assert!(cause.message.contains("has not come in 20ms"), "{cause:?}");
     }
     assert_eq!((row(&ran, "is_skipped").state, row(&ran, "says").state), (TaskState::Skipped, TaskState::Skipped));
+}
+
+/// Never comes back from a look.
+#[sensor(poke_interval = "1h", timeout = "20ms")]
+async fn hangs(ctx: &Context) -> bool {
+    note(ctx, "look");
+    std::future::pending().await
+}
+
+#[dag(defaults(retries = 3))]
+fn hung() {
+    hangs().id("gives_back");
+    hangs().id("keeps").mode(SensorMode::Poke);
+    hangs().id("is_skipped").soft_fail(true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_that_hangs_ends_a_while_after_the_deadline() {
+    let mut world = World::new().await;
+    world.settings.last_look = Duration::from_millis(200);
+    let begun = std::time::Instant::now();
+    let ran = world.run(hung::dag(), "waits-hung").await;
+    for task in ["gives_back", "keeps"] {
+        let (row, cause) = (row(&ran, task), row(&ran, task).cause.clone().unwrap());
+        assert_eq!((row.state, row.try_number, cause.kind), (TaskState::Failed, 1, CauseKind::Timeout), "{task}");
+    }
+    assert_eq!(row(&ran, "is_skipped").state, TaskState::Skipped);
+    assert!(begun.elapsed() >= Duration::from_millis(220), "{:?}", begun.elapsed());
+    assert_eq!(noted("waits-hung"), ["look"; 3]);
+}
+
+#[dag]
+fn hung_for_long() {
+    hangs().id("gives_back").timeout("1h");
+    hangs().id("keeps").mode(SensorMode::Poke).timeout("1h");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_look_that_hangs_it_is_heard_that_all_is_to_stop() {
+    for (run_id, at_once) in [("waits-hung-grace", false), ("waits-hung-at-once", true)] {
+        let mut world = World::new().await;
+        world.settings.grace = if at_once { Duration::from_secs(3600) } else { Duration::from_millis(50) };
+        let stop = world.stop.clone();
+        let stopper = async {
+            until("both look", || noted(run_id).len() == 2).await;
+            stop.graceful.cancel();
+            if at_once {
+                stop.at_once.cancel();
+            }
+        };
+        let (ran, ()) = tokio::join!(world.run(hung_for_long::dag(), run_id), stopper);
+        assert!(ran.interrupted);
+        let is_back = |row: &InstanceRow| {
+            row.state == TaskState::Scheduled && row.cause.as_ref().map(|c| c.kind) == Some(CauseKind::Cancelled)
+        };
+        assert!(ran.instances.iter().all(is_back), "{run_id}: {ran:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_look_that_hangs_it_is_heard_that_the_run_is_cancelled() {
+    let (mut world, run_id) = (World::new().await, "waits-hung-cancelled");
+    world.settings.grace = Duration::from_millis(50);
+    let dag = Arc::new(hung_for_long::dag());
+    let request = RunRequest { run_id: Some(run_id.into()), ..RunRequest::default() };
+    let engine = world.engine();
+    let running = engine.run(dag.clone(), request, world.observer(), world.stop.clone());
+    let person = async {
+        until("both look", || noted(run_id).len() == 2).await;
+        let stored = world.stored(&dag, run_id).await;
+        let cancel = |_: &_, _: &_| vec![flow_runtime::core::Event::RunMarked(RunStatus::Failed)];
+        world.engine().change(&stored, cancel).await.unwrap();
+    };
+    let (report, ()) = tokio::join!(running, person);
+    let report = report.unwrap();
+    assert_eq!(report.run.state, RunStatus::Failed);
+    assert!(report.instances.iter().all(|row| row.state == TaskState::Failed), "{report:?}");
+}
+
+/// Says that it has heard of its end.
+#[sensor(poke_interval = "1h")]
+async fn listens(ctx: &Context) -> bool {
+    note(ctx, "look");
+    ctx.cancel().cancelled().await;
+    note(ctx, "told");
+    false
+}
+
+#[dag]
+fn listening() {
+    listens().id("gives_back");
+    listens().id("keeps").mode(SensorMode::Poke);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_is_told_at_once_and_there_is_no_other() {
+    let (mut world, run_id) = (World::new().await, "waits-told");
+    world.settings.grace = Duration::from_secs(3600);
+    let stop = world.stop.graceful.clone();
+    let stopper = async {
+        until("both look", || noted(run_id).len() == 2).await;
+        stop.cancel();
+    };
+    let (ran, ()) = tokio::join!(world.run(listening::dag(), run_id), stopper);
+    assert!(ran.interrupted);
+    assert_eq!(noted(run_id), ["look", "look", "told", "told"]);
+    assert!(ran.instances.iter().all(|row| !row.state.is_in_flight() && !row.state.is_finished()), "{ran:?}");
 }
 
 #[task]

@@ -1,10 +1,12 @@
 //! What only a store behind a network can get wrong.
 
 use crate::{cluster, pooler};
+use chrono::TimeDelta;
+use flow_runtime::clock::{Clock, SystemClock};
 use flow_runtime::core::{Dag, DagRun, RunStatus, RunType, TaskDef, TaskState};
 use flow_runtime::store::{
-    AssetEventFilter, Epoch, InstanceRow, InstanceWrite, MetadataStore, PostgresStore, RunCommit, RunPk, StepWrite,
-    StoreError, Term, Terms,
+    AssetEventFilter, CallbackChange, CallbackFilter, CallbackState, CallbackWrite, Epoch, InstanceRow, InstanceWrite,
+    MemoryStore, MetadataStore, PostgresStore, RunCommit, RunPk, StepWrite, StoreError, Term, Terms,
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::sync::Arc;
@@ -89,6 +91,45 @@ fn begins((run, epoch): (RunPk, Epoch), try_number: u32) -> RunCommit {
 
 async fn tries(store: &PostgresStore, run: RunPk) -> Vec<u32> {
     store.tries(run, None).await.unwrap().iter().map(|row| row.try_number).collect()
+}
+
+/// What must be told, by machines whose clocks are a day ahead and a day behind.
+#[tokio::test]
+async fn who_has_a_wrong_clock_neither_steals_what_must_be_told_nor_lets_it_lie() {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let mut stores: Vec<Arc<dyn MetadataStore>> = vec![Arc::new(MemoryStore::with_clock(clock.clone()))];
+    stores.extend(fresh().await.map(|(store, ())| Arc::new(store) as Arc<dyn MetadataStore>));
+    let (ahead, behind) = (clock.now() + TimeDelta::days(1), clock.now() - TimeDelta::days(1));
+    for store in stores {
+        let version = store.put_dag(&dag()).await.unwrap();
+        let (run, epoch) = store.create_run(&dag_run("one"), &version, "me").await.unwrap();
+        let told = CallbackWrite {
+            task_id: "download".into(),
+            map_index: -1,
+            try_number: 1,
+            event: "failure".into(),
+            notifier: "{}".into(),
+            payload: "{}".into(),
+            timestamp: ahead,
+        };
+        store.commit(&[RunCommit { callbacks: vec![told], ..RunCommit::new(run, epoch) }]).await.unwrap();
+        let due =
+            async |now| store.callbacks(CallbackFilter { due_at: Some(now), ..Default::default() }).await.unwrap();
+        let row = due(behind).await.pop().expect("it is due at once, although it was written tomorrow");
+        let taken = CallbackChange {
+            id: row.id,
+            tried: 0,
+            state: CallbackState::Pending,
+            attempts: 1,
+            due: Term { length: Duration::from_secs(60), now: behind },
+            error: None,
+        };
+        assert!(store.settle_callback(&taken).await.unwrap());
+        assert_eq!(due(ahead).await, [], "it is taken, for a minute from now on");
+        let free = Term { length: Duration::ZERO, now: ahead };
+        assert!(store.settle_callback(&CallbackChange { tried: 1, due: free, ..taken }).await.unwrap());
+        assert_eq!(due(behind).await.len(), 1, "it was given back");
+    }
 }
 
 #[tokio::test]
@@ -279,6 +320,30 @@ async fn what_cannot_be_opened_says_why_without_the_password() {
 }
 
 #[tokio::test]
+async fn a_database_has_the_latest_edition_of_what_it_is_asked() {
+    let Some((url, _)) = database().await else { return };
+    let earlier = PostgresStore::open(&url).await.unwrap();
+    let held = begin(&earlier).await;
+    // As a build has left it that was before this one, in the middle of the same schema.
+    let before = "DROP FUNCTION flow_edition(); DROP FUNCTION flow_commit(JSON);
+        CREATE FUNCTION flow_commit(rounds JSON) RETURNS VOID LANGUAGE sql AS ''";
+    run(&url, before).await;
+    let later = PostgresStore::open(&url).await.unwrap();
+    for (store, try_number) in [(&later, 1), (&earlier, 2)] {
+        store.commit(&[begins(held, try_number)]).await.unwrap();
+        assert_eq!(tries(store, held.0).await.len(), try_number as usize, "also for whoever had it open");
+    }
+    // What a later build has left stays as it is.
+    let after = "CREATE OR REPLACE FUNCTION flow_edition() RETURNS BIGINT LANGUAGE sql AS 'SELECT 4711::BIGINT';
+        CREATE OR REPLACE FUNCTION flow_take_run(run BIGINT, taker TEXT, length BIGINT, name BIGINT)
+        RETURNS TABLE (new_epoch BIGINT, holder TEXT, until BIGINT) LANGUAGE sql AS 'SELECT 7::BIGINT, NULL, NULL::BIGINT'";
+    run(&url, after).await;
+    let store = PostgresStore::open(&url).await.unwrap();
+    let term = Term { length: Duration::from_secs(60), now: SystemClock.now() };
+    assert_eq!(store.take_run(held.0, "me", term).await.unwrap(), Epoch(7));
+}
+
+#[tokio::test]
 async fn a_closed_store_says_so() {
     let Some((url, _)) = database().await else { return };
     let store = PostgresStore::open(&url).await.unwrap();
@@ -345,7 +410,8 @@ async fn of_failures_at_the_same_time_the_last_pauses() {
             let failed = RunCommit { status, pause_at: Some(4), ..RunCommit::new(run, epoch) };
             ends.spawn(async move { store.commit(&[failed]).await });
         }
-        ends.join_all().await.into_iter().for_each(|ended| ended.unwrap());
+        let paused: Vec<RunPk> = ends.join_all().await.into_iter().flat_map(|ended| ended.unwrap()).collect();
+        assert_eq!(paused.len(), 1, "one of them says so: {paused:?}");
         assert_eq!(stores[0].paused().await.unwrap().get(&dag_id), Some(&true), "{dag_id}");
     }
 }
