@@ -16,7 +16,7 @@ use crate::executor::{CacheUse, EngineError, Stop, obstacles};
 use crate::notify::Deliverer;
 use crate::run_event::{RunEvent, label};
 use crate::scheduler::{Listener, ScheduledDag, Scheduler, Told};
-use crate::store::RunFilter;
+use crate::store::{RunFilter, RunOrder};
 use crate::telemetry;
 use crate::timetable;
 use flow_core::{Dag, NextRun, Restriction, RunType, TaskState};
@@ -154,6 +154,7 @@ pub fn next(app: &App, args: &Next) -> Result {
         let filter = RunFilter {
             dag_id: Some(dag.dag_id.clone()),
             run_types: vec![RunType::Scheduled],
+            order: RunOrder::Due,
             limit: 1,
             ..RunFilter::default()
         };

@@ -8,7 +8,7 @@ use super::{assets, lookup, session};
 use crate::clock::{Clock, SystemClock};
 use crate::executor::is_kind_held;
 use crate::run_event::label;
-use crate::store::{BackfillRow, BackfillState, MetadataStore, RunFilter, StoredRun};
+use crate::store::{BackfillRow, BackfillState, MetadataStore, RunFilter, RunOrder, StoredRun};
 use crate::timetable;
 use flow_core::{Dag, InstanceKey, Restriction, RunStatus, RunType, Schedule, TaskIx, TaskState, Waiting, parse};
 use serde_json::{Value, json};
@@ -199,6 +199,7 @@ async fn of_schedule(
     let scheduled = RunFilter {
         dag_id: Some(dag.dag_id.clone()),
         run_types: vec![RunType::Scheduled],
+        order: RunOrder::Due,
         limit: 1,
         ..RunFilter::default()
     };
