@@ -89,14 +89,14 @@ impl LocalFile {
 macro_rules! serves {
     ($($given:ty),*) => {$(
         #[diagnostic::do_not_recommend]
-        impl<Task, Name, How> Arg<LocalFile, Task, Name, How> for Node<$given> {
+        impl<How> Arg<LocalFile, How> for Node<$given> {
             fn input(self, at: &'static std::panic::Location<'static>) -> Input {
                 Input::node(self, false, at)
             }
         }
 
         #[diagnostic::do_not_recommend]
-        impl<Task, Name> Arg<LocalFile, Task, Name, Expand> for Each<$given> {
+        impl Arg<LocalFile, Expand> for Each<$given> {
             fn input(self, _: &'static std::panic::Location<'static>) -> Input {
                 self.source()
             }
@@ -134,28 +134,28 @@ impl From<&Unloaded> for LocalFile {
 serves!(Download, ParquetFile, Fetched, Unloaded);
 
 #[diagnostic::do_not_recommend]
-impl<Task, Name, How> Arg<LocalFile, Task, Name, How> for &str {
+impl<How> Arg<LocalFile, How> for &str {
     fn input(self, _: &'static std::panic::Location<'static>) -> Input {
         Input::literal(LocalFile::new(self))
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<Task, Name, How> Arg<LocalFile, Task, Name, How> for String {
+impl<How> Arg<LocalFile, How> for String {
     fn input(self, _: &'static std::panic::Location<'static>) -> Input {
         Input::literal(LocalFile::new(self))
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<Task, Name, How> Arg<LocalFile, Task, Name, How> for Param<String> {
+impl<How> Arg<LocalFile, How> for Param<String> {
     fn input(self, at: &'static std::panic::Location<'static>) -> Input {
         Input::param(self, at)
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<Task, Name, How> Arg<LocalFile, Task, Name, How> for Node<String> {
+impl<How> Arg<LocalFile, How> for Node<String> {
     fn input(self, at: &'static std::panic::Location<'static>) -> Input {
         Input::node(self, false, at)
     }

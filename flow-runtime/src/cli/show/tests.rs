@@ -28,11 +28,11 @@ fn dag(id: &str) -> Dag {
         dag.param::<crate::Secret<String>>("token").add();
         let csv = crate::builder::add_task::<()>(
             &DOWNLOAD,
-            vec![crate::builder::Arg::<String, (), (), ()>::input(url, std::panic::Location::caller())],
+            vec![crate::builder::Arg::<String, ()>::input(url, std::panic::Location::caller())],
         );
         let again = crate::builder::add_task::<()>(
             &DOWNLOAD,
-            vec![crate::builder::Arg::<String, (), (), ()>::input("b", std::panic::Location::caller())],
+            vec![crate::builder::Arg::<String, ()>::input("b", std::panic::Location::caller())],
         );
         let _ = csv >> again.id("again");
     })
