@@ -21,6 +21,7 @@ pub fn check(program: String, global: &Global, out: Arc<Output>) -> Result {
     let registry =
         Registry::collect().map_err(|error| error.0.into_iter().map(CliError::input).for_each(&mut take)).ok();
     let config = app::settings(global, None).map_err(&mut take).ok();
+    config.iter().for_each(|config| app::mention_slips(config, &out));
     let (mut checked, mut answered) = (Vec::new(), None);
     if let (Some(registry), Some(config)) = (registry, config) {
         let app = App { registry, config, out: out.clone(), program };
