@@ -198,6 +198,12 @@ async fn what_is_wrong_is_told() {
     let file = || LocalFile::new("t.csv");
     let error = tasks::upload_as(&ctx, file(), "lake/{date}.csv".into()).await.unwrap_err().to_string();
     assert!(error.contains("`{date}` is unknown; there are dag, run, task, name, stem"), "{error}");
+    assert!(
+        error.ends_with(
+            "; this run has no logical date: give it one by `--logical-date 2021-01-31`, or let its schedule start it"
+        ),
+        "{error}"
+    );
     let error = tasks::upload(&ctx, file(), "conn:lake".into()).await.unwrap_err().to_string();
     assert!(error.contains("no connection `lake`") && error.contains("there are none"), "{error}");
     let sha256 = "00".repeat(32);
