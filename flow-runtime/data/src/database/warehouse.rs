@@ -249,8 +249,12 @@ impl Warehouse {
             table::check_source(key)?;
         }
         let load = async {
-            let (batches, _fetched) = self.batches(file, options.raw_csv).await?;
-            self.run(table, batches, options, progress).await
+            let (batches, fetched) = self.batches(file, options.raw_csv).await?;
+            let loaded = self.run(table, batches, options, progress).await;
+            match (file, fetched) {
+                (Input::Object(url), Some(folder)) => loaded.map_err(|e| e.known_as(&folder.path().join(OBJECT), url)),
+                _ => loaded,
+            }
         };
         while_wanted(progress, Box::pin(load)).await
     }
@@ -277,9 +281,10 @@ impl Warehouse {
         std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
         sweep(&folder);
         let folder = TempDir::with_prefix_in(FETCHED, &folder).map_err(Error::io(&folder))?;
-        let path = folder.path().join("object.parquet");
+        let path = folder.path().join(OBJECT);
         objects.fetch(url, &path, &()).await?;
-        Ok((Batches::parquet(&path).await?, Some(folder)))
+        let batches = Batches::parquet(&path).await.map_err(|e| e.known_as(&path, url))?;
+        Ok((batches, Some(folder)))
     }
 
     pub(super) async fn run(
@@ -412,6 +417,8 @@ impl Warehouse {
 
 /// How the name of every folder begins that an object is fetched into.
 const FETCHED: &str = "flow-fetched-";
+/// The object in it.
+const OBJECT: &str = "object.parquet";
 /// A folder that a killed process left is removed when it is as old as this.
 const LEFT: Duration = Duration::from_secs(24 * 3600);
 
