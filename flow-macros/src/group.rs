@@ -2,7 +2,7 @@
 
 use crate::options::{GroupOptions, find_crate};
 use crate::rewrite::rewrite;
-use crate::support::{Errors, cfgs, doc_of, option, private, written};
+use crate::support::{Errors, argument_trait, cfgs, doc_of, option, private, written};
 use proc_macro2::{Ident, TokenStream};
 use quote::quote;
 use syn::ext::IdentExt as _;
@@ -75,18 +75,16 @@ fn tokens(
         let (arg, ty) = (arg.unraw().to_string(), written(ty));
         quote!(#private::ArgSpec { name: #arg, type_name: #ty })
     });
-    let markers = arguments.iter().map(|(arg, _)| quote!(pub struct #arg {}));
+    let markers = arguments.iter().map(|(arg, ty)| argument_trait(("group", name), arg, ty, private));
     let handles = arguments.iter().map(|(arg, ty)| quote!(let #arg: #private::Param<#ty> = __flow.arg();));
     let mut body = (*function.block).clone();
     rewrite(&mut body, arguments.iter().map(|(arg, _)| arg.clone()).collect(), private);
     let call = |method: &str, add: &str, how: &str, output: &str, doc: &str| {
         let (method, add) = (Ident::new(method, name.span()), Ident::new(add, name.span()));
         let (how, output) = (Ident::new(how, name.span()), Ident::new(output, name.span()));
-        let parameters =
-            arguments.iter().map(|(arg, ty)| quote!(#arg: impl #private::Arg<#ty, #name, __::#arg, #private::#how>));
-        let inputs = arguments
-            .iter()
-            .map(|(arg, ty)| quote!(#private::Arg::<#ty, #name, __::#arg, #private::#how>::input(#arg, __flow_at)));
+        let parameters = arguments.iter().map(|(arg, ty)| quote!(#arg: impl __::#arg<#ty, #private::#how>));
+        let inputs =
+            arguments.iter().map(|(arg, ty)| quote!(__::#arg::<#ty, #private::#how>::__flow_input(#arg, __flow_at)));
         quote! {
             #[doc = #doc]
             ///
@@ -111,7 +109,7 @@ fn tokens(
         #[doc(hidden)]
         #[allow(non_camel_case_types, clippy::all, clippy::pedantic, unused_qualifications, missing_docs, unused_must_use, unused_parens, unused_braces)]
         const _: () = {
-            /// One type per argument: the compiler names it when a wrong thing is given.
+            /// One trait per argument: the compiler says what it says when a wrong thing is given.
             pub mod __ { #(#markers)* }
             static __FLOW_SPEC: #private::GroupSpec = #private::GroupSpec {
                 id: #id,

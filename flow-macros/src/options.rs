@@ -64,6 +64,15 @@ impl Pair {
         syn::Error::new(self.name.span(), sentence)
     }
 
+    /// There is no option of this name; `options` are those that there are, with `, ` between.
+    fn unknown(&self, whose: &str, options: &str, more: &str) -> syn::Error {
+        let name = self.name.to_string();
+        let meant = flow_core::meant(&name, options.split(", ").chain(more.split(", ")));
+        let there = meant.map_or("; there".into(), |meant| format!(": did you mean `{meant}`? There"));
+        let more = if more.is_empty() { String::new() } else { format!(", and those of a task: {more}") };
+        self.error(format!("{whose} has no option `{name}`{there} are: {options}{more}"))
+    }
+
     fn text(&self) -> syn::Result<LitStr> {
         match self.expr()? {
             Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Ok(text.clone()),

@@ -73,7 +73,7 @@ fn declare(field: &mut Field, private: &TokenStream) -> syn::Result<Declared> {
     Ok(Declared {
         handle: quote!(#vis #name: #private::Param<#ty>),
         add: quote!(#name: #builder.type_name(#written)#doc #default.add()),
-        input: quote!((#text, #private::Arg::<#ty, __FlowTask, __FlowName, __FlowHow>::input(self.#name, at))),
+        input: quote!((#text, #private::Arg::<#ty, __FlowHow>::input(self.#name, at))),
     })
 }
 
@@ -107,7 +107,7 @@ fn tokens(item: &ItemStruct, declared: &[Declared], private: &TokenStream) -> To
                 }
             }
 
-            impl<__FlowTask, __FlowName, __FlowHow> #private::Arg<#name, __FlowTask, __FlowName, __FlowHow> for __FlowHandles {
+            impl<__FlowHow> #private::Arg<#name, __FlowHow> for __FlowHandles {
                 fn input(self, at: &'static ::core::panic::Location<'static>) -> #private::Input {
                     #private::Input::record([#(#inputs),*])
                 }

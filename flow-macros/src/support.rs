@@ -1,7 +1,8 @@
 //! What the macros share: errors that are gathered, doc comments, the path of the runtime.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Ident, TokenStream};
 use quote::quote;
+use syn::ext::IdentExt as _;
 use syn::{Attribute, Expr, ExprLit, Lit, Meta, Path};
 
 /// The item as it was, and the errors: so the rest of the file is still understood by the compiler and the editor.
@@ -93,7 +94,7 @@ pub fn private(krate: Option<&Path>) -> TokenStream {
 }
 
 /// The line of a name in the author's file (`line!()` would tell that of the attribute).
-pub fn line_of(name: &proc_macro2::Ident) -> u32 {
+pub fn line_of(name: &Ident) -> u32 {
     u32::try_from(name.span().unwrap().line()).unwrap_or(u32::MAX)
 }
 
@@ -102,6 +103,31 @@ pub fn option(value: Option<impl quote::ToTokens>, private: &TokenStream) -> Tok
     match value {
         Some(value) => quote!(#private::Some(#value)),
         None => quote!(#private::None),
+    }
+}
+
+/// The trait of one argument of a task or a group: everything that serves for its type has it. It is there for what the compiler says
+/// where something else is given, in which the names stand as the author wrote them, wherever the task is.
+pub fn argument_trait((what, of): (&str, &Ident), name: &Ident, ty: &syn::Type, private: &TokenStream) -> TokenStream {
+    let braces = |text: String| text.replace('{', "{{").replace('}', "}}");
+    let (of, argument, takes) = (of.unraw(), name.unraw(), braces(written(ty)));
+    let message = format!("{what} `{of}` takes `{takes}` for its argument `{argument}`, and was given `{{Self}}`");
+    quote! {
+        #[diagnostic::on_unimplemented(
+            message = #message,
+            label = "this is `{Self}`",
+            note = "an argument takes a value, a `Node<..>` (what a task call returns) or a `Param<..>` of exactly its type",
+            note = "a `Secret` cannot be written down in a DAG: take it from a param"
+        )]
+        pub trait #name<T, How> {
+            fn __flow_input(self, at: &'static ::core::panic::Location<'static>) -> #private::Input;
+        }
+        #[diagnostic::do_not_recommend]
+        impl<T, How, Given: #private::Arg<T, How>> #name<T, How> for Given {
+            fn __flow_input(self, at: &'static ::core::panic::Location<'static>) -> #private::Input {
+                #private::Arg::<T, How>::input(self, at)
+            }
+        }
     }
 }
 

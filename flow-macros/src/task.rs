@@ -2,7 +2,7 @@
 
 use crate::cache;
 use crate::options::{TaskOptions, find_crate};
-use crate::support::{Errors, cfgs, doc_of, line_of, option, private, written};
+use crate::support::{Errors, argument_trait, cfgs, doc_of, line_of, option, private, written};
 use proc_macro2::{Ident, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::ext::IdentExt as _;
@@ -250,7 +250,7 @@ fn beside(
     let node = node(function, arguments, returned, private);
     let no_hidden_result = no_hidden_result(returned, private);
     let markers = arguments.iter().filter_map(|a| match a {
-        Argument::Value { name, .. } => Some(quote!(pub struct #name {})),
+        Argument::Value { name: of, ty, .. } => Some(argument_trait(("task", name), of, ty, private)),
         Argument::Context(_) => None,
     });
     quote! {
@@ -264,7 +264,7 @@ fn beside(
         #[allow(non_camel_case_types, clippy::all, clippy::pedantic, unused_qualifications, missing_docs, unused_imports)]
         const _: () = {
             #no_hidden_result
-            /// One type per argument: the compiler names it when a wrong thing is given.
+            /// One trait per argument: the compiler says what it says when a wrong thing is given.
             pub mod __ { #(#markers)* }
             #body
             #cache_key
@@ -425,12 +425,11 @@ fn node(function: &ItemFn, arguments: &[Argument], returned: &Returned, private:
         Argument::Context(_) => None,
     });
     let parameters = |how: TokenStream| {
-        let parameter = move |(arg, ty)| quote!(#arg: impl #private::Arg<#ty, #name, __::#arg, #private::#how>);
+        let parameter = move |(arg, ty)| quote!(#arg: impl __::#arg<#ty, #private::#how>);
         values.clone().map(parameter).collect::<Vec<_>>()
     };
     let inputs = |how: TokenStream| {
-        let input =
-            move |(arg, ty)| quote!(#private::Arg::<#ty, #name, __::#arg, #private::#how>::input(#arg, __flow_at));
+        let input = move |(arg, ty)| quote!(__::#arg::<#ty, #private::#how>::__flow_input(#arg, __flow_at));
         values.clone().map(input).collect::<Vec<_>>()
     };
     let (call, called) = (parameters(quote!(Call)), inputs(quote!(Call)));

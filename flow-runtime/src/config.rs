@@ -215,6 +215,16 @@ impl Config {
         if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
     }
 
+    /// The variables that are read, params aside.
+    pub fn variables(&self) -> Vec<String> {
+        let connections = self.connections.iter().map(|(name, _)| name);
+        let connections = connections.chain(self.connections.broken().map(|(name, _)| name));
+        let connections = connections.map(|name| variable("CONNECTION", name, "URL"));
+        let notifiers =
+            self.notifiers.keys().flat_map(|name| ["URL", "PASSWORD"].map(|what| notifiers::variable(name, what)));
+        VARIABLES.into_iter().map(String::from).chain(connections).chain(notifiers).collect()
+    }
+
     /// Where the metadata is, for people, without a password.
     pub fn records(&self) -> String {
         match &self.postgres {
@@ -228,6 +238,18 @@ impl Config {
         self.home.join("flow.db")
     }
 }
+
+/// The variables that set what they set.
+const VARIABLES: [&str; 8] = [
+    "FLOW_HOME",
+    "FLOW_PARALLELISM",
+    "FLOW_GRACE",
+    "FLOW_DURABILITY",
+    "FLOW_DATABASE",
+    "FLOW_LEASE",
+    "FLOW_PAUSED_AT_CREATION",
+    "FLOW_LOG",
+];
 
 /// The variable that holds something about what has this name in the settings.
 fn variable(kind: &str, name: &str, what: &str) -> String {

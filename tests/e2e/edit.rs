@@ -55,6 +55,11 @@ fn what_is_cleared_runs_again_with_what_is_below_it() {
     assert_eq!(cleared.code, Some(0), "{cleared:?}");
     assert!(cleared.err.contains("3 task instances cleared") && cleared.err.contains("run --resume one"));
     assert_eq!(place.json(&["runs"])[0]["state"], "queued");
+    // What is to run again has had one try, and none has begun since.
+    let tasks = place.ok(&["tasks", "one"]);
+    let upload: Vec<&str> = tasks.lines().filter(|line| line.starts_with("upload ")).collect();
+    assert!(upload.len() == 2 && upload[0].contains("1/") && !upload[1].contains('/'), "{tasks}");
+    assert_eq!(place.json(&["tasks", "one"])[2]["tries"].as_array().unwrap().len(), 1);
     assert_eq!(place.dags(&["xcom", "one", "upload"]).code, Some(2), "what is to run again has no value");
     let (events, code) = place.start(&["run", "--resume", "one"]).end();
     assert_eq!((code, begun(&events)), (Some(0), ["upload", "load", "summary"].map(String::from).into()));

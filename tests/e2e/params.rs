@@ -75,7 +75,7 @@ fn a_connection_stands_for_a_place_and_keeps_its_keys() {
     let place = place.env("LAKE_KEY", "correct-horse-battery");
     let listed = place.dags(&["connections"]);
     assert!(listed.out.contains("sqlite://named.db") && listed.out.contains("aws_secret_access_key"), "{listed:?}");
-    assert!(listed.err.contains("gone: NOWHERE is not set"), "{listed:?}");
+    assert!(listed.code == Some(2) && listed.err.contains("gone: NOWHERE is not set"), "{listed:?}");
     place.ok(&["run", "taxi", "--run-id", "named", "-p", "lake=conn:l/2021", "-p", "warehouse=conn:w"]);
     let object = place.json(&["xcom", "named", "upload"]);
     let url = object["value"]["url"].as_str().unwrap();
@@ -84,8 +84,13 @@ fn a_connection_stands_for_a_place_and_keeps_its_keys() {
     let told =
         format!("{listed:?}{:?}{:?}", place.dags(&["logs", "named", "upload"]), place.dags(&["--json", "connections"]));
     assert!(!told.contains("correct-horse"), "{told}");
-    // What only this machine lacks is no mistake; a name that nobody knows is one.
-    place.ok(&["check"]);
+    // What only this machine lacks is told, and is no mistake; a name that nobody knows is one.
+    let check = place.dags(&["check"]);
+    assert!(
+        check.code == Some(0) && check.err.contains("connection `gone` cannot be used on this machine"),
+        "{check:?}"
+    );
+    assert!(place.json(&["check"])["notes"][0].as_str().unwrap().contains("NOWHERE is not set"));
     let typo = place.env("FLOW_PARAM_LAKE", "conn:ll");
     let check = typo.dags(&["check"]);
     assert!(check.code == Some(2) && check.out.contains("DAG `taxi`: there is no connection `ll`"), "{check:?}");

@@ -80,6 +80,7 @@ fn a_command_whose_engine_is_killed_is_ended_by_whoever_takes_the_run_up() {
         let answer = place.dags(args);
         // Gone on with, it fails, for it has no retries.
         assert_eq!(answer.code, code, "{answer:?}");
+        assert_eq!(answer.err.contains("resuming once more runs it anew"), word == "resume", "{answer:?}");
         soon("nothing is left", || with_mark(&mark).is_empty());
     }
 }

@@ -124,9 +124,7 @@ impl DagOptions {
                 self.krate = Some(krate(pair)?);
                 return Ok(());
             }
-            other => {
-                return Err(pair.error(format!("a DAG has no option `{other}`; there are: {DAG_OPTIONS}")));
-            }
+            _ => return Err(pair.unknown("a DAG", DAG_OPTIONS, "")),
         };
         self.calls.push(call);
         Ok(())

@@ -37,7 +37,7 @@ impl GroupOptions {
             "id" => set(&mut self.id, pair, id_text(pair)?),
             "doc" => set(&mut self.doc, pair, pair.text()?.value()),
             "crate" => set(&mut self.krate, pair, krate(pair)?),
-            other => Err(pair.error(format!("a group has no option `{other}`; there are: {GROUP_OPTIONS}"))),
+            _ => Err(pair.unknown("a group", GROUP_OPTIONS, "")),
         }
     }
 }

@@ -130,13 +130,11 @@ impl TaskOptions {
             "max_poke_interval" if self.sensor => set(&mut self.max_poke_interval, pair, pair.duration(private)?),
             "mode" if self.sensor => set(&mut self.mode, pair, mode(pair, private)?),
             "soft_fail" if self.sensor => set(&mut self.soft_fail, pair, pair.boolean()?),
-            other if self.sensor => Err(pair.error(format!(
-                "a sensor has no option `{other}`; there are: {SENSOR_OPTIONS}, and those of a task: {TASK_OPTIONS}"
-            ))),
+            _ if self.sensor => Err(pair.unknown("a sensor", SENSOR_OPTIONS, TASK_OPTIONS)),
             other if SENSOR_OPTIONS.split(", ").any(|name| name == other) => {
                 Err(pair.error(format!("`{other}` is an option of a sensor: write `#[sensor(..)]`")))
             }
-            other => Err(pair.error(format!("a task has no option `{other}`; there are: {TASK_OPTIONS}"))),
+            _ => Err(pair.unknown("a task", TASK_OPTIONS, "")),
         }
     }
 

@@ -81,7 +81,7 @@ pub struct DagRun {
     pub logical_date: Option<DateTime<Utc>>,
     /// The span of time it is about.
     pub data_interval: Option<DataInterval>,
-    /// It may start from this instant on; runs are sorted by it.
+    /// It may start from this instant on: a timetable's runs follow each other by it.
     pub run_after: DateTime<Utc>,
     /// When its first task could start.
     pub start_date: Option<DateTime<Utc>>,

@@ -152,6 +152,18 @@ impl Error {
         Self::Format { file: file.as_ref().to_owned(), message: message.into() }
     }
 
+    /// The same, told of a file by the name that a person knows it by.
+    pub(crate) fn known_as(self, path: &Path, name: &str) -> Self {
+        match self {
+            Self::Value { file, row, column, text, wanted } if file == path => {
+                Self::Value { file: redact(name).into(), row, column, text, wanted }
+            }
+            Self::Format { file, message } if file == path => Self::Format { file: redact(name).into(), message },
+            Self::Columns { place, message } if Path::new(&place) == path => Self::columns(name, message),
+            other => other,
+        }
+    }
+
     pub(crate) fn columns(place: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Columns { place: redact(&place.into()), message: message.into() }
     }

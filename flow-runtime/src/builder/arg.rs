@@ -7,19 +7,18 @@ use flow_core::dag::Source;
 use serde::Serialize;
 use std::panic::Location;
 
-/// Something that serves as the argument `Name: T` of the task `Task`: a value, a [`Node`] or a [`Param`] of that type, and a
-/// few things that plainly become one (`&str` for a `String`, an array or a list of nodes for a `Vec`, either for an
-/// `Option`).
+/// Something that serves as an argument of type `T`: a value, a [`Node`] or a [`Param`] of that type, and a few things that
+/// plainly become one (`&str` for a `String`, an array or a list of nodes for a `Vec`, either for an `Option`).
 ///
-/// `Task` and `Name` are there for the compiler's message alone; `How` tells a [`Call`] from an [`Expand`], which takes
-/// [`each(list)`](super::each()) as well.
+/// `How` tells a [`Call`] from an [`Expand`], which takes [`each(list)`](super::each()) as well. What an author reads about a wrong
+/// argument is said by a trait of that argument, which `#[task]` makes: it knows both names.
 #[diagnostic::on_unimplemented(
-    message = "task `{Task}` takes `{T}` for its argument `{Name}`, and was given `{Self}`",
+    message = "an argument takes `{T}`, and was given `{Self}`",
     label = "this is `{Self}`",
     note = "an argument takes a value, a `Node<..>` (what a task call returns) or a `Param<..>` of exactly its type",
     note = "a `Secret` cannot be written down in a DAG: take it from a param"
 )]
-pub trait Arg<T, Task, Name, How> {
+pub trait Arg<T, How> {
     /// Where the value comes from, as data.
     #[doc(hidden)]
     fn input(self, at: &'static Location<'static>) -> Input;
@@ -74,77 +73,77 @@ impl Input {
 }
 
 #[diagnostic::do_not_recommend]
-impl<T: Serialize, Task, Name, How> Arg<T, Task, Name, How> for T {
+impl<T: Serialize, How> Arg<T, How> for T {
     fn input(self, _: &'static Location<'static>) -> Input {
         Input::literal(self)
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<T, Task, Name, How> Arg<T, Task, Name, How> for Node<T> {
+impl<T, How> Arg<T, How> for Node<T> {
     fn input(self, at: &'static Location<'static>) -> Input {
         Input::node(self, false, at)
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<T, Task, Name, How> Arg<T, Task, Name, How> for Param<T> {
+impl<T, How> Arg<T, How> for Param<T> {
     fn input(self, at: &'static Location<'static>) -> Input {
         Input::param(self, at)
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<Task, Name, How> Arg<String, Task, Name, How> for &str {
+impl<How> Arg<String, How> for &str {
     fn input(self, _: &'static Location<'static>) -> Input {
         Input::literal(self)
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<T: TaskArgument, Task, Name, How> Arg<Option<T>, Task, Name, How> for Node<T> {
+impl<T: TaskArgument, How> Arg<Option<T>, How> for Node<T> {
     fn input(self, at: &'static Location<'static>) -> Input {
         Input::node(self, true, at)
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<T: TaskArgument, Task, Name, How> Arg<Option<T>, Task, Name, How> for Param<T> {
+impl<T: TaskArgument, How> Arg<Option<T>, How> for Param<T> {
     fn input(self, at: &'static Location<'static>) -> Input {
         Input::param(self, at)
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<T: Serialize, Task, Name, How> Arg<Option<T>, Task, Name, How> for T {
+impl<T: Serialize, How> Arg<Option<T>, How> for T {
     fn input(self, _: &'static Location<'static>) -> Input {
         Input::literal(self)
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<T, Task, Name, How> Arg<Vec<T>, Task, Name, How> for Vec<Node<T>> {
+impl<T, How> Arg<Vec<T>, How> for Vec<Node<T>> {
     fn input(self, at: &'static Location<'static>) -> Input {
         Input::list(self.into_iter().map(|n| Input::node(n, false, at)))
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<T, const N: usize, Task, Name, How> Arg<Vec<T>, Task, Name, How> for [Node<T>; N] {
+impl<T, const N: usize, How> Arg<Vec<T>, How> for [Node<T>; N] {
     fn input(self, at: &'static Location<'static>) -> Input {
         Input::list(self.into_iter().map(|n| Input::node(n, false, at)))
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<T: Serialize, const N: usize, Task, Name, How> Arg<Vec<T>, Task, Name, How> for [T; N] {
+impl<T: Serialize, const N: usize, How> Arg<Vec<T>, How> for [T; N] {
     fn input(self, _: &'static Location<'static>) -> Input {
         Input::literal(Vec::from(self))
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<const N: usize, Task, Name, How> Arg<Vec<String>, Task, Name, How> for [&str; N] {
+impl<const N: usize, How> Arg<Vec<String>, How> for [&str; N] {
     fn input(self, _: &'static Location<'static>) -> Input {
         Input::literal(self.as_slice())
     }

@@ -123,21 +123,21 @@ impl<T, const N: usize> IntoEach for [Node<T>; N] {
 }
 
 #[diagnostic::do_not_recommend]
-impl<T, Task, Name> Arg<T, Task, Name, Expand> for Each<T> {
+impl<T> Arg<T, Expand> for Each<T> {
     fn input(self, _: &'static Location<'static>) -> Input {
         self.source()
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<Task, Name> Arg<String, Task, Name, Expand> for Each<&str> {
+impl Arg<String, Expand> for Each<&str> {
     fn input(self, _: &'static Location<'static>) -> Input {
         self.source()
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<T, Task, Name> Arg<Option<T>, Task, Name, Expand> for Each<T> {
+impl<T> Arg<Option<T>, Expand> for Each<T> {
     fn input(self, _: &'static Location<'static>) -> Input {
         self.source()
     }

@@ -33,6 +33,7 @@ impl App {
     pub fn load(program: String, global: &Global, parallelism: Option<u32>, out: Arc<Output>) -> Result<App> {
         let registry = Registry::collect()?;
         let config = settings(global, parallelism)?;
+        mention_slips(&config, &out);
         match unknown_dags(&registry, &config).first() {
             Some(problem) => Err(CliError::input(problem)),
             None => Ok(App { registry, config, out, program: called(program, global.home.as_deref()) }),
@@ -46,6 +47,7 @@ impl App {
             Registry::default()
         });
         let config = settings(global, None)?;
+        mention_slips(&config, &out);
         Ok(App { registry, config, out, program: called(program, global.home.as_deref()) })
     }
 
@@ -152,6 +154,34 @@ pub fn settings(global: &Global, parallelism: Option<u32>) -> Result<Config> {
     Ok(config)
 }
 
+/// A variable that sets nothing is most likely a slip.
+pub fn mention_slips(config: &Config, out: &Output) {
+    let set = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    slips(set, &config.variables()).iter().for_each(|slip| out.note(format!("note: {slip}")));
+}
+
+/// What is set and not read, and either looks much like what is read, or can be meant for flow.toml alone. Others may have variables
+/// of their own.
+fn slips(set: impl Iterator<Item = String>, known: &[String]) -> Vec<String> {
+    let known: Vec<&str> = known.iter().filter_map(|name| name.strip_prefix(PREFIX)).collect();
+    let slip = |name: String| {
+        let own = name.strip_prefix(PREFIX).filter(|own| !known.contains(own) && !own.starts_with("PARAM_"))?;
+        let table = [("CONNECTION_", "connections"), ("NOTIFIER_", "notifiers")];
+        let table = table.into_iter().find(|(kind, _)| own.starts_with(kind)).map(|(_, table)| table);
+        match (flow_core::meant(own, known.iter().copied()), table) {
+            (Some(meant), _) => Some(format!("{name} is set, and nothing reads it: did you mean {PREFIX}{meant}?")),
+            (None, Some(table)) => {
+                Some(format!("{name} is set, and `[{table}]` of flow.toml has nothing of this name"))
+            }
+            (None, None) => None,
+        }
+    };
+    set.filter_map(slip).collect()
+}
+
+/// How the variables of flow begin.
+const PREFIX: &str = "FLOW_";
+
 fn env(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
@@ -204,6 +234,25 @@ mod tests {
     #[test]
     fn a_command_can_be_copied() {
         assert_eq!(called("dags".into(), Some(Path::new("my home"))), "dags --home 'my home'");
+    }
+
+    #[test]
+    fn a_variable_that_nothing_reads_is_told_if_it_is_meant_for_flow() {
+        let known = ["FLOW_PARALLELISM", "FLOW_LOG", "FLOW_CONNECTION_LAKE_URL"].map(String::from);
+        let said = |name: &str| slips([name.to_string()].into_iter(), &known).pop().unwrap_or_default();
+        assert_eq!(
+            said("FLOW_PARALELISM"),
+            "FLOW_PARALELISM is set, and nothing reads it: did you mean FLOW_PARALLELISM?"
+        );
+        assert!(said("FLOW_CONNECTION_LAKES_URL").ends_with("did you mean FLOW_CONNECTION_LAKE_URL?"));
+        assert_eq!(
+            said("FLOW_NOTIFIER_OPS_URL"),
+            "FLOW_NOTIFIER_OPS_URL is set, and `[notifiers]` of flow.toml has nothing of this name"
+        );
+        // What is read, what is told elsewhere, what a command is told, what is somebody else's.
+        for name in ["FLOW_LOG", "FLOW_PARAM_LOGG", "FLOW_DAG_ID", "FLOW_TRY_NUMBER", "FLOW_TEST_TAXI", "FLOWER_LOG"] {
+            assert_eq!(said(name), "", "{name}");
+        }
     }
 
     #[test]

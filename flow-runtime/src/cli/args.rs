@@ -67,7 +67,7 @@ pub enum Command {
     Delete(Delete),
     /// Delete runs that have ended long ago, with their logs and values
     Clean(Clean),
-    /// List runs, the newest first
+    /// List runs, the one that was made last first
     Runs(Runs),
     /// Show the tasks of a run
     Tasks(Tasks),

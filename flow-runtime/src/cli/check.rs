@@ -21,7 +21,8 @@ pub fn check(program: String, global: &Global, out: Arc<Output>) -> Result {
     let registry =
         Registry::collect().map_err(|error| error.0.into_iter().map(CliError::input).for_each(&mut take)).ok();
     let config = app::settings(global, None).map_err(&mut take).ok();
-    let (mut checked, mut answered) = (Vec::new(), None);
+    config.iter().for_each(|config| app::mention_slips(config, &out));
+    let (mut checked, mut answered, mut notes) = (Vec::new(), None, Vec::new());
     if let (Some(registry), Some(config)) = (registry, config) {
         let app = App { registry, config, out: out.clone(), program };
         problems.extend(app::unknown_dags(&app.registry, &app.config));
@@ -33,6 +34,9 @@ pub fn check(program: String, global: &Global, out: Arc<Output>) -> Result {
             problems.extend(problems_of(&app, dag));
         }
         problems.extend(two_places(&app.registry));
+        // No problem of the project: where this is checked, nobody may have the keys.
+        let broken = app.config.connections.broken();
+        notes.extend(broken.map(|(name, why)| format!("connection `{name}` cannot be used on this machine: {why}")));
         match database::looked_at(&app) {
             Ok(found) if found.is_newer() => {
                 problems.push(format!(
@@ -47,7 +51,7 @@ pub fn check(program: String, global: &Global, out: Arc<Output>) -> Result {
     problems.dedup();
     if out.json {
         let database = answered.map(|(place, schema)| database::describe(&place, schema));
-        out.json_pretty(&json!({"dags": checked, "problems": problems, "database": database}));
+        out.json_pretty(&json!({"dags": checked, "problems": problems, "notes": notes, "database": database}));
         return Ok(if problems.is_empty() { Exit::Success } else { Exit::BadInput });
     }
     let good = |text: String| out.line(format!("{} {text}", out.paint.good("✔")));
@@ -57,6 +61,7 @@ pub fn check(program: String, global: &Global, out: Arc<Output>) -> Result {
     if let Some((place, schema)) = answered {
         good(database::sentence(&place, schema));
     }
+    notes.iter().for_each(|note| out.note(format!("{} {note}", out.paint_err.warn("!"))));
     if !problems.is_empty() {
         problems.iter().for_each(|problem| out.line(format!("{} {problem}", out.paint.bad("✘"))));
         out.line(format!("\n{}", plural(problems.len(), "problem")));

@@ -8,6 +8,7 @@ use serde_json::json;
 /// Lists them, without anything secret.
 pub fn connections(app: &App) -> Result {
     let (out, known) = (&app.out, &app.config.connections);
+    let exit = if known.broken().next().is_some() { Exit::BadInput } else { Exit::Success };
     let names = |options: Vec<&str>| options.join(", ");
     if out.json {
         let found = known.iter().map(|(name, place)| {
@@ -16,7 +17,7 @@ pub fn connections(app: &App) -> Result {
         });
         let broken = known.broken().map(|(name, why)| json!({ "connection_id": name, "error": why }));
         out.json_pretty(&found.chain(broken).collect::<Vec<_>>());
-        return Ok(Exit::Success);
+        return Ok(exit);
     }
     if known.iter().next().is_none() && known.broken().next().is_none() {
         out.note("flow.toml has no `[connections]`: `lake = \"s3://bucket/folder\"` below it makes `conn:lake` stand for that");
@@ -33,5 +34,5 @@ pub fn connections(app: &App) -> Result {
     for (name, why) in known.broken() {
         out.note(format!("{} {name}: {why}", out.paint_err.bad("✘")));
     }
-    Ok(Exit::Success)
+    Ok(exit)
 }

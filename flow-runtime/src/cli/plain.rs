@@ -8,6 +8,17 @@ use crate::run_event::{RunEvent, label};
 use flow_core::{Dag, TaskState};
 use serde_json::Value;
 
+/// Columns of the longest name of a state.
+const STATE: usize = {
+    let (mut widest, mut i) = (0, 0);
+    while i < TaskState::ALL.len() {
+        let width = TaskState::ALL[i].name().len();
+        widest = if width > widest { width } else { widest };
+        i += 1;
+    }
+    widest
+};
+
 /// Events as lines, in columns.
 #[derive(Debug, Clone, Copy)]
 pub struct Plain {
@@ -60,7 +71,7 @@ impl Plain {
                 words.extend(why);
                 words.extend(value.as_deref().filter(|v| *v != "null").map(|v| brief(v, 120)));
                 let label = label(task_id, *map_index);
-                let state = paint.task(*state, format!("{:<15}", state.name()));
+                let state = paint.task(*state, format!("{:<STATE$}", state.name()));
                 Some(
                     format!("{} {label:<name$}  {state}  {}", paint.dim(clock(*timestamp)), words.join("  "))
                         .trim_end()
@@ -152,16 +163,17 @@ mod tests {
                 },
                 "run r1 of taxi started",
             ),
-            (task(TaskState::Running, -1, None, None), "load      running          try 1/4"),
+            (task(TaskState::Running, -1, None, None), "load      running            try 1/4"),
             (
                 task(TaskState::UpForRetry, -1, refused, None),
-                "load      up_for_retry     try 1/4  1.3s  again in 9s  a b (src/x.rs:4)",
+                "load      up_for_retry       try 1/4  1.3s  again in 9s  a b (src/x.rs:4)",
             ),
+            (task(TaskState::UpForReschedule, -1, None, None), "load      up_for_reschedule  try 1/4  1.3s"),
             (
                 task(TaskState::Skipped, -1, None, None),
-                "load      skipped          try 1/4  1.3s  choose did not give true",
+                "load      skipped            try 1/4  1.3s  choose did not give true",
             ),
-            (task(TaskState::Success, 2, None, Some("3")), "load[2]   success          try 1/4  1.3s  month=feb  3"),
+            (task(TaskState::Success, 2, None, Some("3")), "load[2]   success            try 1/4  1.3s  month=feb  3"),
             (
                 RunEvent::Log {
                     task_id: "load".into(),

@@ -16,10 +16,10 @@ use crate::executor::{CacheUse, EngineError, obstacles};
 use crate::notify::Deliverer;
 use crate::run_event::{RunEvent, label};
 use crate::scheduler::{Listener, ScheduledDag, Scheduler, Told};
-use crate::store::RunFilter;
+use crate::store::{MetadataStore, RunFilter, RunOrder};
 use crate::telemetry;
 use crate::timetable;
-use flow_core::{Dag, NextRun, Restriction, RunType, TaskState};
+use flow_core::{Dag, DagRun, NextRun, Restriction, RunStatus, RunType, TaskState};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,10 +44,15 @@ pub fn scheduler(app: &App) -> Result {
         drop(prints);
         // Dropped half-way, it stops at once.
         let _ = stop.at_once.run_until_cancelled(tells.stop()).await;
+        // The last word matters less than that it ends.
+        let left = stop.at_once.run_until_cancelled(unfinished(app, &*store)).await.and_then(Result::ok);
         store.close().await;
         match ended {
             Ok(()) => {
-                app.out.note("stopped; what was not finished goes on when the scheduler does");
+                app.out.note(match left {
+                    Some(left) => stopped(&left, |words| app.command(words)),
+                    None => "stopped".into(),
+                });
                 Ok(Exit::Success)
             }
             Err(EngineError::Held(why)) => {
@@ -56,6 +61,35 @@ pub fn scheduler(app: &App) -> Result {
             Err(error) => Err(error.into()),
         }
     })
+}
+
+/// The runs that are unfinished and that nobody else works on, the oldest first.
+async fn unfinished(app: &App, store: &dyn MetadataStore) -> Result<Vec<DagRun>> {
+    let states = vec![RunStatus::Queued, RunStatus::Running];
+    let open = store.runs(&RunFilter { states, ..RunFilter::default() }).await?;
+    let holders = session::holders(app, store).await?;
+    Ok(open.into_iter().rev().filter(|run| holders.left_alone(run)).map(|run| run.run).collect())
+}
+
+/// What is left undone, and how it goes on.
+fn stopped(left: &[DagRun], command: impl Fn(&[&str]) -> String) -> String {
+    const NAMES: usize = 3;
+    let [first, ..] = left else { return "stopped; no run is left unfinished".into() };
+    let word = |state| if state == RunStatus::Queued { ", not begun" } else { "" };
+    let named = left.iter().take(NAMES).map(|run| format!("  {} {}{}\n", run.dag_id, run.run_id, word(run.state)));
+    let more = match left.len().saturating_sub(NAMES) {
+        0 => String::new(),
+        more => format!("  and {more} more: `{}`\n", command(&["runs", "--state", "interrupted"])),
+    };
+    let resume = command(&["run", &first.dag_id, "--resume", &first.run_id]);
+    format!(
+        "stopped; {} left unfinished:\n{}{more}a scheduler goes on with what is left when it starts, and `{resume}` with one run",
+        match left.len() {
+            1 => "1 run is".into(),
+            many => format!("{many} runs are"),
+        },
+        named.collect::<String>(),
+    )
 }
 
 /// What the scheduler needs to know of a DAG. All are there, also those without a schedule: their runs are gone on with.
@@ -155,6 +189,7 @@ pub fn next(app: &App, args: &Next) -> Result {
         let filter = RunFilter {
             dag_id: Some(dag.dag_id.clone()),
             run_types: vec![RunType::Scheduled],
+            order: RunOrder::Due,
             limit: 1,
             ..RunFilter::default()
         };
@@ -208,4 +243,43 @@ pub fn next(app: &App, args: &Next) -> Result {
         Some(_) => {}
     }
     Ok(Exit::Success)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(run_id: &str, state: RunStatus) -> DagRun {
+        DagRun {
+            dag_id: "taxi".into(),
+            run_id: run_id.into(),
+            run_type: RunType::Scheduled,
+            state,
+            logical_date: None,
+            data_interval: None,
+            run_after: chrono::DateTime::UNIX_EPOCH,
+            start_date: None,
+            end_date: None,
+            conf: serde_json::Map::new(),
+        }
+    }
+
+    #[test]
+    fn the_last_word_names_what_is_left_and_how_it_goes_on() {
+        let said = |left: &[DagRun]| stopped(left, |words| format!("dags {}", words.join(" ")));
+        assert_eq!(said(&[]), "stopped; no run is left unfinished");
+        let mut left = vec![run("a", RunStatus::Running)];
+        assert_eq!(
+            said(&left),
+            "stopped; 1 run is left unfinished:\n  taxi a\n\
+             a scheduler goes on with what is left when it starts, and `dags run taxi --resume a` with one run"
+        );
+        left.extend(["b", "c", "d", "e"].map(|id| run(id, RunStatus::Queued)));
+        let said = said(&left);
+        assert!(said.starts_with("stopped; 5 runs are left unfinished:\n  taxi a\n  taxi b, not begun\n"), "{said}");
+        assert!(
+            said.contains("\n  and 2 more: `dags runs --state interrupted`\n") && !said.contains("taxi d"),
+            "{said}"
+        );
+    }
 }

@@ -57,7 +57,7 @@ pub fn show(app: &App, args: &Show) -> Result {
     }
     let unnamed = app.global_params().into_iter().filter(|(name, _)| !dag.params.iter().any(|p| &p.name == name));
     let globals: Vec<String> =
-        unnamed.map(|(name, value)| format!("{name} = {}", crate::secret::redact_value(&value))).collect();
+        unnamed.map(|(name, value)| format!("{name} = {}", brief(&crate::secret::redact_value(&value)))).collect();
     for line in text(dag, &params, &globals, out.width.unwrap_or(DOC), out.paint) {
         out.line(match out.width {
             Some(width) => console::truncate_str(&line, width, "…").into_owned(),
@@ -141,7 +141,7 @@ fn text(dag: &Dag, params: &[(Resolved<'_>, Scope)], globals: &[String], width: 
     lines.push(String::new());
     lines.push(paint.bold("Tasks"));
     let order = dag.topological().unwrap_or_else(|_| (0..dag.tasks.len() as u32).collect());
-    order.into_iter().for_each(|ix| lines.extend(task_lines(dag, &dag.tasks[ix as usize], paint)));
+    order.into_iter().for_each(|ix| lines.extend(task_lines(dag, &dag.tasks[ix as usize], width, paint)));
     lines
 }
 
@@ -161,7 +161,7 @@ fn param_lines(param: &Resolved<'_>, scope: &Scope, paint: Paint) -> Vec<String>
     let value = match param.shown() {
         None => paint.warn(" required"),
         Some(_) if def.secret => " = ***".into(),
-        Some(value) => format!(" = {}", format::short(&value.to_string(), 48)),
+        Some(value) => format!(" = {}", brief(&value)),
     };
     let origin = match (&param.origin, &def.default) {
         (Origin::Missing, _) => String::new(),
@@ -178,6 +178,11 @@ fn param_lines(param: &Resolved<'_>, scope: &Scope, paint: Paint) -> Vec<String>
     }
     lines.push(paint.dim(format!("      {}", reach(scope))));
     lines
+}
+
+/// A value on one line, as far as it has room.
+fn brief(value: &serde_json::Value) -> String {
+    format::short(&value.to_string(), 48)
 }
 
 /// `global · shared with taxi_postgres · read by download, load`
@@ -209,7 +214,7 @@ fn group_line(group: &GroupDef, paint: Paint) -> String {
     format!("  {}{}{doc}", paint.busy(&group.group_id), paint.dim(each))
 }
 
-fn task_lines(dag: &Dag, task: &TaskDef, paint: Paint) -> Vec<String> {
+fn task_lines(dag: &Dag, task: &TaskDef, width: usize, paint: Paint) -> Vec<String> {
     let output = if task.output == "()" { String::new() } else { format!(" {} {}", paint.dim("->"), task.output) };
     let each = if task.mapped { paint.dim("  ×n") } else { String::new() };
     let settings = settings(task);
@@ -218,7 +223,9 @@ fn task_lines(dag: &Dag, task: &TaskDef, paint: Paint) -> Vec<String> {
     let named: Vec<String> = task.inputs.iter().map(|i| format!("{}: {}", i.name, i.type_name)).collect();
     let widest = named.iter().map(|n| n.chars().count()).max().unwrap_or(0);
     for (input, name) in task.inputs.iter().zip(&named) {
-        lines.push(format!("      {name:<widest$} {} {}", paint.dim("<-"), edges::source(dag, &input.source)));
+        // A value that is written down may be long, and a program asks for --json.
+        let source = format::short(&edges::source(dag, &input.source), width.saturating_sub(widest + 10).max(40));
+        lines.push(format!("      {name:<widest$} {} {source}", paint.dim("<-")));
     }
     for (verb, assets) in [("reads", &task.inlets), ("makes", &task.outlets)] {
         if !assets.is_empty() {
@@ -227,7 +234,12 @@ fn task_lines(dag: &Dag, task: &TaskDef, paint: Paint) -> Vec<String> {
     }
     let id = |ix: u32| dag.tasks[ix as usize].task_id.as_str();
     for condition in &task.conditions {
-        lines.push(format!("      {} {} gives {}", paint.dim("when"), id(condition.upstream), condition.equals));
+        lines.push(format!(
+            "      {} {} gives {}",
+            paint.dim("when"),
+            id(condition.upstream),
+            brief(&condition.equals)
+        ));
     }
     let after: Vec<&str> = edges::only_order(task).map(id).collect();
     if !after.is_empty() {

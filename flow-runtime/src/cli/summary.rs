@@ -6,7 +6,7 @@ use super::pretty::brief;
 use super::run::Kept;
 use super::style::{Paint, glyph};
 use super::table::Table;
-use super::view::cause;
+use super::view::{cause, span};
 use crate::executor::RunReport;
 use crate::run_event::label;
 use crate::secret;
@@ -47,19 +47,20 @@ fn table(dag: &Dag, report: &RunReport, values: &[XComRow], paint: Paint) -> Tab
                 table.row(cells(&task.task_id, TaskState::None, String::new(), String::new(), String::new(), paint))
             }
             (true, Some(row)) => {
-                let value = values.get(task.task_id.as_str()).copied();
+                // One that an earlier try gave, before the task was cleared, is none of this one.
+                let value = values.get(task.task_id.as_str()).filter(|_| row.state == TaskState::Success);
                 let is_cached = row.cause.as_ref().is_some_and(|cause| cause.kind == CauseKind::Cached);
-                let tries = match row.try_number {
-                    0 => String::new(),
-                    _ if is_cached => "cached".to_string(),
-                    number => number.to_string(),
+                let tries = match row.start_date {
+                    None => String::new(),
+                    Some(_) if is_cached => "cached".to_string(),
+                    Some(_) => row.try_number.to_string(),
                 };
                 table.row(cells(
                     &task.task_id,
                     row.state,
                     tries,
                     duration(&[row]),
-                    value.map_or(String::new(), shown),
+                    value.map_or(String::new(), |value| shown(value)),
                     paint,
                 ));
             }
@@ -85,11 +86,19 @@ fn cells(task: &str, state: TaskState, tries: String, took: String, value: Strin
     [task.to_string(), state, tries, took, value]
 }
 
-/// From the first start to the last end.
+/// How long their latest tries took: the time in which at least one of them was under way.
 fn duration(rows: &[&InstanceRow]) -> String {
-    let start = rows.iter().filter_map(|r| r.start_date).min();
-    let end = rows.iter().filter_map(|r| r.end_date).max();
-    start.zip(end).map_or(String::new(), |(start, end)| took(super::format::seconds(start, end)))
+    let mut spans: Vec<_> = rows.iter().filter_map(|row| span(row)).collect();
+    spans.sort_unstable();
+    let Some(&(mut busy_until, _)) = spans.first() else { return String::new() };
+    let mut seconds = 0.0;
+    for (start, end) in spans.into_iter().filter(|(start, end)| start <= end) {
+        if end > busy_until {
+            seconds += super::format::seconds(start.max(busy_until), end);
+            busy_until = end;
+        }
+    }
+    took(seconds)
 }
 
 fn shown(value: &XComRow) -> String {
@@ -125,6 +134,16 @@ fn verdict(report: &RunReport, paint: Paint) -> String {
     format!("{} {}: {word}{}", paint.bold(&run.dag_id), run.run_id, took.map_or(String::new(), |t| format!(" in {t}")))
 }
 
+/// A try that was under way when its process ended has been an attempt, for some tasks the only one.
+fn lost(report: &RunReport) -> Option<String> {
+    let is_lost = |row: &&InstanceRow| {
+        row.state == TaskState::Failed && row.cause.as_ref().is_some_and(|cause| cause.kind == CauseKind::Lost)
+    };
+    let row = report.instances.iter().find(is_lost).filter(|_| report.run.state == RunStatus::Failed)?;
+    let label = label(&row.task_id, row.map_index);
+    Some(format!("  {label} was interrupted, and has no retry left: resuming once more runs it anew"))
+}
+
 /// What a person does next.
 fn notes(app: &App, report: &RunReport, kept: Kept) -> Vec<String> {
     let run = &report.run;
@@ -140,6 +159,7 @@ fn notes(app: &App, report: &RunReport, kept: Kept) -> Vec<String> {
         }
         notes.push(format!("  its log:      {}", app.command(&words)));
     }
+    notes.extend(lost(report));
     if report.interrupted || run.state == RunStatus::Failed {
         let verb = if report.interrupted { "go on with it" } else { "run what failed again" };
         notes.push(format!("  {verb}: {}", app.command(&["run", "--resume", &run.run_id])));
@@ -168,4 +188,87 @@ pub fn next_steps(app: &App) -> Vec<String> {
     let mut lines = vec!["\nTry next:".to_string()];
     lines.extend(commands.iter().zip(&steps).map(|(command, (_, what))| format!("  {command:<widest$}   {what}")));
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Cause, RETURN_VALUE, RunPk, XComValue};
+    use chrono::{DateTime, TimeDelta, Utc};
+    use flow_core::event::Report;
+    use flow_core::{DagRun, RunType, TaskDef};
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds)
+    }
+
+    fn row(task_id: &str, map_index: i32, state: TaskState, span: Option<(i64, i64)>) -> InstanceRow {
+        InstanceRow {
+            task_id: task_id.into(),
+            map_index,
+            state,
+            try_number: 2,
+            max_tries: 3,
+            due: None,
+            start_date: span.map(|(start, _)| at(start)),
+            end_date: span.map(|(_, end)| at(end)),
+            cause: None,
+            report: Report::default(),
+            label: None,
+            event: None,
+        }
+    }
+
+    fn value(task_id: &str) -> XComRow {
+        let value = XComValue { type_name: "u8".into(), size: 1, sha256: "".into(), inline: Some("7".into()) };
+        XComRow { task_id: task_id.into(), map_index: -1, key: RETURN_VALUE.into(), value, timestamp: at(0) }
+    }
+
+    /// Everything was cleared, and every task but `d` had given a value before; then `b` failed.
+    #[test]
+    fn a_table_tells_of_the_latest_tries_alone() {
+        let mut dag = Dag::new("taxi");
+        dag.tasks = ["a", "b", "c", "d", "e"].map(|id| TaskDef::new(id, id)).to_vec();
+        let mut gone = row("e", -1, TaskState::Failed, Some((0, 9000)));
+        gone.cause = Some(Cause { kind: CauseKind::Lost, message: "its process ended".into(), place: None });
+        let instances = vec![
+            row("a", -1, TaskState::Success, Some((10, 12))),
+            row("b", -1, TaskState::Failed, Some((12, 15))),
+            row("c", -1, TaskState::UpstreamFailed, None),
+            // The second ran a day later, the third beside the first and a little longer.
+            row("d", 0, TaskState::Success, Some((0, 4))),
+            row("d", 1, TaskState::Success, Some((86_400, 86_403))),
+            row("d", 2, TaskState::Success, Some((2, 6))),
+            gone,
+        ];
+        let run = DagRun {
+            dag_id: "taxi".into(),
+            run_id: "one".into(),
+            run_type: RunType::Manual,
+            state: RunStatus::Failed,
+            logical_date: None,
+            data_interval: None,
+            run_after: at(0),
+            start_date: None,
+            end_date: None,
+            conf: serde_json::Map::new(),
+        };
+        let report = RunReport { run, pk: RunPk(1), interrupted: false, has_paused: None, instances };
+        let lines = table(&dag, &report, &["a", "b", "c"].map(value), Paint(false)).lines(None, Paint(false));
+        assert_eq!(
+            lines,
+            [
+                "TASK  STATE              TRIES    TOOK  VALUE",
+                "a     ✔ success          2        2.0s  7",
+                "b     ✘ failed           2        3.0s",
+                "c     ⊘ upstream_failed",
+                "d ×3  ✔ success          up to 2  9.0s  3 success",
+                "e     ✘ failed           2",
+            ]
+        );
+        assert_eq!(
+            lost(&report).as_deref(),
+            Some("  e was interrupted, and has no retry left: resuming once more runs it anew")
+        );
+    }
 }

@@ -7,7 +7,7 @@ use super::format::{clock, date, one_line, seconds, took};
 use super::reasons::{Known, Reasons, Surroundings, reasons};
 use super::style::{Paint, glyph};
 use super::table::Table;
-use super::view::cause;
+use super::view::{cause, span};
 use super::{describe, lookup, session};
 use crate::executor::short;
 use crate::run_event::label;
@@ -109,12 +109,11 @@ fn order(dag: &Dag) -> Vec<TaskIx> {
 }
 
 fn line(row: &InstanceRow, reason: Option<String>, paint: Paint) -> [String; 7] {
-    let ended = row.start_date.zip(row.end_date).map(|(start, end)| took(seconds(start, end)));
-    let tries = if row.try_number > 0 {
+    let ended = span(row).map(|(start, end)| took(seconds(start, end)));
+    // One that was cleared still has the number of the try before, which has a row of its own.
+    let tries = row.start_date.map_or(String::new(), |_| {
         format!("{}/{}", row.try_number, row.max_tries.saturating_add(1).max(row.try_number))
-    } else {
-        String::new()
-    };
+    });
     let said = row.cause.as_ref().map(|why| one_line(&cause(why)));
     // What the try ended by comes first; of one that skipped itself it says all.
     let why: Vec<String> = match (said, reason) {
@@ -140,7 +139,7 @@ fn json(facts: &Facts, reasons: &Reasons) -> Vec<serde_json::Value> {
     let describe = |row: &InstanceRow| {
         let mut found = describe::instance(&facts.run.stored, row, facts.run.dag.task(&row.task_id));
         let tries = tried.get(&(&*row.task_id, row.map_index)).into_iter().flatten();
-        let tries: Vec<_> = tries.filter(|t| t.try_number > 0).map(|t| describe::attempt(t)).collect();
+        let tries: Vec<_> = tries.filter(|t| t.start_date.is_some()).map(|t| describe::attempt(t)).collect();
         let key = facts.run.dag.task_ix(&row.task_id).map(|task| InstanceKey { task, map_index: row.map_index });
         found["tries"] = tries.into();
         found["why"] = key.and_then(|key| reasons.get(&key)).map(ToString::to_string).into();

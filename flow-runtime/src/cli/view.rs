@@ -106,7 +106,7 @@ impl RunView {
                 try_number: row.try_number,
                 tries: row.max_tries.saturating_add(1),
                 began: row.start_date,
-                took: row.start_date.zip(row.end_date).map(|(start, end)| format::seconds(start, end)),
+                took: span(row).map(|(start, end)| format::seconds(start, end)),
                 due: row.due,
                 cause: row.cause.as_ref().map(cause),
                 value: None,
@@ -193,6 +193,12 @@ impl Row {
     fn counted(&self, which: impl Fn(TaskState) -> bool) -> u32 {
         TaskState::ALL.into_iter().filter(|s| which(*s)).map(|s| self.counts[s as usize]).sum()
     }
+}
+
+/// From when to when the latest try of an instance was under way. When one ended that was lost, nobody knows.
+pub fn span(row: &InstanceRow) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
+    let is_lost = row.cause.as_ref().is_some_and(|cause| cause.kind == CauseKind::Lost);
+    row.start_date.zip(row.end_date).filter(|_| !is_lost)
 }
 
 /// `no such table (src/taxi.rs:40)`

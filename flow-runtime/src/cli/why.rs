@@ -7,7 +7,7 @@ use super::reasons::{Known, Reason, Surroundings, reasons};
 use super::{assets, lookup, session};
 use crate::clock::{Clock, SystemClock};
 use crate::run_event::label;
-use crate::store::{BackfillRow, BackfillState, MetadataStore, RunFilter, StoredRun};
+use crate::store::{BackfillRow, BackfillState, MetadataStore, RunFilter, RunOrder, StoredRun};
 use crate::timetable;
 use flow_core::{Dag, InstanceKey, Restriction, RunStatus, RunType, Schedule, TaskIx, TaskState, Waiting, parse};
 use serde_json::{Value, json};
@@ -198,6 +198,7 @@ async fn of_schedule(
     let scheduled = RunFilter {
         dag_id: Some(dag.dag_id.clone()),
         run_types: vec![RunType::Scheduled],
+        order: RunOrder::Due,
         limit: 1,
         ..RunFilter::default()
     };

@@ -135,7 +135,7 @@ pub struct RunRequest {
     pub logical_date: Option<DateTime<Utc>>,
     /// The span of time it is about; by default the logical date alone.
     pub data_interval: Option<DataInterval>,
-    /// When it may start, by which runs are ordered; by default the present instant.
+    /// When it may start; by default the present instant.
     pub run_after: Option<DateTime<Utc>>,
     /// The params that were given; the engine checks them and adds the defaults.
     pub params: Map<String, Value>,

@@ -363,7 +363,10 @@ impl RunLoop {
             };
             let end = step.ends.get(&key);
             let text = end.and_then(|end| end.value.as_ref()).map(|kept| kept.erased.json());
-            let duration = row.start_date.zip(row.end_date).map(|(from, to)| seconds(from, to));
+            // Of a try that was lost nobody knows when it ended.
+            let is_lost = row.cause.as_ref().is_some_and(|cause| cause.kind == CauseKind::Lost);
+            let ended = row.end_date.filter(|_| !is_lost);
+            let duration = row.start_date.zip(ended).map(|(from, to)| seconds(from, to));
             (self.observer)(&RunEvent::TaskState {
                 task_id: row.task_id.clone(),
                 map_index: row.map_index,

@@ -31,7 +31,7 @@ impl Connection {
 macro_rules! serves {
     ($($given:ty => |$it:ident, $at:ident| $input:expr;)*) => {$(
         #[diagnostic::do_not_recommend]
-        impl<Task, Name, How> Arg<Connection, Task, Name, How> for $given {
+        impl<How> Arg<Connection, How> for $given {
             fn input(self, $at: &'static Location<'static>) -> Input {
                 let $it = self;
                 $input

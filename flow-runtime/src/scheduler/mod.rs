@@ -22,7 +22,7 @@ mod owned;
 use crate::executor::{Again, Engine, EngineError, Holders, Lease, OnlyIf, RunReport, RunRequest, Stop};
 use crate::run_event::{RunEvent, paused};
 use crate::secret::is_redacted;
-use crate::store::{RunFilter, RunPk, StoreError, StoredRun};
+use crate::store::{RunFilter, RunOrder, RunPk, StoreError, StoredRun};
 use chrono::{DateTime, Utc};
 use flow_core::timetable::TimetableError;
 use flow_core::{NextRun, RunStatus, RunType};
@@ -251,7 +251,7 @@ impl Scheduler {
         // Before anything runs here that may make some.
         let come = self.what_has_come().await?;
         let states = vec![RunStatus::Queued, RunStatus::Running];
-        let open = store.runs(&RunFilter { states, ..RunFilter::default() }).await?;
+        let open = store.runs(&RunFilter { states, order: RunOrder::Due, ..RunFilter::default() }).await?;
         // After the runs: whose last failure is a pause was open in the same moment, or the pause is seen.
         let paused = store.paused().await?;
         for (dag_id, owned) in &mut self.dags {
@@ -341,8 +341,13 @@ impl Scheduler {
         let Some(owned) = self.dags.get_mut(dag_id).filter(|owned| !owned.is_paused()) else { return Ok(None) };
         if owned.has_to_ask(*active) {
             let scheduled = vec![RunType::Scheduled];
-            let filter =
-                RunFilter { dag_id: Some(dag_id.into()), run_types: scheduled, limit: 1, ..RunFilter::default() };
+            let filter = RunFilter {
+                dag_id: Some(dag_id.into()),
+                run_types: scheduled,
+                order: RunOrder::Due,
+                limit: 1,
+                ..RunFilter::default()
+            };
             let last = self.engine.store().runs(&filter).await?.pop();
             owned.ask_after(last.as_ref(), now);
         }

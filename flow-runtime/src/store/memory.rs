@@ -6,8 +6,8 @@ mod tables;
 use super::{
     AssetEventFilter, AssetEventRow, BackfillChange, BackfillRow, BackfillSpec, BackfillState, BuildRow, CacheRow,
     CallbackChange, CallbackFilter, CallbackRow, CallbackState, CallbackWrite, Epoch, HeldRun, InstanceRow,
-    MetadataStore, OrderRow, PendingAsset, Result, RunCommit, RunFilter, RunPk, SlotClaim, SlotRefusal, StoreError,
-    StoredRun, Term, Terms, XComFilter, XComRow, cut, fingerprint,
+    MetadataStore, OrderRow, PendingAsset, Result, RunCommit, RunFilter, RunOrder, RunPk, SlotClaim, SlotRefusal,
+    StoreError, StoredRun, Term, Terms, XComFilter, XComRow, cut, fingerprint,
 };
 use crate::clock::Clock;
 use crate::value::files;
@@ -502,7 +502,10 @@ impl MetadataStore for MemoryStore {
             .filter(|s| filter.states.is_empty() || filter.states.contains(&s.run.state))
             .filter(|s| filter.run_types.is_empty() || filter.run_types.contains(&s.run.run_type))
             .collect();
-        found.sort_by_key(|s| Reverse((s.run.run_after, s.pk)));
+        match filter.order {
+            RunOrder::Made => found.sort_by_key(|s| Reverse(s.pk)),
+            RunOrder::Due => found.sort_by_key(|s| Reverse((s.run.run_after, s.pk))),
+        }
         let limit = if filter.limit == 0 { usize::MAX } else { filter.limit as usize };
         Ok(found.into_iter().take(limit).cloned().collect())
     }

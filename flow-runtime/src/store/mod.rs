@@ -16,6 +16,7 @@ mod cache;
 mod callback;
 pub mod conformance;
 pub mod faulty;
+mod filter;
 mod lease;
 pub mod memory;
 mod order;
@@ -34,6 +35,7 @@ pub use backfill::{BackfillChange, BackfillRow, BackfillSpec, BackfillState, Rep
 pub use build::BuildRow;
 pub use cache::{CacheRow, CacheWrite};
 pub use callback::{CallbackChange, CallbackFilter, CallbackRow, CallbackState, CallbackWrite};
+pub use filter::{RunFilter, RunOrder};
 pub use lease::{HeldRun, Renewer, Term, Terms};
 pub use memory::MemoryStore;
 pub use order::OrderRow;
@@ -47,7 +49,7 @@ pub use value::{RETURN_VALUE, StepWrite, XComFilter, XComRow, XComValue, XComWri
 
 use chrono::{DateTime, Utc};
 use flow_core::event::Report;
-use flow_core::{Dag, DagRun, Event, RunStatus, RunType, TaskState};
+use flow_core::{Dag, DagRun, Event, RunStatus, TaskState};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -95,23 +97,6 @@ pub struct StoredRun {
     pub owner: Option<String>,
     /// Its present epoch.
     pub epoch: Epoch,
-}
-
-/// Which runs to list.
-#[derive(Debug, Clone, Default)]
-pub struct RunFilter {
-    /// Of this DAG alone.
-    pub dag_id: Option<String>,
-    /// With this run id alone (several DAGs may have one of the same id).
-    pub run_id: Option<String>,
-    /// In one of these states; empty means any.
-    pub states: Vec<RunStatus>,
-    /// About this instant alone.
-    pub logical_date: Option<DateTime<Utc>>,
-    /// Made by one of these; empty means any.
-    pub run_types: Vec<RunType>,
-    /// At most this many, the newest (by `run_after`, then number) first; 0 means all.
-    pub limit: u32,
 }
 
 /// Everything that one batch of events changed in one run. Applied whole or not at all.
@@ -530,7 +515,7 @@ pub trait MetadataStore: Send + Sync + 'static {
     /// Of the runs of this DAG that are about an instant before this one, the one about the latest.
     async fn run_before(&self, dag_id: &str, logical_date: DateTime<Utc>) -> Result<Option<StoredRun>>;
 
-    /// Runs, newest first.
+    /// Runs, in the order that the filter names.
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<StoredRun>>;
 
     /// All task instances of a run, by task id, then map index; none for an unknown run.

@@ -109,15 +109,7 @@ impl Parquetize {
             true => flow_data::parquetize_json(&source, target, &schema, &options, ctx)?,
             false => flow_data::parquetize(&source, target, &schema, &options, ctx)?,
         };
-        let made = made.of(file.known_by());
-        tracing::info!(
-            rows = made.rows,
-            bytes = made.bytes,
-            quarantined = made.quarantined,
-            "wrote {}",
-            made.path.display()
-        );
-        Ok(made)
+        Ok(made.of(file.known_by()))
     }
 
     /// Where the Parquet file goes: another text file, another content of it, or the same one read in another way, has another

@@ -89,14 +89,14 @@ impl LocalFile {
 macro_rules! serves {
     ($($given:ty),*) => {$(
         #[diagnostic::do_not_recommend]
-        impl<Task, Name, How> Arg<LocalFile, Task, Name, How> for Node<$given> {
+        impl<How> Arg<LocalFile, How> for Node<$given> {
             fn input(self, at: &'static std::panic::Location<'static>) -> Input {
                 Input::node(self, false, at)
             }
         }
 
         #[diagnostic::do_not_recommend]
-        impl<Task, Name> Arg<LocalFile, Task, Name, Expand> for Each<$given> {
+        impl Arg<LocalFile, Expand> for Each<$given> {
             fn input(self, _: &'static std::panic::Location<'static>) -> Input {
                 self.source()
             }
@@ -134,28 +134,28 @@ impl From<&Unloaded> for LocalFile {
 serves!(Download, ParquetFile, Fetched, Unloaded);
 
 #[diagnostic::do_not_recommend]
-impl<Task, Name, How> Arg<LocalFile, Task, Name, How> for &str {
+impl<How> Arg<LocalFile, How> for &str {
     fn input(self, _: &'static std::panic::Location<'static>) -> Input {
         Input::literal(LocalFile::new(self))
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<Task, Name, How> Arg<LocalFile, Task, Name, How> for String {
+impl<How> Arg<LocalFile, How> for String {
     fn input(self, _: &'static std::panic::Location<'static>) -> Input {
         Input::literal(LocalFile::new(self))
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<Task, Name, How> Arg<LocalFile, Task, Name, How> for Param<String> {
+impl<How> Arg<LocalFile, How> for Param<String> {
     fn input(self, at: &'static std::panic::Location<'static>) -> Input {
         Input::param(self, at)
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<Task, Name, How> Arg<LocalFile, Task, Name, How> for Node<String> {
+impl<How> Arg<LocalFile, How> for Node<String> {
     fn input(self, at: &'static std::panic::Location<'static>) -> Input {
         Input::node(self, false, at)
     }
@@ -191,8 +191,23 @@ fn filled(ctx: &Context, template: &str, file: &Path, hash: Option<&str>) -> Res
     if template.contains("://") {
         values.iter_mut().for_each(|(_, value)| *value = utf8_percent_encode(value, IN_URLS).to_string());
     }
-    Ok(flow_data::key(template, values.iter().map(|(name, value)| (*name, value.as_str())))?)
+    flow_data::key(template, values.iter().map(|(name, value)| (*name, value.as_str()))).map_err(|error| {
+        // Why it is lacking, where the run could have had it.
+        let asked = |name: &str| template.contains(&format!("{{{name}}}")) || template.contains(&format!("{{{name}:"));
+        let lacks = |name: &str| asked(name) && !values.iter().any(|(known, _)| *known == name);
+        let why = LACKING.iter().find(|(name, _)| lacks(name)).map(|(_, why)| *why);
+        match (error, why) {
+            (flow_data::Error::Invalid(said), Some(why)) => flow_data::Error::Invalid(format!("{said}; {why}")).into(),
+            (error, _) => error.into(),
+        }
+    })
 }
+
+/// What a run may not have, and how it gets it.
+const LACKING: [(&str, &str); 2] = [
+    ("date", "this run has no logical date: give it one by `--logical-date 2021-01-31`, or let its schedule start it"),
+    ("index", "only an instance of a mapped task has an index"),
+];
 
 /// What ends the path of a URL, or is an escape in it.
 const IN_URLS: &AsciiSet = &CONTROLS.add(b'#').add(b'?').add(b'%');

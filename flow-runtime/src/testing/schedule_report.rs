@@ -2,7 +2,8 @@
 
 use crate::asset::AssetEvent;
 use crate::store::{
-    AssetEventFilter, CauseKind, MemoryStore, MetadataStore, RETURN_VALUE, Result, RunFilter, XComFilter, XComRow,
+    AssetEventFilter, CauseKind, MemoryStore, MetadataStore, RETURN_VALUE, Result, RunFilter, RunOrder, XComFilter,
+    XComRow,
 };
 use chrono::{DateTime, Utc};
 use flow_core::{DagRun, RunStatus};
@@ -21,7 +22,8 @@ pub struct ScheduleReport {
 impl ScheduleReport {
     pub(super) async fn read(store: &MemoryStore) -> Result<ScheduleReport> {
         let (mut runs, mut reused) = (Vec::new(), BTreeSet::new());
-        for stored in store.runs(&RunFilter::default()).await?.into_iter().rev() {
+        let filter = RunFilter { order: RunOrder::Due, ..RunFilter::default() };
+        for stored in store.runs(&filter).await?.into_iter().rev() {
             for row in store.instances(stored.pk).await? {
                 if row.cause.is_some_and(|cause| cause.kind == CauseKind::Cached) {
                     let run = &stored.run;

@@ -3,6 +3,9 @@ use flow_runtime::prelude::*;
 #[task(retry = 3)]
 fn unknown() {}
 
+#[task(retrys = 3)]
+fn misspelt() {}
+
 #[task(retries = -1, retry_delay = "soon", retry_backoff = 0.5)]
 fn bad_literals() {}
 

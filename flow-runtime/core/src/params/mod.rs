@@ -5,6 +5,7 @@ mod schema;
 mod validate;
 
 use crate::dag::ParamDef;
+use crate::slip;
 use serde_json::{Map, Value};
 use std::fmt;
 
@@ -37,7 +38,10 @@ pub enum ProblemKind {
         type_name: String,
     },
     /// The DAG has no such param.
-    Unknown,
+    Unknown {
+        /// Those that it has.
+        known: Vec<String>,
+    },
     /// The value is not what it takes.
     Refused {
         /// Its type.
@@ -59,7 +63,17 @@ impl fmt::Display for ParamProblem {
             ProblemKind::Missing { type_name } => {
                 write!(f, "the param `{param}` ({type_name}) is required and was not given")
             }
-            ProblemKind::Unknown => write!(f, "there is no param `{param}`"),
+            ProblemKind::Unknown { known } => {
+                write!(f, "there is no param `{param}`")?;
+                if let Some(meant) = slip::meant(param, known.iter().map(String::as_str)) {
+                    write!(f, ": did you mean `{meant}`?")?;
+                }
+                if known.is_empty() {
+                    write!(f, " (there is none)")
+                } else {
+                    write!(f, " (there are: {})", known.join(", "))
+                }
+            }
             ProblemKind::Refused { type_name, why } => {
                 write!(f, "the param `{param}` ({type_name}) {why}")
             }
@@ -102,7 +116,10 @@ pub fn check(
             Extra::Allow => {
                 values.insert(name.clone(), value.clone());
             }
-            Extra::Refuse => problems.push(ParamProblem { param: name.clone(), kind: ProblemKind::Unknown }),
+            Extra::Refuse => {
+                let known = defs.iter().map(|def| def.name.clone()).collect();
+                problems.push(ParamProblem { param: name.clone(), kind: ProblemKind::Unknown { known } });
+            }
         }
     }
     if problems.is_empty() { Ok(values) } else { Err(problems) }
@@ -185,7 +202,7 @@ mod tests {
                 "the param `mode` (Mode) takes one of \"full\", \"delta\", not \"fast\"",
                 "the param `url` (String) is required and was not given",
                 "the schema of the param `size` is wrong: it refers to `#/$defs/none`, which it does not hold",
-                "there is no param `yaer`",
+                "there is no param `yaer`: did you mean `year`? (there are: year, mode, url, size)",
             ]
         );
     }

@@ -264,9 +264,13 @@ impl Warehouse {
         fits: impl Fn(&[Field]) -> Result<()>,
     ) -> Result<LoadReport> {
         let load = async {
-            let (batches, _fetched) = self.batches(file, options.raw_csv).await?;
+            let (batches, fetched) = self.batches(file, options.raw_csv).await?;
             fits(&batches.fields)?;
-            self.run(table, batches, options, progress).await
+            let loaded = self.run(table, batches, options, progress).await;
+            match (file, fetched) {
+                (Input::Object(url), Some(folder)) => loaded.map_err(|e| e.known_as(&folder.path().join(OBJECT), url)),
+                _ => loaded,
+            }
         };
         while_wanted(progress, Box::pin(load)).await
     }
@@ -294,9 +298,10 @@ impl Warehouse {
             return Ok((Batches::object(objects, url).await?, None));
         }
         let folder = self.scratch()?;
-        let path = folder.path().join("object.parquet");
+        let path = folder.path().join(OBJECT);
         objects.fetch(url, &path, &()).await?;
-        Ok((Batches::parquet(&path).await?, Some(folder)))
+        let batches = Batches::parquet(&path).await.map_err(|e| e.known_as(&path, url))?;
+        Ok((batches, Some(folder)))
     }
 
     /// A folder for a file that is needed while it is loaded.
@@ -444,6 +449,8 @@ impl Warehouse {
 
 /// How the name of every folder begins that an object is fetched into.
 const FETCHED: &str = "flow-fetched-";
+/// The object in it.
+const OBJECT: &str = "object.parquet";
 /// A folder that a killed process left is removed when it is as old as this.
 const LEFT: Duration = Duration::from_secs(24 * 3600);
 

@@ -143,6 +143,10 @@ async fn keys_that_mean_nothing_are_refused() {
             assert!(error.is_permanent() && error.to_string().contains(want), "{error}");
             assert_eq!(shown(&url).await, ["1|a|null"]);
         }
+        // An object is fetched to somewhere that nobody knows.
+        let Input::Parquet(path) = &twice else { panic!("{twice:?}") };
+        let error = load(&url, &Input::object(path.display().to_string()), key("id"), 1).await.unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{}: the key (id) = (7)", path.display())), "{error}");
     }
 }
 

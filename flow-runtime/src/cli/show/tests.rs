@@ -28,11 +28,11 @@ fn dag(id: &str) -> Dag {
         dag.param::<crate::Secret<String>>("token").add();
         let csv = crate::builder::add_task::<()>(
             &DOWNLOAD,
-            vec![crate::builder::Arg::<String, (), (), ()>::input(url, std::panic::Location::caller())],
+            vec![crate::builder::Arg::<String, ()>::input(url, std::panic::Location::caller())],
         );
         let again = crate::builder::add_task::<()>(
             &DOWNLOAD,
-            vec![crate::builder::Arg::<String, (), (), ()>::input("b", std::panic::Location::caller())],
+            vec![crate::builder::Arg::<String, ()>::input("b", std::panic::Location::caller())],
         );
         let _ = csv >> again.id("again");
     })
@@ -74,4 +74,24 @@ Tasks
       url: String <- \"b\"
       after download";
     assert_eq!(shown, expected);
+}
+
+/// However long what is written down is, a line of it is not; all of it is there as JSON.
+#[test]
+fn long_values_are_cut() {
+    let long = serde_json::json!({ "columns": vec!["a rather long name of a column"; 50] });
+    let dag = DagBuilder::new("long").build(|_| {
+        let input = crate::builder::Input::record([
+            ("how", crate::builder::Arg::<serde_json::Value, ()>::input(long.clone(), std::panic::Location::caller())),
+            ("then", crate::builder::Arg::<serde_json::Value, ()>::input(long.clone(), std::panic::Location::caller())),
+        ]);
+        crate::builder::add_task::<()>(&DOWNLOAD, vec![input]);
+    });
+    let dag = dag.unwrap();
+    let globals = [format!("how = {}", brief(&long))];
+    for (width, most) in [(100, 100), (60, 61)] {
+        let lines = text(&dag, &[], &globals, width, Paint(false));
+        assert!(lines.iter().all(|line| line.chars().count() <= most), "{width}: {lines:#?}");
+        assert!(lines.iter().any(|line| line.contains("url: String <- {how: {\"columns\"") && line.ends_with('…')));
+    }
 }

@@ -1,7 +1,7 @@
 //! DAGs and runs.
 
 use super::{Store, at, begin, commit, dag, dag_run, ordered, plain, rows, write, xcom};
-use crate::store::{Epoch, RunCommit, RunFilter, RunPk, StoreError, StoredRun, XComFilter};
+use crate::store::{Epoch, RunCommit, RunFilter, RunOrder, RunPk, StoreError, StoredRun, XComFilter};
 use chrono::{DateTime, TimeDelta, Utc};
 use flow_core::{DagRun, DataInterval, RunStatus, RunType, TaskState};
 use std::collections::BTreeMap;
@@ -157,7 +157,8 @@ pub async fn a_run_needs_its_dag(store: Store) {
     assert_eq!(store.run("taxi", "one").await.unwrap(), None);
 }
 
-/// Runs come by `run_after`, newest first; of the same instant the one made last is first. A limit takes from the front.
+/// The run that was made last comes first, whatever it is about. Asked for as they are due, they come by `run_after`, the latest
+/// first; of the same instant the one made last is first. A limit takes from the front.
 pub async fn runs_come_newest_first(store: Store) {
     let version = store.put_dag(&dag("taxi")).await.unwrap();
     for (id, minutes) in [("b", 10), ("d", 30), ("a", -5), ("c1", 20), ("c2", 20)] {
@@ -165,11 +166,20 @@ pub async fn runs_come_newest_first(store: Store) {
         run.run_after = at(0) + TimeDelta::minutes(minutes);
         store.create_run(&run, &version, "me").await.unwrap();
     }
-    for (limit, want) in
-        [(0, &["d", "c2", "c1", "b", "a"][..]), (3, &["d", "c2", "c1"]), (9, &["d", "c2", "c1", "b", "a"])]
-    {
-        let runs = store.runs(&RunFilter { limit, ..RunFilter::default() }).await.unwrap();
-        assert!(runs.iter().map(|s| s.run.run_id.as_str()).eq(want.iter().copied()), "limit {limit}: {runs:#?}");
+    let (made, due) = ("c2 c1 a d b", "d c2 c1 b a");
+    for (order, limit, want) in [
+        (RunOrder::Made, 0, made),
+        (RunOrder::Made, 3, "c2 c1 a"),
+        (RunOrder::Made, 9, made),
+        (RunOrder::Due, 0, due),
+        (RunOrder::Due, 3, "d c2 c1"),
+        (RunOrder::Due, 9, due),
+    ] {
+        for dag_id in [None, Some("taxi".to_owned())] {
+            let runs = store.runs(&RunFilter { dag_id, order, limit, ..RunFilter::default() }).await.unwrap();
+            let got: Vec<&str> = runs.iter().map(|s| s.run.run_id.as_str()).collect();
+            assert_eq!(got.join(" "), want, "{order:?}, limit {limit}");
+        }
     }
 }
 

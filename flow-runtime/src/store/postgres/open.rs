@@ -12,10 +12,11 @@ use std::time::Duration;
 
 /// The schema, step by step; the table `flow_schema` says how many of them a database has seen. Never edit one that was
 /// released: add one.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../../../migrations/postgres/0001_first.sql"),
     include_str!("../../../migrations/postgres/0002_dag.sql"),
     include_str!("../../../migrations/postgres/0003_time.sql"),
+    include_str!("../../../migrations/postgres/0004_order.sql"),
 ];
 
 /// What the store asks for: put into a database that has not seen all steps, or has an earlier edition of it. One that has a later

@@ -1,9 +1,11 @@
 //! What can be asked of the tables, in SQL that SQLite and Postgres both take: a text with `$1`, `$2`, .. and its values.
 
-use crate::store::{AssetEventFilter, CallbackFilter, RunFilter, RunPk, XComFilter, to_micros};
+use crate::store::{AssetEventFilter, CallbackFilter, RunFilter, RunOrder, RunPk, XComFilter, to_micros};
 use crate::value::FILE;
 use chrono::{DateTime, Utc};
+use flow_core::RunStatus;
 use sqlx::AssertSqlSafe;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 /// A value that takes the place of a `$1`.
@@ -172,7 +174,7 @@ pub(in crate::store) fn run_before(dag_id: &str, logical_date: i64) -> Question 
     question
 }
 
-/// Runs, newest first.
+/// Runs, in the order that the filter names.
 pub(in crate::store) fn runs(filter: &RunFilter) -> Question {
     let mut question = Question::new(RUN);
     if let Some(dag_id) = &filter.dag_id {
@@ -184,9 +186,17 @@ pub(in crate::store) fn runs(filter: &RunFilter) -> Question {
     if let Some(logical_date) = filter.logical_date {
         question.push(" AND logical_date = ").bind(to_micros(logical_date));
     }
-    question.is_one_of("state", filter.states.iter().map(|state| state.name()));
+    if !filter.states.is_empty() {
+        // Written out, in the order in which the index of unfinished runs has them: only then can SQLite use it.
+        let states: BTreeSet<RunStatus> = filter.states.iter().copied().collect();
+        let names: Vec<String> = states.into_iter().map(|state| format!("'{state}'")).collect();
+        question.push(" AND state IN (").push(&names.join(", ")).push(")");
+    }
     question.is_one_of("run_type", filter.run_types.iter().map(|run_type| run_type.name()));
-    question.push(" ORDER BY run_after DESC, id DESC");
+    question.push(match filter.order {
+        RunOrder::Made => " ORDER BY id DESC",
+        RunOrder::Due => " ORDER BY run_after DESC, id DESC",
+    });
     if filter.limit > 0 {
         question.push(" LIMIT ").bind(i64::from(filter.limit));
     }

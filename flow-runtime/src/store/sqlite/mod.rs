@@ -101,3 +101,41 @@ impl Database for SqliteStore {
         self.readers.close().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{MetadataStore, RunFilter, RunOrder};
+    use flow_core::{RunStatus, RunType};
+    use sqlx::{AssertSqlSafe, Row};
+
+    /// What reads a few of many runs looks at no others: the latest of all or of a DAG, those that are unfinished, the latest tick.
+    #[tokio::test]
+    async fn many_runs_make_no_question_slow() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("flow.db"), Durability::Process).await.unwrap();
+        let of_dag = || RunFilter { dag_id: Some("taxi".into()), limit: 1, ..RunFilter::default() };
+        let due = RunFilter { order: RunOrder::Due, ..RunFilter::default() };
+        let open = RunFilter { states: vec![RunStatus::Running, RunStatus::Queued], ..due.clone() };
+        let tick = RunFilter { run_types: vec![RunType::Scheduled], order: RunOrder::Due, ..of_dag() };
+        for (filter, plan) in [
+            (RunFilter { limit: 1, ..RunFilter::default() }, "SCAN dag_run"),
+            (of_dag(), "SEARCH dag_run USING INDEX dag_run_by_made (dag_id=?)"),
+            (open, "SCAN dag_run USING INDEX dag_run_unfinished; USE TEMP B-TREE FOR ORDER BY"),
+            (tick, "SEARCH dag_run USING INDEX dag_run_by_type (dag_id=? AND run_type=?)"),
+        ] {
+            let (sql, binds) = questions::runs(&filter).parts();
+            let mut query = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", sql.0)));
+            for bind in binds {
+                query = match bind {
+                    questions::Bind::Text(text) => query.bind(text),
+                    questions::Bind::Integer(number) => query.bind(number),
+                };
+            }
+            let rows = query.fetch_all(&store.readers).await.unwrap();
+            let said: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
+            assert_eq!(said.join("; "), plan, "{filter:?}");
+        }
+        store.close().await;
+    }
+}

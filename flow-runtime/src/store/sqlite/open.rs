@@ -13,10 +13,11 @@ use std::time::Duration;
 
 /// The schema, step by step; a database's `user_version` says how many of them it has seen. Never edit one that was
 /// released: add one.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../../../migrations/sqlite/0001_first.sql"),
     include_str!("../../../migrations/sqlite/0002_dag.sql"),
     include_str!("../../../migrations/sqlite/0003_time.sql"),
+    include_str!("../../../migrations/sqlite/0004_order.sql"),
 ];
 
 /// `application_id` of a database of flow: "flow" in ASCII.

@@ -6,6 +6,7 @@ use flow_runtime::connection::{Connections, Place};
 use flow_runtime::data::{Download, Input, LoadReport, ParquetFile, Schema, Type, Unloaded, Uploaded};
 use flow_runtime::operators;
 use flow_runtime::prelude::*;
+use flow_runtime::run_event::RunEvent;
 use flow_runtime::tasks::{self, BigQueryLoad, Load, LocalFile, Parquetize};
 use flow_runtime::{data, sensors};
 use std::path::Path;
@@ -48,6 +49,10 @@ async fn runs_whole(database: &str, lake: &str) {
         .succeeded();
     let parquet: ParquetFile = run.value("parquetize_with");
     assert_eq!((parquet.rows, parquet.quarantined), (2, 1));
+    let wrote = run.events().iter().filter(|event| {
+        matches!(event, RunEvent::Log { task_id, message, .. } if **task_id == *"parquetize_with" && message.starts_with("wrote "))
+    });
+    assert_eq!(wrote.count(), 1, "it is told once");
     let object: Uploaded = run.value("upload_as");
     let begin = format!("{lake}/whole/2021/03/trips-");
     assert!(
@@ -198,6 +203,12 @@ async fn what_is_wrong_is_told() {
     let file = || LocalFile::new("t.csv");
     let error = tasks::upload_as(&ctx, file(), "lake/{date}.csv".into()).await.unwrap_err().to_string();
     assert!(error.contains("`{date}` is unknown; there are dag, run, task, name, stem"), "{error}");
+    assert!(
+        error.ends_with(
+            "; this run has no logical date: give it one by `--logical-date 2021-01-31`, or let its schedule start it"
+        ),
+        "{error}"
+    );
     let error = tasks::upload(&ctx, file(), "conn:lake".into()).await.unwrap_err().to_string();
     assert!(error.contains("no connection `lake`") && error.contains("there are none"), "{error}");
     let sha256 = "00".repeat(32);
