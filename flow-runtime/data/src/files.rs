@@ -1,7 +1,7 @@
 //! Files that appear whole: written as `NAME.part` under a lock, then renamed.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -14,13 +14,11 @@ use crate::{Error, Result};
 /// How often a writer that waits for another looks again.
 const LOCK_POLL: Duration = Duration::from_millis(50);
 
-/// How much of a file is copied before it is looked whether it is still wanted.
-const COPY_BYTES: u64 = 1 << 20;
-/// How many pieces of it are in memory: a disk that sleeps for a moment holds up nobody who hashes.
-const COPY_PIECES: usize = 8;
+/// How much of a file is copied before it is hashed: little enough to be still in the processor's caches by then.
+const COPY_BYTES: usize = 256 << 10;
 
-/// How much of a file is read to be hashed: it stays in the cache of a core.
-const HASH_BYTES: usize = 256 << 10;
+/// How much of a file is read to be hashed at once: it stays in the cache of a core.
+const HASH_BYTES: usize = 32 << 10;
 
 /// A file on its way: `DEST.part`, locked against other writers of the same destination, in this process and others.
 pub(crate) struct Part {
@@ -156,47 +154,34 @@ pub(crate) fn write_small(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::rename(&temporary, path).map_err(Error::io(path))
 }
 
-/// Copies a file to the part file of a destination, durably. Returns its size and SHA-256, too.
+/// Copies a file to the part file of a destination, durably. Returns its size and SHA-256, too: of what is in the part file.
 ///
-/// One thread copies and syncs, another hashes what was copied: the longer of the two tells how long it takes, not their sum. Both end
-/// soon after the future is dropped.
+/// One thread copies and syncs. Another hashes what is there: the longest of the three tells how long it takes, not their sum.
+/// Both end soon after the future is dropped.
 pub(crate) async fn copy_part(source: &Path, dest: &Path, progress: &dyn Progress) -> Result<(Part, u64, String)> {
     let from = tokio::fs::File::open(source).await.map_err(Error::io(source))?;
-    let before = from.metadata().await.map_err(Error::io(source))?;
-    if before.is_dir() {
+    let metadata = from.metadata().await.map_err(Error::io(source))?;
+    if metadata.is_dir() {
         return Err(Error::io(source)(std::io::ErrorKind::IsADirectory.into()));
     }
     let part = Part::start(dest).await?;
-    let to = part.file.try_clone().map_err(Error::io(part.path()))?;
-    let copying = Copying { from: from.into_std().await, source: source.to_owned(), to, target: part.path.clone() };
-    let (copied, pieces) = mpsc::channel();
-    let (hashed, free) = mpsc::channel();
-    for _ in 0..COPY_PIECES {
-        let _ = hashed.send(Vec::new());
+    let handle = || part.file.try_clone().map_err(Error::io(part.path()));
+    let copying =
+        Copying { from: from.into_std().await, source: source.to_owned(), to: handle()?, target: part.path.clone() };
+    let hashing = Hashing { file: handle()?, path: part.path.clone() };
+    let (wrote, written) = mpsc::channel();
+    let (hashed, mut known) = tokio::sync::mpsc::unbounded_channel();
+    let copying = tokio::task::spawn_blocking(move || copying.run(&wrote));
+    let hashing = tokio::task::spawn_blocking(move || hashing.run(&written, &hashed));
+    while let Some(bytes) = known.recv().await {
+        progress.report(bytes, Some(metadata.len()));
     }
-    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
-    let copying = tokio::task::spawn_blocking(move || copying.run(&free, &copied));
-    let hashing = tokio::task::spawn_blocking(move || {
-        let mut hash = Sha256::new();
-        let mut done = 0;
-        for piece in pieces {
-            hash.update(&piece);
-            done += piece.len() as u64;
-            // Nobody listens: nobody wants it.
-            if tell.send(done).is_err() {
-                break;
-            }
-            let _ = hashed.send(piece);
-        }
-        (done, hex(&hash.finalize()))
-    });
-    while let Some(done) = told.recv().await {
-        progress.report(done, Some(before.len()));
-    }
-    let lost = |_| Error::lost_thread("copying a file");
-    let after = copying.await.map_err(lost)??;
-    let (bytes, sha256) = hashing.await.map_err(lost)?;
-    if after.len() != bytes || after.len() != before.len() || after.modified().ok() != before.modified().ok() {
+    let lost = || Error::lost_thread("copying a file");
+    // Whoever copies knows better why it ended: the other one ends with it.
+    let copied = copying.await.map_err(|_| lost());
+    let (bytes, sha256) = hashing.await.map_err(|_| lost())??;
+    let after = copied??;
+    if after.len() != bytes || after.len() != metadata.len() || after.modified().ok() != metadata.modified().ok() {
         return Err(Error::io(source)(std::io::Error::other("the file changed while it was read")));
     }
     Ok((part, bytes, sha256))
@@ -211,21 +196,73 @@ struct Copying {
 }
 
 impl Copying {
-    /// Copies piece by piece, hands each on, and makes all durable. Returns what the source is by then. Blocks.
-    fn run(mut self, free: &mpsc::Receiver<Vec<u8>>, copied: &mpsc::Sender<Vec<u8>>) -> Result<fs::Metadata> {
-        while let Ok(mut piece) = free.recv() {
-            piece.clear();
-            (&mut self.from).take(COPY_BYTES).read_to_end(&mut piece).map_err(Error::io(&self.source))?;
-            if piece.is_empty() {
-                self.to.sync_all().map_err(Error::io(&self.target))?;
-                return self.from.metadata().map_err(Error::io(&self.source));
-            }
-            self.to.write_all(&piece).map_err(Error::io(&self.target))?;
-            if copied.send(piece).is_err() {
+    /// Copies piece by piece, tells how much is there after each, and makes it durable. Returns what the source is by then.
+    fn run(mut self, wrote: &mpsc::Sender<u64>) -> Result<fs::Metadata> {
+        let mut done = 0;
+        loop {
+            // By the kernel alone, where that can be.
+            let piece = std::io::copy(&mut (&mut self.from).take(COPY_BYTES as u64), &mut self.to)
+                .map_err(Error::io(&self.target))?;
+            done += piece;
+            if piece == 0 {
                 break;
             }
+            if wrote.send(done).is_err() {
+                return Err(Error::Cancelled);
+            }
         }
-        Err(Error::Cancelled)
+        self.to.sync_all().map_err(Error::io(&self.target))?;
+        self.from.metadata().map_err(Error::io(&self.source))
+    }
+}
+
+/// A file that is hashed while it is written.
+struct Hashing {
+    file: File,
+    path: PathBuf,
+}
+
+impl Hashing {
+    /// Reads as far as it is written, until nobody writes any more, and tells how far it is.
+    fn run(
+        self,
+        written: &mpsc::Receiver<u64>,
+        hashed: &tokio::sync::mpsc::UnboundedSender<u64>,
+    ) -> Result<(u64, String)> {
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; HASH_BYTES];
+        let mut done = 0;
+        // Elsewhere the handles share one place in the file: whoever writes has to be done before.
+        #[cfg(not(unix))]
+        let written = written.iter().last();
+        for end in written {
+            while done < end {
+                let most = (end - done).min(HASH_BYTES as u64) as usize;
+                let n = read_at(&self.file, &mut buffer[..most], done).map_err(Error::io(&self.path))?;
+                if n == 0 {
+                    return Err(Error::io(&self.path)(std::io::ErrorKind::UnexpectedEof.into()));
+                }
+                hash.update(&buffer[..n]);
+                done += n as u64;
+            }
+            if hashed.send(done).is_err() {
+                return Err(Error::Cancelled);
+            }
+        }
+        Ok((done, hex(&hash.finalize())))
+    }
+}
+
+/// Reads from a place in a file, wherever others read or write.
+fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::read_at(file, buffer, offset);
+    #[cfg(not(unix))]
+    {
+        use std::io::{Seek, SeekFrom};
+        let mut file = file;
+        file.seek(SeekFrom::Start(offset))?;
+        file.read(buffer)
     }
 }
 
@@ -306,6 +343,7 @@ fn sync_folder_of(path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
 
     #[test]
     fn a_file_appears_on_commit_and_a_failure_leaves_nothing() {
