@@ -160,7 +160,7 @@ fn made_by_another_program(database: &Path) {
     use flow_runtime::store::{Durability, MetadataStore as _, SqliteStore};
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let store = SqliteStore::open(&database, Durability::Process).await.unwrap();
+        let store = SqliteStore::open(database, Durability::Process).await.unwrap();
         let version = store.put_dag(&Dag::new("gone")).await.unwrap();
         let run = DagRun {
             dag_id: "gone".into(),
