@@ -123,12 +123,6 @@ impl Context {
         self.with(ContextParts { logical_date: Some(logical_date), ..self.inner.parts.clone() })
     }
 
-    /// The same context in this try, the first being 1 (for a unit test).
-    pub fn with_try_number(&self, try_number: u32) -> Context {
-        let parts = self.inner.parts.clone();
-        self.with(ContextParts { try_number, tries: parts.tries.max(try_number), ..parts })
-    }
-
     /// The same context with this home folder (for a unit test).
     pub fn with_home(&self, home: impl Into<PathBuf>) -> Context {
         self.with(ContextParts { home: home.into(), ..self.inner.parts.clone() })

@@ -180,14 +180,7 @@ pub async fn upload_as(ctx: &Context, file: LocalFile, to: String) -> Result<Upl
 }
 
 async fn put(ctx: &Context, file: &LocalFile, path: &Path, place: &Place, to: &str) -> Result<Uploaded> {
-    let lake = place.lake();
-    // A try before this one may have been killed: the store keeps its parts, and charges for them.
-    if ctx.try_number() > 1
-        && let Err(error) = ctx.until_cancelled(lake.clean_before_upload(path, to)).await
-    {
-        tracing::warn!("parts of an earlier upload may stay: {error}");
-    }
-    let sent = lake.upload(path, to, ctx).await?;
+    let sent = place.lake().upload(path, to, ctx).await?;
     Ok(match file.origin() {
         Some(origin) => sent.of(origin),
         None => sent,

@@ -81,7 +81,11 @@ impl Lake {
     }
 
     async fn sent(&self, local: &Path, destination: &str, when: &When, progress: &dyn Progress) -> Result<Uploaded> {
-        let uploaded = match Place::parse(destination)?.with_name(name_of(local)?)? {
+        let name = local
+            .file_name()
+            .and_then(|n| n.to_str())
+            .ok_or_else(|| Error::Invalid(format!("{}: this names no file", local.display())))?;
+        let uploaded = match Place::parse(destination)?.with_name(name)? {
             Place::Local(path) => folder::put(local, &path, when, progress).await?,
             Place::Remote(url) => {
                 let (store, key) = self.open(&url)?;
@@ -95,12 +99,6 @@ impl Lake {
         tracing::info!(bytes = uploaded.bytes, "uploaded to {}", uploaded.url);
         Ok(uploaded)
     }
-}
-
-/// What an object of this file is called where nobody says.
-pub(super) fn name_of(local: &Path) -> Result<&str> {
-    let name = local.file_name().and_then(|name| name.to_str());
-    name.ok_or_else(|| Error::Invalid(format!("{}: this names no file", local.display())))
 }
 
 struct Sending<'a> {

@@ -1,10 +1,8 @@
 //! What killed processes leave in a store: parts of uploads that nobody completes.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use object_store::ObjectStoreExt;
 use object_store::aws::AwsAuthorizer;
 use object_store::client::{HttpConnector, HttpRequest, HttpRequestBody};
@@ -19,7 +17,7 @@ use url::Url;
 use super::connector::Connector;
 use super::objects::listed;
 use super::open::{Store, failed};
-use super::send::{STAGE, name_of};
+use super::send::STAGE;
 use super::{Lake, Place};
 use crate::redact::redact;
 use crate::{Error, Result};
@@ -51,7 +49,7 @@ struct Unfinished {
 struct Upload {
     key: String,
     upload_id: String,
-    initiated: DateTime<Utc>,
+    initiated: chrono::DateTime<chrono::Utc>,
 }
 
 impl Lake {
@@ -67,43 +65,14 @@ impl Lake {
     /// # Panics
     /// Without a tokio runtime.
     pub async fn clean(&self, prefix: &str, older_than: Duration) -> Result<Cleaned> {
-        let Place::Remote(url) = Place::parse(prefix)? else {
-            return Ok(Cleaned::default());
-        };
-        let before = Utc::now() - chrono::TimeDelta::from_std(older_than).unwrap_or(chrono::TimeDelta::MAX);
-        self.removed(&url, |_| true, |begun| begun <= before).await
-    }
-
-    /// [`Lake::clean`] for the one object that an upload of this file to there makes: for a second try, while nobody else writes
-    /// it. Whoever does all the same loses his parts, and fails.
-    ///
-    /// # Errors
-    /// As those of [`Lake::clean`].
-    ///
-    /// # Panics
-    /// Without a tokio runtime.
-    pub async fn clean_before_upload(&self, local: impl AsRef<Path>, destination: &str) -> Result<Cleaned> {
-        let Place::Remote(url) = Place::parse(destination)?.with_name(name_of(local.as_ref())?)? else {
-            return Ok(Cleaned::default());
-        };
-        let (_, object) = self.open(&url)?;
-        self.removed(&url, |key| key == object.as_ref(), |_| true).await
-    }
-
-    /// Removes what is unfinished of these keys that begin like this URL's, and was begun then.
-    async fn removed(
-        &self,
-        url: &Url,
-        key: impl Fn(&str) -> bool,
-        begun: impl Fn(DateTime<Utc>) -> bool,
-    ) -> Result<Cleaned> {
         let mut cleaned = Cleaned::default();
-        let (store, prefix) = self.open_bucket(url)?;
-        for upload in unfinished(&store, url, &prefix).await? {
-            if !key(staged(&upload.key).unwrap_or(&upload.key)) || !begun(upload.initiated) {
-                continue;
-            }
-            let at = Key::parse(&upload.key).map_err(|e| failed(url)(e.into()))?;
+        let Place::Remote(url) = Place::parse(prefix)? else {
+            return Ok(cleaned);
+        };
+        let (store, key) = self.open_bucket(&url)?;
+        let before = chrono::Utc::now() - chrono::TimeDelta::from_std(older_than).unwrap_or(chrono::TimeDelta::MAX);
+        for upload in unfinished(&store, &url, &key).await?.into_iter().filter(|upload| upload.initiated <= before) {
+            let at = Key::parse(&upload.key).map_err(|e| failed(&url)(e.into()))?;
             let aborted = match &*store {
                 Store::Google(google) => google.store.abort_multipart(&at, &upload.upload_id).await,
                 Store::Amazon { store, .. } => store.abort_multipart(&at, &upload.upload_id).await,
@@ -112,24 +81,22 @@ impl Lake {
             match aborted {
                 // Completed or aborted meanwhile.
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => cleaned.uploads += 1,
-                Err(error) => return Err(failed(url)(error)),
+                Err(error) => return Err(failed(&url)(error)),
             }
         }
-        for meta in listed(&store, url, &prefix).await? {
-            if staged(meta.location.as_ref()).is_some_and(&key) && begun(meta.last_modified) {
-                store.objects().delete(&meta.location).await.map_err(failed(url))?;
+        let staged = |name: &str| {
+            name.rsplit_once(STAGE)
+                .is_some_and(|(_, hash)| hash.len() == 12 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
+        };
+        for meta in listed(&store, &url, &key).await? {
+            if staged(meta.location.as_ref()) && meta.last_modified <= before {
+                store.objects().delete(&meta.location).await.map_err(failed(&url))?;
                 cleaned.objects += 1;
             }
         }
-        tracing::info!(uploads = cleaned.uploads, objects = cleaned.objects, "cleaned {}", redact(url.as_str()));
+        tracing::info!(uploads = cleaned.uploads, objects = cleaned.objects, "cleaned {}", redact(prefix));
         Ok(cleaned)
     }
-}
-
-/// The key of the object whose parts come together here.
-fn staged(key: &str) -> Option<&str> {
-    let (object, hash) = key.rsplit_once(STAGE)?;
-    (hash.len() == 12 && hash.bytes().all(|b| b.is_ascii_hexdigit())).then_some(object)
 }
 
 async fn unfinished(store: &Arc<Store>, url: &Url, key: &Key) -> Result<Vec<Upload>> {

@@ -8,11 +8,6 @@ use crate::google::{Fault, Google};
 const PART: usize = 8 << 20;
 const LARGE: usize = PART + 5;
 
-/// With its end, all that it was at ends: like a process that is killed.
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
-}
-
 #[tokio::test]
 async fn the_account_in_the_home_is_exchanged_for_one_token() {
     let google = Google::start();
@@ -278,39 +273,12 @@ async fn parts_are_aborted_before_what_they_become_is_deleted() {
     assert!(google.cloud().storage.paths().is_empty());
 }
 
-/// What a second try does first.
-#[test]
-fn before_an_upload_what_another_left_of_this_object_is_cleaned() {
-    let google = Google::start();
-    let folder = tempfile::tempdir().unwrap();
-    let local = write(folder.path(), "f", noise(LARGE));
-    for (key, when) in [("a/f", When::Always), ("a/f2", When::Always), ("b/f", When::Absent)] {
-        google.fault(&format!("PUT /lake/{key}"), Fault::Held);
-        runtime().block_on(async {
-            let lake = google.lake();
-            let url = format!("gs://lake/{key}");
-            let met = async {
-                while google.faults_left() > 0 {
-                    tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-                }
-            };
-            tokio::select! { outcome = lake.upload_when(&local, &url, &when, &()) => panic!("{outcome:?}"), () = met => {} }
-        });
-    }
-    google.cloud().storage.put("lake/b/f.part-0123456789ab", "whole");
-    google.release();
-    assert_eq!(google.cloud().storage.unfinished(), 3);
-    let clean = |to| runtime().block_on(google.lake().clean_before_upload(&local, to)).unwrap();
-    assert_eq!((clean("gs://lake/a/").uploads, google.cloud().storage.unfinished()), (1, 2));
-    let cleaned = clean("gs://lake/b/f");
-    assert_eq!((cleaned.uploads, cleaned.objects, google.cloud().storage.unfinished()), (1, 1, 1));
-}
-
 #[test]
 fn what_a_killed_process_leaves_is_cleaned() {
     let google = Google::start();
     let folder = tempfile::tempdir().unwrap();
     let local = write(folder.path(), "f", noise(LARGE));
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for key in ["a/1", "a/2", "a/3", "b/1"] {
         let dying = runtime();
         google.fault(&format!("PUT /lake/{key}"), Fault::Held);

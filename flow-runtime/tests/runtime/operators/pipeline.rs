@@ -2,7 +2,7 @@
 
 use super::server::{Reply, Server};
 use crate::cluster;
-use flow_runtime::connection::{Connections, Place};
+use flow_runtime::connection::Place;
 use flow_runtime::data::{Download, Input, LoadReport, ParquetFile, Schema, Type, Unloaded, Uploaded};
 use flow_runtime::operators;
 use flow_runtime::prelude::*;
@@ -285,28 +285,4 @@ fn files_of_a_list_are_handed_on_one_by_one() {
     assert_eq!(names, ["a.parquet", "b.parquet"]);
     let _: Vec<Download> = run.values("download");
     let _ = Input::object("x");
-}
-
-/// What a killed upload left is asked for by the next try alone: the first one has nothing to look for.
-#[tokio::test]
-async fn a_second_try_of_an_upload_looks_for_parts_of_the_first() {
-    let server = Server::start(|request| match request.method.as_str() {
-        "PUT" => Reply::new(200, "").with("ETag", "\"1\""),
-        _ => Reply::new(200, "<ListMultipartUploadsResult></ListMultipartUploadsResult>"),
-    });
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("f.csv"), "id\n1\n").unwrap();
-    let lake = Place::new("s3://lake/raw")
-        .option("aws_endpoint", server.at(""))
-        .option("aws_allow_http", "true")
-        .option("aws_access_key_id", "flow")
-        .option("aws_secret_access_key", "secret");
-    let connections = Connections::from_iter([("lake".to_owned(), lake)]);
-    let ctx = Context::test().with_home(folder.path()).with_connections(connections);
-    for (number, looks) in [(1, 0), (2, 1)] {
-        let file = LocalFile::new("f.csv");
-        tasks::upload(&ctx.with_try_number(number), file, "conn:lake".into()).await.unwrap();
-        let asked = server.requests().iter().filter(|request| request.target.contains("uploads")).count();
-        assert_eq!(asked, looks, "try {number}");
-    }
 }
