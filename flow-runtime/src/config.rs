@@ -84,6 +84,8 @@ pub struct Config {
     pub notifiers: BTreeMap<String, Channel>,
     /// The places that have a name.
     pub connections: Connections,
+    /// The variables of which they have what is secret, as flow.toml says.
+    pub named: Vec<String>,
     /// What is logged: the least level, or directives like `my_dags=debug,info`.
     pub log_level: String,
     /// The file that was read.
@@ -150,6 +152,7 @@ impl Config {
             dag_params: BTreeMap::new(),
             notifiers: BTreeMap::new(),
             connections: Connections::default(),
+            named: Vec::new(),
             log_level: "info".into(),
             file: None,
         }
@@ -212,6 +215,7 @@ impl Config {
         }
         notifiers::take_env(&mut self.notifiers, get, &mut problems);
         self.connections = connections::resolve(connections, get);
+        self.named = connections.iter().flat_map(connections::Stated::variables).map(str::to_owned).collect();
         if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
     }
 
@@ -222,7 +226,8 @@ impl Config {
         let connections = connections.map(|name| variable("CONNECTION", name, "URL"));
         let notifiers =
             self.notifiers.keys().flat_map(|name| ["URL", "PASSWORD"].map(|what| notifiers::variable(name, what)));
-        VARIABLES.into_iter().map(String::from).chain(connections).chain(notifiers).collect()
+        let named = self.named.iter().cloned();
+        VARIABLES.into_iter().map(String::from).chain(connections).chain(notifiers).chain(named).collect()
     }
 
     /// Where the metadata is, for people, without a password.
@@ -368,7 +373,10 @@ mod tests {
         let toml = "[connections]\nlake = { url = 's3://lake', aws_endpoint = 'http://h', aws_secret_access_key = { env = 'LAKE_KEY' } }\n\
                     prod = 'postgres://ada@h/x'\nnone = { aws_region = 'eu' }";
         let env = [("LAKE_KEY", "hush-hush"), ("FLOW_CONNECTION_PROD_URL", "postgres://ada:of-the-env@h/x")];
-        let known = load(toml, &env, Flags::default()).unwrap().connections;
+        let config = load(toml, &env, Flags::default()).unwrap();
+        let variables = config.variables();
+        assert!(["LAKE_KEY", "FLOW_CONNECTION_LAKE_URL"].iter().all(|name| variables.contains(&(*name).to_owned())));
+        let known = config.connections;
         let lake = known.place("conn:lake/raw").unwrap();
         assert_eq!(lake.url(), "s3://lake/raw");
         assert_eq!(

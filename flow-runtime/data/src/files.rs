@@ -160,11 +160,12 @@ pub(crate) fn write_small(path: &Path, bytes: &[u8]) -> Result<()> {
 /// Both end soon after the future is dropped.
 pub(crate) async fn copy_part(source: &Path, dest: &Path, progress: &dyn Progress) -> Result<(Part, u64, String)> {
     let from = tokio::fs::File::open(source).await.map_err(Error::io(source))?;
-    let metadata = from.metadata().await.map_err(Error::io(source))?;
-    if metadata.is_dir() {
+    if from.metadata().await.map_err(Error::io(source))?.is_dir() {
         return Err(Error::io(source)(std::io::ErrorKind::IsADirectory.into()));
     }
     let part = Part::start(dest).await?;
+    // Another writer may have been waited for.
+    let before = from.metadata().await.map_err(Error::io(source))?;
     let handle = || part.file.try_clone().map_err(Error::io(part.path()));
     let copying =
         Copying { from: from.into_std().await, source: source.to_owned(), to: handle()?, target: part.path.clone() };
@@ -174,14 +175,16 @@ pub(crate) async fn copy_part(source: &Path, dest: &Path, progress: &dyn Progres
     let copying = tokio::task::spawn_blocking(move || copying.run(&wrote));
     let hashing = tokio::task::spawn_blocking(move || hashing.run(&written, &hashed));
     while let Some(bytes) = known.recv().await {
-        progress.report(bytes, Some(metadata.len()));
+        progress.report(bytes, Some(before.len()));
     }
     let lost = || Error::lost_thread("copying a file");
     // Whoever copies knows better why it ended: the other one ends with it.
     let copied = copying.await.map_err(|_| lost());
     let (bytes, sha256) = hashing.await.map_err(|_| lost())??;
     let after = copied??;
-    if after.len() != bytes || after.len() != metadata.len() || after.modified().ok() != metadata.modified().ok() {
+    let seen = |of: &fs::Metadata| (of.len(), of.modified().ok());
+    // A pipe, or a file that the kernel makes up, has no length.
+    if before.is_file() && before.len() > 0 && (seen(&before) != seen(&after) || after.len() != bytes) {
         return Err(Error::io(source)(std::io::Error::other("the file changed while it was read")));
     }
     Ok((part, bytes, sha256))
@@ -202,7 +205,7 @@ impl Copying {
         loop {
             // By the kernel alone, where that can be.
             let piece = std::io::copy(&mut (&mut self.from).take(COPY_BYTES as u64), &mut self.to)
-                .map_err(Error::io(&self.target))?;
+                .map_err(|error| Error::io(self.at_fault(done))(error))?;
             done += piece;
             if piece == 0 {
                 break;
@@ -213,6 +216,13 @@ impl Copying {
         }
         self.to.sync_all().map_err(Error::io(&self.target))?;
         self.from.metadata().map_err(Error::io(&self.source))
+    }
+}
+
+impl Copying {
+    /// Which of the two files an error of the kernel's copy is about, which does not say.
+    fn at_fault(&self, done: u64) -> &Path {
+        if read_at(&self.from, &mut [0], done).is_err() { &self.source } else { &self.target }
     }
 }
 

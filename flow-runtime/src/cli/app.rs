@@ -169,7 +169,9 @@ fn slips(set: impl Iterator<Item = String>, known: &[String]) -> Vec<String> {
         let table = [("CONNECTION_", "connections"), ("NOTIFIER_", "notifiers")];
         let table = table.into_iter().find(|(kind, _)| own.starts_with(kind)).map(|(_, table)| table);
         match (flow_core::meant(own, known.iter().copied()), table) {
-            (Some(meant), _) => Some(format!("{name} is set, and nothing reads it: did you mean {PREFIX}{meant}?")),
+            (Some(meant), _) => {
+                Some(format!("{name} is set, and flow does not read it: did you mean {PREFIX}{meant}?"))
+            }
             (None, Some(table)) => {
                 Some(format!("{name} is set, and `[{table}]` of flow.toml has nothing of this name"))
             }
@@ -242,7 +244,7 @@ mod tests {
         let said = |name: &str| slips([name.to_string()].into_iter(), &known).pop().unwrap_or_default();
         assert_eq!(
             said("FLOW_PARALELISM"),
-            "FLOW_PARALELISM is set, and nothing reads it: did you mean FLOW_PARALLELISM?"
+            "FLOW_PARALELISM is set, and flow does not read it: did you mean FLOW_PARALLELISM?"
         );
         assert!(said("FLOW_CONNECTION_LAKES_URL").ends_with("did you mean FLOW_CONNECTION_LAKE_URL?"));
         assert_eq!(

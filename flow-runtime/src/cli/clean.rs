@@ -77,6 +77,10 @@ pub fn delete(app: &App, args: &Delete) -> Result {
         } else if args.gone || !scheduler_may_live(app) {
             // Nobody makes a run of it any more: what comes is not kept for it.
             store.await_assets(&[(args.dag.clone(), BTreeSet::new())].into()).await?;
+            // Nor is it known here to whoever would unpause it, once there is a DAG of this name again.
+            if store.paused().await?.get(&args.dag) == Some(&true) {
+                store.set_paused(&args.dag, false).await?;
+            }
         } else {
             store.set_paused(&args.dag, true).await?;
             app.out.note(format!(

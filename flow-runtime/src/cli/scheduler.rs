@@ -16,7 +16,7 @@ use crate::executor::{CacheUse, EngineError, obstacles};
 use crate::notify::Deliverer;
 use crate::run_event::{RunEvent, label};
 use crate::scheduler::{Listener, ScheduledDag, Scheduler, Told};
-use crate::store::{MetadataStore, RunFilter, RunOrder};
+use crate::store::{MetadataStore, RunFilter, RunOrder, StoredRun};
 use crate::telemetry;
 use crate::timetable;
 use flow_core::{Dag, DagRun, NextRun, Restriction, RunStatus, RunType, TaskState};
@@ -46,7 +46,7 @@ pub fn scheduler(app: &App) -> Result {
         let _ = stop.at_once.run_until_cancelled(tells.stop()).await;
         // The last word matters less than that it ends.
         let left = stop.at_once.run_until_cancelled(unfinished(app, &*store)).await.and_then(Result::ok);
-        store.close().await;
+        let _ = stop.at_once.run_until_cancelled(store.close()).await;
         match ended {
             Ok(()) => {
                 app.out.note(match left {
@@ -63,18 +63,23 @@ pub fn scheduler(app: &App) -> Result {
     })
 }
 
-/// The runs that are unfinished and that nobody else works on, the oldest first.
+/// The runs that a scheduler of this program would go on with, the oldest first.
 async fn unfinished(app: &App, store: &dyn MetadataStore) -> Result<Vec<DagRun>> {
     let states = vec![RunStatus::Queued, RunStatus::Running];
     let open = store.runs(&RunFilter { states, ..RunFilter::default() }).await?;
-    let holders = session::holders(app, store).await?;
-    Ok(open.into_iter().rev().filter(|run| holders.left_alone(run)).map(|run| run.run).collect())
+    let (holders, paused) = (session::holders(app, store).await?, store.paused().await?);
+    let waits = |run: &StoredRun| {
+        let dag_id = &run.run.dag_id;
+        let paused = paused.get(dag_id).copied().unwrap_or(app.config.paused_at_creation);
+        !paused && app.registry.dag(dag_id).is_some() && holders.left_alone(run)
+    };
+    Ok(open.into_iter().rev().filter(waits).map(|run| run.run).collect())
 }
 
 /// What is left undone, and how it goes on.
 fn stopped(left: &[DagRun], command: impl Fn(&[&str]) -> String) -> String {
     const NAMES: usize = 3;
-    let [first, ..] = left else { return "stopped; no run is left unfinished".into() };
+    let [first, ..] = left else { return "stopped; nothing is left that a scheduler would go on with".into() };
     let word = |state| if state == RunStatus::Queued { ", not begun" } else { "" };
     let named = left.iter().take(NAMES).map(|run| format!("  {} {}{}\n", run.dag_id, run.run_id, word(run.state)));
     let more = match left.len().saturating_sub(NAMES) {
@@ -267,7 +272,7 @@ mod tests {
     #[test]
     fn the_last_word_names_what_is_left_and_how_it_goes_on() {
         let said = |left: &[DagRun]| stopped(left, |words| format!("dags {}", words.join(" ")));
-        assert_eq!(said(&[]), "stopped; no run is left unfinished");
+        assert_eq!(said(&[]), "stopped; nothing is left that a scheduler would go on with");
         let mut left = vec![run("a", RunStatus::Running)];
         assert_eq!(
             said(&left),

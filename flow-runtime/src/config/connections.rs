@@ -42,6 +42,14 @@ pub(super) fn resolve(stated: &[Stated], env: impl Fn(&str) -> Option<String>) -
 }
 
 impl Stated {
+    /// The variables that it names.
+    pub(super) fn variables(&self) -> impl Iterator<Item = &str> {
+        self.url.iter().chain(self.options.iter().map(|(_, said)| said)).filter_map(|said| match said {
+            Said::Variable(variable) => Some(variable.as_str()),
+            Said::Text(_) => None,
+        })
+    }
+
     fn place(&self, env: impl Fn(&str) -> Option<String>) -> Result<Place, String> {
         let value = |said: &Said, what: &str| match said {
             Said::Text(text) => Ok(text.clone()),

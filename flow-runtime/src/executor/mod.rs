@@ -201,7 +201,10 @@ impl Stop {
     const PATIENCE: Duration = Duration::from_secs(2);
 
     /// Does this; but once it is to stop at once and does not, for the store does not answer, it is left as it is.
-    async fn unless_hung<T>(&self, work: impl Future<Output = Result<T, EngineError>>) -> Result<T, EngineError> {
+    pub(crate) async fn unless_hung<T>(
+        &self,
+        work: impl Future<Output = Result<T, EngineError>>,
+    ) -> Result<T, EngineError> {
         let hung = async {
             self.at_once.cancelled().await;
             tokio::time::sleep(Stop::PATIENCE).await;

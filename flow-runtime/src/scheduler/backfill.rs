@@ -159,6 +159,16 @@ pub async fn work_on(
     listener: &Listener,
     stop: &Stop,
 ) -> Result<(Vec<Filled>, Ended), EngineError> {
+    stop.unless_hung(held(engine, dag, row, listener, stop)).await
+}
+
+async fn held(
+    engine: &Engine,
+    dag: &ScheduledDag,
+    row: &BackfillRow,
+    listener: &Listener,
+    stop: &Stop,
+) -> Result<(Vec<Filled>, Ended), EngineError> {
     let mut lock = None;
     if !engine.hold_backfill(row.id, &mut lock).await? {
         let state = state(&**engine.store(), row.id).await?;

@@ -161,11 +161,6 @@ impl BigQuery {
     pub(super) fn refused<T>(&self, what: &str, reply: &Reply<T>) -> Error {
         Error::Database { url: self.about(what), message: reply.words(), permanent: true }
     }
-
-    /// `location=..` where one is stated.
-    pub(super) fn place(&self) -> Vec<(&'static str, String)> {
-        self.location.iter().map(|location| ("location", location.clone())).collect()
-    }
 }
 
 /// A number that BigQuery writes as text, if it is there.

@@ -36,14 +36,22 @@ pub(crate) struct Done {
     pub(crate) reused: bool,
 }
 
+/// A job that was sent off.
+#[derive(Debug, Clone)]
+pub(crate) struct Sent {
+    id: String,
+    /// Where it runs, once that is known: nobody finds it without, outside of the US and the EU.
+    location: Option<String>,
+}
+
 /// A job that there should be.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted<'a> {
     pub(super) configuration: &'a Value,
     /// A local file that is sent along, and who hears how far that is.
     pub(super) file: Option<(&'a Path, &'a dyn Progress)>,
-    /// Gets the id of the job that is submitted.
-    pub(super) at_work: &'a Mutex<Option<String>>,
+    /// Gets the job that is submitted.
+    pub(super) at_work: &'a Mutex<Option<Sent>>,
 }
 
 /// The number that a `SELECT count(*)` has answered.
@@ -62,8 +70,13 @@ impl BigQuery {
         let (begun, mut turn) = (Instant::now(), FIRST_WAIT);
         for n in 1..=MOST_JOBS {
             let id = if n == 1 { job_id.to_owned() } else { format!("{job_id}-{n}") };
-            *wanted.at_work.lock().unwrap_or_else(PoisonError::into_inner) = Some(id.clone());
+            let sent = |location| {
+                let sent = Sent { id: id.clone(), location };
+                *wanted.at_work.lock().unwrap_or_else(PoisonError::into_inner) = Some(sent);
+            };
+            sent(self.location.clone());
             let (job, reused) = self.submit(&id, wanted).await?;
+            sent(self.location_of(&job));
             self.is_same(&id, &job, wanted.configuration)?;
             let job = self.ended(&id, job).await?;
             let Some(failure) = self.failure(&id, &job) else {
@@ -133,15 +146,17 @@ impl BigQuery {
 
     /// Asks for the end of a job whose statement has this text, and waits for it: what it would do has then happened, or
     /// will not. A job of the same id that another call has submitted is left alone.
-    pub(crate) async fn cancel(&self, id: &str, own: &str) -> Result<()> {
-        let job = self.job(id).await?;
+    pub(crate) async fn cancel(&self, sent: &Sent, own: &str) -> Result<()> {
+        let Sent { id, location } = sent;
+        let job = self.job_in(id, location.as_ref()).await?;
         let statement = job.as_ref().and_then(|job| job["configuration"]["query"]["query"].as_str());
         if !statement.is_some_and(|sql| sql.contains(own)) {
             return Ok(());
         }
         let at = self.at(&format!("jobs/{id}/cancel"));
-        let reply = self.call(id, &|| self.client.post(&at).query(&self.place()).header(CONTENT_LENGTH, 0)).await?;
-        match self.job(id).await? {
+        let place = location.iter().map(|location| ("location", location)).collect::<Vec<_>>();
+        let reply = self.call(id, &|| self.client.post(&at).query(&place).header(CONTENT_LENGTH, 0)).await?;
+        match self.job_in(id, location.as_ref()).await? {
             Some(job) if reply.status.is_success() => self.ended(id, job).await.map(drop),
             _ => Ok(()),
         }
@@ -149,8 +164,13 @@ impl BigQuery {
 
     /// The job of this id, if there is one.
     pub(super) async fn job(&self, id: &str) -> Result<Option<Value>> {
+        self.job_in(id, self.location.as_ref()).await
+    }
+
+    async fn job_in(&self, id: &str, location: Option<&String>) -> Result<Option<Value>> {
         let at = self.at(&format!("jobs/{id}"));
-        let reply = self.call(id, &|| self.client.get(&at).query(&self.place())).await?;
+        let place = location.map(|location| ("location", location)).into_iter().collect::<Vec<_>>();
+        let reply = self.call(id, &|| self.client.get(&at).query(&place)).await?;
         match reply.status {
             StatusCode::NOT_FOUND => Ok(None),
             status if status.is_success() => Ok(Some(reply.body)),
@@ -160,17 +180,23 @@ impl BigQuery {
 
     /// Waits until a job has ended, well or not. Dropping the future leaves the job running.
     pub(super) async fn ended(&self, id: &str, mut job: Value) -> Result<Value> {
+        let location = self.location_of(&job);
         let mut wait = FIRST_WAIT;
         while job["status"]["state"] != "DONE" {
             tokio::time::sleep(wait.mul_f64(0.75 + fastrand::f64() / 4.0)).await;
             wait = next_wait(wait);
-            job = self.job(id).await?.ok_or_else(|| Error::Database {
+            job = self.job_in(id, location.as_ref()).await?.ok_or_else(|| Error::Database {
                 url: self.about(id),
                 message: "the job is no longer known; was its location stated? (BIGQUERY_LOCATION)".into(),
                 permanent: false,
             })?;
         }
         Ok(job)
+    }
+
+    /// Where a job runs, as the answer to its submission says.
+    fn location_of(&self, job: &Value) -> Option<String> {
+        job["jobReference"]["location"].as_str().map(str::to_owned).or_else(|| self.location.clone())
     }
 
     /// What a job that ended badly says, in words. `None`: it ended well.

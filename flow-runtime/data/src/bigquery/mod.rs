@@ -22,7 +22,7 @@ use crate::{Error, Field, Result, Schema};
 
 pub(crate) use self::address::Address;
 pub(crate) use self::call::number;
-pub(crate) use self::job::count;
+pub(crate) use self::job::{Sent, count};
 pub(crate) use self::query::{as_json, micros};
 pub(crate) use self::results::{Pages, Row};
 pub(crate) use self::table::{Named, column, kind_of};

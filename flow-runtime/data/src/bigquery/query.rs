@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::BigQuery;
 use super::call::number;
-use super::job::{Done, Wanted};
+use super::job::{Done, Sent, Wanted};
 use super::results::MOMENTS;
 use crate::{Answer, Error, Result};
 
@@ -79,9 +79,9 @@ impl BigQuery {
         }
     }
 
-    /// Runs statements as the job of this id, once. `at_work` gets the id of the job that is submitted, for those who would
-    /// end it.
-    pub(crate) async fn run(&self, id: &str, sql: &str, at_work: &Mutex<Option<String>>) -> Result<Done> {
+    /// Runs statements as the job of this id, once. `at_work` gets the job that is submitted, for those who would end
+    /// it.
+    pub(crate) async fn run(&self, id: &str, sql: &str, at_work: &Mutex<Option<Sent>>) -> Result<Done> {
         let mut query = json!({ "query": sql, "useLegacySql": false });
         if let Some(dataset) = &self.dataset {
             query["defaultDataset"] = json!({ "projectId": self.project, "datasetId": dataset });

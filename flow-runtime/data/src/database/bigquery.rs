@@ -129,15 +129,55 @@ pub(super) async fn ask(url: &str, lake: &Lake, query: &str) -> Result<Answer> {
 
 /// What BigQuery has written cannot be taken back, so that only a question is asked.
 pub(super) fn check_question(query: &str) -> Result<()> {
-    let bare = query.trim_start_matches(|c: char| c.is_whitespace() || c == '(').to_ascii_lowercase();
+    let plain = without_texts(query);
+    let bare = plain.trim_start_matches(|c: char| c.is_whitespace() || c == '(').to_ascii_lowercase();
     let question = ["select", "with"].iter().any(|word| {
         bare.strip_prefix(word).is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_'))
     });
-    if !question || query.trim_end().trim_end_matches(';').contains(';') {
+    if !question || plain.trim_end_matches(|c: char| c.is_whitespace() || c == ';').contains(';') {
         let message = "a question to BigQuery is one SELECT (or WITH), without `;` in it: what else it did could not be taken back";
         return Err(Error::Invalid(message.into()));
     }
     Ok(())
+}
+
+/// A statement without its comments, and with nothing in its quotes:
+/// <https://cloud.google.com/bigquery/docs/reference/standard-sql/lexical>.
+fn without_texts(sql: &str) -> String {
+    const QUOTES: [&str; 5] = ["\"\"\"", "'''", "\"", "'", "`"];
+    let mut out = String::new();
+    let mut rest = sql;
+    while let Some(letter) = rest.chars().next() {
+        let skipped = if rest.starts_with("--") || letter == '#' {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if let Some(comment) = rest.strip_prefix("/*") {
+            comment.find("*/").map_or(rest.len(), |end| end + 4)
+        } else if let Some(quote) = QUOTES.into_iter().find(|quote| rest.starts_with(quote)) {
+            out.push('\'');
+            quote.len() + quoted(&rest[quote.len()..], quote)
+        } else {
+            out.push(letter);
+            rest = &rest[letter.len_utf8()..];
+            continue;
+        };
+        out.push(' ');
+        rest = &rest[skipped..];
+    }
+    out
+}
+
+/// Up to behind the quote that ends it. What follows a backslash ends nothing, in a raw text neither.
+fn quoted(text: &str, quote: &str) -> usize {
+    let mut letters = text.char_indices();
+    while let Some((at, letter)) = letters.next() {
+        if text[at..].starts_with(quote) {
+            return at + quote.len();
+        }
+        if letter == '\\' {
+            letters.next();
+        }
+    }
+    text.len()
 }
 
 /// A text as it stands in GoogleSQL: <https://cloud.google.com/bigquery/docs/reference/standard-sql/lexical#string_and_bytes_literals>.
@@ -188,6 +228,20 @@ mod tests {
         for statement in ["DELETE FROM t WHERE true", "SELECT 1; DROP TABLE t", "selected", ""] {
             let error = ask("bigquery://p/d", &Lake::new(), statement).await.unwrap_err();
             assert!(error.to_string().contains("one SELECT"), "{statement}: {error}");
+        }
+    }
+
+    #[test]
+    fn texts_and_comments_are_no_statements() {
+        for (query, is_question) in [
+            ("-- the numbers; all\nSELECT 1; -- ;\n", true),
+            ("/* ; */ # ;\n(SELECT ';', \"a;\\\";\", `b;`, ''';';''')", true),
+            ("SELECT r'\\'; DELETE FROM t --'", true),
+            ("SELECT 'a'; DELETE FROM t --'", false),
+            ("SELECT 1 /*/ ; */ ; SELECT 2", false),
+            ("/* SELECT */ DELETE FROM t", false),
+        ] {
+            assert_eq!(check_question(query).is_ok(), is_question, "{query}");
         }
     }
 }

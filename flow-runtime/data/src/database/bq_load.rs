@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::bigquery::{SAME, columns_of, comparison, literal, named, text, type_of};
 use super::drift::{self, There};
 use super::warehouse::{Job, LOADS_TABLE, LoadReport, Mode};
-use crate::bigquery::{Named, count};
+use crate::bigquery::{Named, Sent, count};
 use crate::files::hex;
 use crate::progress::decided;
 use crate::settled::leave;
@@ -114,7 +114,7 @@ struct Staging {
     client: BigQuery,
     table: Named,
     /// The job that brings its rows to where they belong.
-    at_work: Mutex<Option<String>>,
+    at_work: Mutex<Option<Sent>>,
     dropped: bool,
 }
 

@@ -13,7 +13,7 @@ use super::pgtype::PgType;
 use super::unload::{SIGNATURE, Sink, Ways, check_stated, kept};
 use super::unload_sqlite::{decimal, time};
 use super::warehouse::{Select, UnloadOptions, Unloaded};
-use crate::bigquery::{Pages, Row, as_json, column, micros, number};
+use crate::bigquery::{Pages, Row, Sent, as_json, column, micros, number};
 use crate::cell::Cell;
 use crate::error::shorten;
 use crate::settled::leave;
@@ -88,7 +88,7 @@ const WAYS: Ways = Ways { text: "text: CAST(.. AS STRING), ST_ASTEXT(..)", digit
 struct Query {
     client: BigQuery,
     sql: String,
-    at_work: Mutex<Option<String>>,
+    at_work: Mutex<Option<Sent>>,
 }
 
 impl Query {

@@ -239,6 +239,25 @@ async fn what_a_file_cannot_keep_is_refused() {
     assert_eq!(folder.path().read_dir().unwrap().count(), before, "no part of a file is left");
 }
 
+/// Where a dataset lies need not be stated: the answer to the job says it.
+#[tokio::test]
+async fn a_query_elsewhere_is_found_and_ended() {
+    let (google, warehouse, folder) = start();
+    google.cloud().jobs.region = Some("europe-west1");
+    numbers(&google, 5);
+    assert_eq!(unload(&warehouse, &folder.path().join("f")).await.unwrap().rows, 5);
+    google.cloud().jobs.held = true;
+    let to = folder.path().join("g");
+    let begun = async {
+        while google.count("GET /bigquery/v2/projects/project-1/jobs/") < 4 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! { outcome = unload(&warehouse, &to) => panic!("{outcome:?}"), () = begun => {} }
+    flow_data::settled().await;
+    assert!(google.cloud().jobs.unfinished("flow-unload-").is_empty());
+}
+
 #[tokio::test]
 async fn an_empty_table_is_a_file_of_its_columns() {
     let (_google, warehouse, folder) = start();

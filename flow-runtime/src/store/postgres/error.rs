@@ -87,7 +87,7 @@ pub(super) fn explain(place: &str, e: &Error) -> StoreError {
             format!("the metadata database {place} does not exist: make it by `createdb` ({said})")
         }
         Some(NO_PRIVILEGE) => format!(
-            "the metadata database {place} does not allow it: give this user the right to make tables in its schema ({said})"
+            "the metadata database {place} does not allow it: give this user the right to make tables in its schema, or bring it up to date by `dags db migrate` as the one who owns what flow has there ({said})"
         ),
         Some(TOO_MANY_CONNECTIONS) => {
             format!(
