@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::order::Order;
 use super::{World, besides, ended_anywhere, sum, sum_of};
 use crate::files::write;
-use crate::google::Google;
+use crate::google::{Cloud, Google};
 use crate::tables::notes;
 
 const ROWS: usize = 400;
@@ -63,7 +63,11 @@ impl Load {
     }
 
     fn ask(&self, sql: &str) -> Vec<String> {
-        let rows = self.google.cloud().jobs.kept.ask(sql).unwrap().1;
+        Self::asked(&mut self.google.cloud(), sql)
+    }
+
+    fn asked(cloud: &mut Cloud, sql: &str) -> Vec<String> {
+        let rows = cloud.jobs.kept.ask(sql).unwrap().1;
         let text = |cell: &Value| cell["v"].as_str().unwrap_or("null").to_owned();
         rows.iter().map(|row| row["f"].as_array().unwrap().iter().map(text).collect::<Vec<_>>().join("|")).collect()
     }
@@ -113,12 +117,13 @@ impl World for Load {
 
     /// The rows and the record of them are one fact: they come in one instant. A load without a name may be recorded twice.
     fn seen(&self) -> Vec<String> {
-        let rows = self.ask(&format!("SELECT * FROM `{TABLE}` ORDER BY id, note"));
-        let has_records = self.google.cloud().jobs.kept.has(LOADS);
-        let records = match (has_records, self.named) {
-            (false, _) => vec![],
-            (true, true) => self.ask(&format!("SELECT `rows`, `replaced`, `updated` FROM `{LOADS}` WHERE `key` <> ''")),
-            (true, false) => self.ask(&format!("SELECT DISTINCT `rows` FROM `{LOADS}` WHERE `key` <> ''")),
+        // Looked at in one instant: what the killed process has asked for last may be done just now.
+        let cloud = &mut self.google.cloud();
+        let rows = Self::asked(cloud, &format!("SELECT * FROM `{TABLE}` ORDER BY id, note"));
+        let columns = if self.named { "`rows`, `replaced`, `updated`" } else { "DISTINCT `rows`" };
+        let records = match cloud.jobs.kept.has(LOADS) {
+            true => Self::asked(cloud, &format!("SELECT {columns} FROM `{LOADS}` WHERE `key` <> ''")),
+            false => vec![],
         };
         vec![format!("{} rows, {}, recorded as {records:?}", rows.len(), sum(rows.join("\n").as_bytes()))]
     }
