@@ -77,8 +77,9 @@ pub fn delete(app: &App, args: &Delete) -> Result {
         } else if args.gone || !scheduler_may_live(app) {
             // Nobody makes a run of it any more: what comes is not kept for it.
             store.await_assets(&[(args.dag.clone(), BTreeSet::new())].into()).await?;
-            // Nor is it known here to whoever would unpause it, once there is a DAG of this name again.
-            if store.paused().await?.get(&args.dag) == Some(&true) {
+            // Nobody could take its pause away by a program that does not know it. Without the word that it is gone, the pause of
+            // another program's DAG stays.
+            if args.gone && store.paused().await?.get(&args.dag) == Some(&true) {
                 store.set_paused(&args.dag, false).await?;
             }
         } else {
