@@ -2,6 +2,7 @@
 
 use crate::program::Place;
 use crate::rest_but;
+use crate::ticks::Scheduler;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -68,11 +69,11 @@ fn killed_again_and_again_everything_is_told() {
     let place = place(&url);
     rest_but(&place, &["ten_seconds"]);
     for wait in [500, 300, 700, 250, 900, 400, 600] {
-        let scheduler = place.start(&["scheduler"]);
+        let scheduler = Scheduler::start(&place);
         std::thread::sleep(Duration::from_millis(wait));
-        scheduler.kill();
+        drop(scheduler.end("KILL"));
     }
-    let scheduler = place.start(&["scheduler"]);
+    let scheduler = Scheduler::start(&place);
     let began = Instant::now();
     let owed = || place.json(&["callbacks", "--limit", "0"]).as_array().expect("a list").clone();
     let runs = || place.json(&["runs", "ten_seconds", "--limit", "0"]).as_array().expect("a list").clone();
@@ -83,8 +84,7 @@ fn killed_again_and_again_everything_is_told() {
         assert!(began.elapsed() < Duration::from_secs(120), "it does not end: {:#?}", owed());
         std::thread::sleep(Duration::from_millis(100));
     }
-    scheduler.signal("INT");
-    assert_eq!(scheduler.end().1, Some(0));
+    assert_eq!(scheduler.end("INT").1, Some(0));
 
     let (owed, heard) = (owed(), heard.lock().expect("no panic").clone());
     // Exactly one for each event that the record tells of.
@@ -144,7 +144,7 @@ fn killed_at(point: &str) {
     rest_but(&place, &[]);
     let died = place.command(&["run", "once_told", "--run-id", "mine"]).env("FLOW_CRASH_AT", point).output();
     assert_eq!(died.expect("it starts").status.code(), None, "{point}: it was killed");
-    let scheduler = place.start(&["scheduler"]);
+    let scheduler = Scheduler::start(&place);
     let began = Instant::now();
     let owed = || place.json(&["callbacks", "mine"]).as_array().expect("a list").clone();
     let is_over = || place.json(&["runs", "once_told"])[0]["state"] == "failed";
@@ -152,8 +152,7 @@ fn killed_at(point: &str) {
         assert!(began.elapsed() < Duration::from_secs(120), "{point}: it does not end: {:#?}", owed());
         std::thread::sleep(Duration::from_millis(100));
     }
-    scheduler.signal("INT");
-    assert_eq!(scheduler.end().1, Some(0));
+    assert_eq!(scheduler.end("INT").1, Some(0));
     let heard = heard.lock().expect("no panic").clone();
     let hooks: Vec<Value> = owed().into_iter().filter(|row| row["notifier"]["named"] == "hook").collect();
     assert!(hooks.iter().all(|row| row["state"] == "success" && heard.contains_key(&text(row, "key"))), "{hooks:#?}");

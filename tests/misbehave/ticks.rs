@@ -5,6 +5,7 @@ use crate::rest_but;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::process::Command;
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -31,17 +32,33 @@ pub fn text<'v>(run: &'v Value, field: &str) -> &'v str {
 /// A scheduler under way, whose events are read as they come.
 pub struct Scheduler {
     pid: String,
+    /// Says when it hears signals.
+    listens: Receiver<()>,
     reader: Option<JoinHandle<(Vec<Value>, Option<i32>)>>,
 }
 
 impl Scheduler {
     pub fn start(place: &Place) -> Scheduler {
-        let running = place.start(&["scheduler"]);
-        Scheduler { pid: running.child.id().to_string(), reader: Some(std::thread::spawn(move || running.end())) }
+        let mut running = place.start(&["scheduler"]);
+        let (started, listens) = channel();
+        let pid = running.child.id().to_string();
+        let reader = std::thread::spawn(move || {
+            while let Some(event) = running.next() {
+                if event["event"] == "scheduler_started" {
+                    let _ = started.send(());
+                }
+            }
+            drop(started);
+            running.end()
+        });
+        Scheduler { pid, listens, reader: Some(reader) }
     }
 
-    /// Its events and its exit code, once it has got this signal.
+    /// Its events and its exit code, once it has got this signal; one that it can hear, not before it listens.
     pub fn end(mut self, signal: &str) -> (Vec<Value>, Option<i32>) {
+        if signal != "KILL" {
+            self.listens.recv().expect("it starts");
+        }
         let reader = self.reader.take().unwrap();
         assert!(self.signal(signal));
         reader.join().unwrap()

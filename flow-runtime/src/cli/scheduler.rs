@@ -32,13 +32,15 @@ pub fn scheduler(app: &App) -> Result {
         let store = app.store().await?;
         let (stop, watch) = (bodies.stop(), Arc::new(Watch::Json(app.out.clone())));
         let dags: Vec<ScheduledDag> = app.registry.dags().filter_map(|dag| scheduled(app, dag)).collect();
-        greet(app, &dags, &store.paused().await?);
+        let paused = store.paused().await?;
         let engine = session::engine(app, store.clone(), &bodies, CacheUse::Reuse);
         let tells = Deliverer::start(&engine);
+        let prints = Prints::redirect(&watch);
+        // From here on Ctrl-C is heard, as the greeting says.
+        let signals = signals::listen(&bodies, watch);
+        greet(app, &dags, &paused);
         let scheduler = Scheduler::new(engine, dags, app.config.paused_at_creation, listener(app), stop.clone());
         let scheduler = scheduler.map_err(|e| CliError::input(e.to_string()))?;
-        let prints = Prints::redirect(&watch);
-        let signals = signals::listen(&bodies, watch);
         let ended = scheduler.run().await;
         signals.end().await;
         drop(prints);
@@ -112,6 +114,11 @@ fn greet(app: &App, dags: &[ScheduledDag], said: &BTreeMap<String, bool>) {
     let is_paused = |id: &str| said.get(id).copied().unwrap_or(app.config.paused_at_creation);
     let own = || dags.iter().filter(|dag| dag.dag.schedule.is_some());
     let paused: Vec<&str> = own().map(|dag| dag.dag.dag_id.as_str()).filter(|id| is_paused(id)).collect();
+    if app.out.json {
+        let ids: Vec<&str> = dags.iter().map(|dag| dag.dag.dag_id.as_str()).collect();
+        let line = json!({"event": "scheduler_started", "dags": ids, "paused": paused, "timestamp": SystemClock.now()});
+        return app.out.json_line(&line);
+    }
     app.out.note(format!(
         "the scheduler looks after {} with a schedule, of {} in all; Ctrl-C stops it",
         plural(own().count(), "DAG"),
