@@ -184,7 +184,9 @@ fn a_backfill_is_left_to_the_scheduler_paused_gone_on_with_and_cancelled() {
     place.ok(&["backfill", "unpause", "1"]);
     soon("it goes on", || of(&place).len() > begun);
     place.ok(&["backfill", "cancel", "1"]);
-    soon("what is under way has ended", || of(&place).iter().all(|state| state == "success"));
+    soon("what is under way has ended", || of(&place).iter().all(|state| state == "success" || state == "failed"));
+    // One that had been made and not begun.
+    assert!(of(&place).iter().filter(|state| *state == "failed").count() <= 1, "{:?}", of(&place));
     let ended = of(&place).len();
     assert!(ended < 366 && backfills(&place) == [(1, "cancelled".into())], "{ended}");
     for (words, said) in [
