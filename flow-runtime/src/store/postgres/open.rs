@@ -135,6 +135,7 @@ async fn prepare(options: &PgConnectOptions) -> sqlx::Result<std::result::Result
         sqlx::raw_sql("CREATE TABLE flow_schema (version BIGINT NOT NULL)").execute(&mut *transaction).await?;
         sqlx::raw_sql("INSERT INTO flow_schema VALUES (0)").execute(&mut *transaction).await?;
     }
+    keep_together(&mut transaction).await?;
     if !missing.is_empty() || edition(&mut transaction).await? < EDITION {
         for step in missing.iter().chain([&FUNCTIONS]) {
             sqlx::raw_sql(*step).execute(&mut *transaction).await?;
@@ -174,6 +175,15 @@ async fn has_schema(connection: &mut PgConnection) -> sqlx::Result<bool> {
     // before it waited for its turn.
     let about = "SELECT EXISTS (SELECT FROM pg_class WHERE relname = 'flow_schema' AND pg_table_is_visible(oid))";
     sqlx::query(about).persistent(false).fetch_one(connection).await?.try_get(0)
+}
+
+/// To the end of the transaction, what is made is made in the schema of the tables: another one may come first in the search path,
+/// and what is in it would hide what is with the tables.
+async fn keep_together(connection: &mut PgConnection) -> sqlx::Result<()> {
+    let stay = "SELECT set_config('search_path', quote_ident(nspname), true)
+        FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+        WHERE relname = 'flow_schema' AND pg_table_is_visible(pg_class.oid)";
+    sqlx::query(stay).persistent(false).execute(connection).await.map(drop)
 }
 
 /// Which edition of the functions the database has; 0 for those that did not say so yet, and for none.

@@ -343,6 +343,24 @@ async fn a_database_has_the_latest_edition_of_what_it_is_asked() {
     assert_eq!(store.take_run(held.0, "me", term).await.unwrap(), Epoch(7));
 }
 
+/// Somebody has put another schema before it in the search path since the tables were made.
+#[tokio::test]
+async fn what_is_added_goes_to_the_tables() {
+    let Some((url, name)) = database().await else { return };
+    PostgresStore::open(&url).await.unwrap().close().await;
+    let before = format!(
+        "CREATE SCHEMA mine; ALTER DATABASE {name} SET search_path = mine, public; DROP FUNCTION flow_edition()"
+    );
+    run(&url, &before).await;
+    let store = PostgresStore::open(&url).await.unwrap();
+    let held = begin(&store).await;
+    store.commit(&[begins(held, 1)]).await.unwrap();
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    let about = "SELECT DISTINCT pronamespace::regnamespace::text FROM pg_proc WHERE proname LIKE 'flow\\_%'";
+    let places: Vec<String> = sqlx::query_scalar(about).fetch_all(&mut connection).await.unwrap();
+    assert_eq!(places, ["public"]);
+}
+
 #[tokio::test]
 async fn a_closed_store_says_so() {
     let Some((url, _)) = database().await else { return };
