@@ -94,7 +94,7 @@ pub fn backfill(app: &App, args: &args::Backfill) -> Result {
         drop(prints);
         let (filled, ended) = worked?;
         callbacks::settle_all(app, tells, &filled, &stop).await?;
-        store.close().await;
+        let _ = stop.at_once.run_until_cancelled(store.close()).await;
         sum_up(app, args, (row.id, ended), work, &filled)
     })
 }

@@ -60,7 +60,7 @@ pub fn run(app: &App, args: &Run) -> Result {
                 (store.clone(), start(app, store.clone(), &bodies, cache(args), request).await?)
             }
         };
-        store.close().await;
+        let _ = bodies.stop().at_once.run_until_cancelled(store.close()).await;
         Ok(exit)
     })
 }
@@ -254,7 +254,15 @@ async fn watched<F: Future<Output = std::result::Result<RunReport, EngineError>>
     drop(watch);
     let report = report?;
     let unmapped = XComFilter { map_index: Some(flow_core::UNMAPPED), ..XComFilter::default() };
-    let (lines, notes) = summary::of(app, dag, &report, &store.xcoms(report.pk, unmapped).await?, kept);
+    let exit = match report.run.state {
+        _ if report.interrupted => Exit::Interrupted,
+        RunStatus::Success => Exit::Success,
+        _ => Exit::RunFailed,
+    };
+    // What the store still says matters less than that it ends.
+    let stop = bodies.stop();
+    let Some(xcoms) = stop.at_once.run_until_cancelled(store.xcoms(report.pk, unmapped)).await else { return Ok(exit) };
+    let (lines, notes) = summary::of(app, dag, &report, &xcoms?, kept);
     if !app.out.json {
         lines.iter().for_each(|line| app.out.line(line));
     }
@@ -263,14 +271,10 @@ async fn watched<F: Future<Output = std::result::Result<RunReport, EngineError>>
         app.out.note(run_event::paused(&dag.dag_id, failures));
     }
     match tells {
-        Some(tells) => callbacks::settle(app, tells, &report, &bodies.stop()).await?,
+        Some(tells) => callbacks::settle(app, tells, &report, &stop).await?,
         None => callbacks::mention(app, store, report.pk).await?,
     }
-    Ok(match report.run.state {
-        _ if report.interrupted => Exit::Interrupted,
-        RunStatus::Success => Exit::Success,
-        _ => Exit::RunFailed,
-    })
+    Ok(exit)
 }
 
 fn logical_date(text: Option<&str>) -> Result<Option<chrono::DateTime<chrono::Utc>>> {

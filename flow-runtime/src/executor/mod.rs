@@ -213,7 +213,7 @@ impl Stop {
             biased;
             done = work => done,
             () = hung => Err(EngineError::Io(
-                "it was to stop at once, and the metadata store does not answer: the run is left there as it is".into(),
+                "it was to stop at once, and the metadata store does not answer: the run is left as the store has it".into(),
             )),
         }
     }

@@ -6,7 +6,6 @@ use crate::executor::Engine;
 use crate::store::{
     CallbackChange, CallbackFilter, CallbackRow, CallbackState, MetadataStore, RunPk, StoreError, Term,
 };
-use chrono::{DateTime, TimeDelta, Utc};
 use flow_core::Notifier;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
@@ -74,8 +73,8 @@ impl Deliverer {
         Deliverer { outbox, stop, work: Some(work) }
     }
 
-    /// Waits until all that this run owes is settled; for at most that time, and not for what is tried again only after it.
-    /// Says how much is still owed.
+    /// Waits until all that this run owes is settled; for at most that time, and not for what waits longer than that between two
+    /// attempts. Says how much is still owed.
     ///
     /// # Errors
     /// A store that fails.
@@ -86,13 +85,14 @@ impl Deliverer {
             settled.mark_unchanged();
             let rows =
                 self.outbox.store.callbacks(CallbackFilter { run: Some(run), ..CallbackFilter::default() }).await?;
-            let last = later(self.outbox.clock.now(), end.saturating_duration_since(Instant::now()));
             let owed: Vec<CallbackRow> = rows.into_iter().filter(|row| row.state == CallbackState::Pending).collect();
             let may_come = {
                 let under_way = self.outbox.under_way.lock();
                 // Tried, and nothing went wrong: another process is at it.
                 let is_elsewhere = |row: &CallbackRow| row.attempts > 0 && row.error.is_none();
-                owed.iter().any(|row| row.due <= last || under_way.contains_key(&row.id) || is_elsewhere(row))
+                // Told by lengths: when it is due is an instant of the store's clock, which may not be this machine's.
+                let is_soon = |row: &CallbackRow| row.attempts == 0 || wait_after(row.attempts) <= patience;
+                owed.iter().any(|row| is_soon(row) || under_way.contains_key(&row.id) || is_elsewhere(row))
             };
             if !may_come || Instant::now() >= end {
                 return Ok(owed.len());
@@ -264,11 +264,6 @@ impl Outbox {
 fn wait_after(attempts: u32) -> Duration {
     let factor = 3u32.saturating_pow(attempts.saturating_sub(1));
     FIRST_WAIT.saturating_mul(factor).min(LONGEST_WAIT)
-}
-
-fn later(at: DateTime<Utc>, by: Duration) -> DateTime<Utc> {
-    let by = TimeDelta::from_std(by).ok();
-    by.and_then(|by| at.checked_add_signed(by)).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
 #[cfg(test)]
