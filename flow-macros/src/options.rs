@@ -163,7 +163,12 @@ fn set<T>(slot: &mut Option<T>, pair: &Pair, value: T) -> syn::Result<()> {
 }
 
 fn krate(pair: &Pair) -> syn::Result<Path> {
+    let is_near =
+        |path: &Path| path.segments.first().is_some_and(|first| first.ident == "self" || first.ident == "super");
     match &pair.value {
+        // What a macro makes lies in modules of its own, where these name something else.
+        PairValue::Path(path) if is_near(path) => Err(pair
+            .error("`crate` takes a path that is the same everywhere: begin it with `crate::` or the name of a crate")),
         PairValue::Path(path) => Ok(path.clone()),
         _ => Err(pair.error("`crate` takes a path: `crate = my_flow`")),
     }

@@ -24,4 +24,7 @@ fn bad_texts() {}
 #[task(pool_slots = 0, queue = 3)]
 fn bad_numbers() {}
 
+#[task(crate = self::flow)]
+fn near_path() {}
+
 fn main() {}
