@@ -25,16 +25,11 @@ const LIFETIME: Duration = Duration::from_secs(12 * 3600);
 /// The longest beginning of a table's name that its staging tables have.
 const NAME_BYTES: usize = 60;
 
-pub(super) async fn load(job: Job<'_>, lake: &Lake) -> Result<LoadReport> {
-    let object: Vec<_> = job.batches.object.iter().map(String::as_str).collect();
+pub(super) async fn load(mut job: Job<'_>, lake: &Lake) -> Result<LoadReport> {
     if job.batches.is_raw {
         let message = "BigQuery would read the types of CSV text in its own way; load the file parsed";
         return Err(Error::Invalid(message.into()));
     }
-    let source = match object.is_empty() {
-        true => LoadSource::File(job.batches.made.as_ref().unwrap_or(&job.batches.path)),
-        false => LoadSource::Objects(&object),
-    };
     let client = BigQuery::open(job.url, lake)?;
     let table = named(&client, job.table)?;
     let loads = table.beside(LOADS_TABLE);
@@ -47,6 +42,20 @@ pub(super) async fn load(job: Job<'_>, lake: &Lake) -> Result<LoadReport> {
     if !there.is_empty() {
         job.check_drift(&drift::compare(job.table, &job.fields, &there, &comparison(job.options.convert)))?;
     }
+    // Not before it is known to be needed: it reads the whole file.
+    let made = match job.batches.maker.take() {
+        Some(maker) => Some(maker.make(&job.batches.path).await?),
+        None => None,
+    };
+    if let Some(made) = &made {
+        job.batches.rows = Some(made.rows);
+    }
+    let object: Vec<_> = job.batches.object.iter().map(String::as_str).collect();
+    let source = match (&made, object.is_empty()) {
+        (_, false) => LoadSource::Objects(&object),
+        (Some(made), true) => LoadSource::File(&made.parquet),
+        (None, true) => LoadSource::File(&job.batches.path),
+    };
     let nonce = format!("{:016x}", fastrand::u64(..));
     let begin: String = table.table().chars().take(NAME_BYTES).collect();
     let place = table.beside(format!("_flow_{begin}_{nonce}"));

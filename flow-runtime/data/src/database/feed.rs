@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use polars::prelude::CompatLevel;
 use tokio::sync::mpsc;
 
+use super::made::Maker;
 use super::warehouse::Input;
 use crate::batches::{Ahead, ReadRecords as _};
 use crate::cell::{Cell, Cells};
@@ -34,8 +35,8 @@ pub(super) struct Batches {
     pub(super) is_raw: bool,
     /// The object in a store that the file is, which only BigQuery reads.
     pub(super) object: Option<String>,
-    /// The Parquet file that was made of it, which BigQuery gets.
-    pub(super) made: Option<PathBuf>,
+    /// What makes Parquet of it, which BigQuery gets.
+    pub(super) maker: Option<Maker>,
     /// Never waited for: it makes a future that holds this fit to change threads.
     rest: Mutex<Source>,
 }
@@ -58,15 +59,15 @@ impl Batches {
             let csv = CsvRecords::open(&path, &schema)?;
             let (fields, total) = (csv.columns.iter().map(Field::from).collect(), csv.bytes);
             let rest = Mutex::new(Source::Csv(Box::new(csv)));
-            Ok(Self { path, fields, rows: None, total, is_raw: false, object: None, made: None, rest })
+            Ok(Self { path, fields, rows: None, total, is_raw: false, object: None, maker: None, rest })
         })
         .await
     }
 
-    /// A CSV file as the Parquet file that is made of it; in errors it is the CSV file.
-    pub(super) async fn made(csv: &Path, parquet: PathBuf) -> Result<Self> {
-        let file = Self::parquet(&parquet).await?;
-        Ok(Self { path: csv.to_owned(), made: Some(parquet), ..file })
+    /// A CSV file of which Parquet is made once that is needed.
+    pub(super) async fn to_make(path: &Path, maker: Maker) -> Result<Self> {
+        let file = Self::csv(path, &maker.schema).await?;
+        Ok(Self { maker: Some(maker), rest: Mutex::new(Source::Taken), ..file })
     }
 
     pub(super) async fn parquet(path: &Path) -> Result<Self> {
@@ -75,7 +76,7 @@ impl Batches {
             let file = ParquetBatches::open(&path)?;
             let (fields, rows) = (file.fields.clone(), file.rows);
             let rest = Mutex::new(Source::Parquet(Box::new(file)));
-            Ok(Self { path, fields, rows: Some(rows), total: rows, is_raw: false, object: None, made: None, rest })
+            Ok(Self { path, fields, rows: Some(rows), total: rows, is_raw: false, object: None, maker: None, rest })
         })
         .await
     }
@@ -85,7 +86,7 @@ impl Batches {
         let (fields, rows) = lake.parquet_footer(url).await?;
         let (path, object) = (PathBuf::from(redact(url)), Some(url.to_owned()));
         let rest = Mutex::new(Source::Taken);
-        Ok(Self { path, fields, rows: Some(rows), total: rows, is_raw: false, object, made: None, rest })
+        Ok(Self { path, fields, rows: Some(rows), total: rows, is_raw: false, object, maker: None, rest })
     }
 
     /// A CSV file whose text is handed on as it is.
@@ -103,7 +104,7 @@ impl Batches {
             let (header, chunks) = Chunks::open(&path, &schema, &CsvOptions::default())?;
             let fields = header.reading.columns.iter().map(Field::from).collect();
             let rest = Mutex::new(Source::Raw(Box::new(chunks)));
-            Ok(Self { path, fields, rows: None, total, is_raw: true, object: None, made: None, rest })
+            Ok(Self { path, fields, rows: None, total, is_raw: true, object: None, maker: None, rest })
         })
         .await
     }
@@ -112,9 +113,8 @@ impl Batches {
     pub(super) fn take(&mut self) -> Self {
         let rest = std::mem::replace(&mut self.rest, Mutex::new(Source::Taken));
         let Self { rows, total, is_raw, .. } = *self;
-        let (path, fields, object, made) =
-            (self.path.clone(), self.fields.clone(), self.object.clone(), self.made.clone());
-        Self { path, fields, rows, total, is_raw, object, made, rest }
+        let (path, fields, object) = (self.path.clone(), self.fields.clone(), self.object.clone());
+        Self { path, fields, rows, total, is_raw, object, maker: self.maker.take(), rest }
     }
 
     /// What makes columns of a CSV file's records.

@@ -10,20 +10,38 @@ use crate::schema::Schema;
 use crate::settled::AtWork;
 use crate::{ParquetOptions, Progress, Result, parquetize};
 
-/// Makes Parquet of a CSV file, in a folder. Dropping the future ends that, and the folder goes.
-pub(super) async fn made_of(csv: &Path, schema: &Schema, folder: TempDir) -> Result<(PathBuf, TempDir)> {
-    // Gone with the future, which the thread asks after.
-    let wanted = Arc::new(());
-    let waiting = Waiting(Arc::downgrade(&wanted));
-    let (csv, schema, at_work) = (csv.to_owned(), schema.clone(), AtWork::new());
-    blocking(move || {
-        // The folder goes before it is told that all has gone.
-        let (_at_work, folder) = (at_work, folder);
-        let parquet = folder.path().join("rows.parquet");
-        parquetize(csv, &parquet, &schema, &ParquetOptions::default(), &waiting)?;
-        Ok((parquet, folder))
-    })
-    .await
+/// What is needed to make Parquet of a CSV file.
+pub(super) struct Maker {
+    /// What the columns hold.
+    pub(super) schema: Schema,
+    /// Where to. It goes with this.
+    pub(super) folder: TempDir,
+}
+
+/// The Parquet file of a CSV file.
+pub(super) struct Made {
+    pub(super) parquet: PathBuf,
+    pub(super) rows: u64,
+    /// It is in here, and goes with it.
+    _folder: TempDir,
+}
+
+impl Maker {
+    /// Makes it. Dropping the future ends that, and the folder goes.
+    pub(super) async fn make(self, csv: &Path) -> Result<Made> {
+        // Gone with the future, which the thread asks after.
+        let wanted = Arc::new(());
+        let waiting = Waiting(Arc::downgrade(&wanted));
+        let (csv, at_work) = (csv.to_owned(), AtWork::new());
+        blocking(move || {
+            // The folder goes before it is told that all has gone.
+            let (_at_work, Self { schema, folder }) = (at_work, self);
+            let parquet = folder.path().join("rows.parquet");
+            let rows = parquetize(csv, &parquet, &schema, &ParquetOptions::default(), &waiting)?.rows;
+            Ok(Made { parquet, rows, _folder: folder })
+        })
+        .await
+    }
 }
 
 /// Whether somebody waits for what a thread does.

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::drift::Drift;
 use super::feed::Batches;
-use super::made::made_of;
+use super::made::Maker;
 use super::{
     Answer, FIRST_ROWS, Kind, Summary, bigquery, bq_load, kind, pg_load, postgres, sqlite, statement, table, unload,
     unload_bigquery, unload_sqlite,
@@ -281,8 +281,8 @@ impl Warehouse {
             _ if raw => return Ok((Batches::raw(file).await?, None)),
             Input::Parquet(path) => return Ok((Batches::parquet(path).await?, None)),
             Input::Csv(path, schema) if matches!(self.kind, Kind::BigQuery) => {
-                let (parquet, folder) = made_of(path, schema, self.scratch()?).await?;
-                return Ok((Batches::made(path, parquet).await?, Some(folder)));
+                let maker = Maker { schema: schema.clone(), folder: self.scratch()? };
+                return Ok((Batches::to_make(path, maker).await?, None));
             }
             Input::Csv(path, schema) => return Ok((Batches::csv(path, schema).await?, None)),
             Input::Object(url) => url,

@@ -125,14 +125,17 @@ async fn a_csv_file_is_loaded_by_way_of_parquet() {
     let left = || scratch.read_dir().unwrap().count();
     let text = "note,id,day,fare,at,on\nit's,1,a,8.5,2021-01-31 08:05:00,t\n,2,a,,,\n";
     let csv = crate::files::write(folder.path(), "f.csv.gz", crate::files::gzip(text.as_bytes()));
-    let schema = Schema::new([
-        ("id", Type::Int),
-        ("day", Type::Text),
-        ("note", Type::Text),
-        ("fare", Type::Float),
-        ("at", Type::Timestamp),
-        ("on", Type::Bool),
-    ]);
+    let stated = |id| {
+        Schema::new([
+            ("id", id),
+            ("day", Type::Text),
+            ("note", Type::Text),
+            ("fare", Type::Float),
+            ("at", Type::Timestamp),
+            ("on", Type::Bool),
+        ])
+    };
+    let schema = stated(Type::Int);
     let input = Input::csv(&csv, &schema);
     for (key, repeated) in [("one", false), ("one", true), ("two", false)] {
         let report = load(&warehouse, &input, Mode::Append, Some(key)).await.unwrap();
@@ -155,6 +158,13 @@ async fn a_csv_file_is_loaded_by_way_of_parquet() {
     assert_eq!(error.to_string(), told);
     assert_eq!((google.cloud().jobs.statements(), google.count("POST /upload"), left()), (done, sent + 1, 0));
     assert_eq!(warehouse.count("t", None).await.unwrap(), Some(4));
+    // What needs no row is found out before all of them are read.
+    let done = load(&warehouse, &Input::csv(&wrong, &schema), Mode::Append, Some("two")).await.unwrap();
+    assert_eq!((done.rows, done.repeated), (2, true));
+    let unlike = crate::files::write(folder.path(), "unlike.csv", text.replace("8.5", "much"));
+    let error = load(&warehouse, &Input::csv(&unlike, &stated(Type::Text)), Mode::Append, None).await.unwrap_err();
+    assert!(error.to_string().contains("table t: it does not fit the file"), "{error}");
+    assert_eq!((google.count("POST /upload"), left()), (sent + 1, 0));
 }
 
 /// Dropped while the file is made, or sent: nothing is left of it, here or there.
@@ -167,10 +177,14 @@ async fn a_dropped_load_of_csv_leaves_no_file() {
     let csv = crate::files::write(folder.path(), "f.csv", format!("id,day,note\n{text}"));
     let input = Input::csv(&csv, &Schema::new([("id", Type::Int), ("day", Type::Text), ("note", Type::Text)]));
     let files = || scratch.read_dir().into_iter().flatten().count();
+    let is_being_made = || {
+        let folders = scratch.read_dir().into_iter().flatten().flatten();
+        folders.filter_map(|folder| folder.path().read_dir().ok()).any(|mut files| files.next().is_some())
+    };
     for sent in [false, true] {
         google.cloud().jobs.quick = true;
         let begun = async {
-            while files() == 0 || (sent && google.count("PUT /upload") == 0) {
+            while !is_being_made() || (sent && google.count("PUT /upload") == 0) {
                 tokio::time::sleep(std::time::Duration::from_millis(1)).await;
             }
         };
