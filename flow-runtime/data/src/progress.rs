@@ -82,6 +82,11 @@ pub(crate) fn decided() {
     let _alone = DECIDED.try_with(|decided| decided.store(true, Ordering::Relaxed));
 }
 
+/// What was [`decided`] did not happen: it was refused for now, and is tried again.
+pub(crate) fn undecided() {
+    let _alone = DECIDED.try_with(|decided| decided.store(false, Ordering::Relaxed));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,7 +13,7 @@ use super::insert::{InsertEncoder, insert};
 use super::table::{SOURCE_COLUMN, Table, literal, quote};
 use super::warehouse::{Job, LOADS_TABLE, LoadReport, Mode};
 use super::{Shape, Summary};
-use crate::progress::decided;
+use crate::progress::{decided, undecided};
 use crate::redact::redact;
 use crate::{Error, Field, Result};
 
@@ -131,26 +131,17 @@ pub(super) async fn load(mut job: Job<'_>) -> Result<LoadReport> {
     let name = Table::parse(job.table, false)?;
     let mut conn = connect(job.url).await?;
     let wanted = while_wanted(&mut conn).await.map_err(&failed)?;
-    // Its thread cannot be told while it waits for another writer; so that is done here, and the thread waits for moments.
-    run(&mut conn, "PRAGMA busy_timeout = 20".into()).await.map_err(&failed)?;
-    let since = Instant::now();
     // Takes the write lock at once, so two loads take turns; all of this is one transaction.
-    let mut tx = loop {
-        match conn.begin_with("BEGIN IMMEDIATE").await {
-            Ok(tx) => break tx,
-            Err(error) if is_busy(&error) && since.elapsed() < BUSY_TIMEOUT => tokio::task::yield_now().await,
-            Err(error) => return Err(failed(error)),
-        }
-    };
-    run(&mut tx, format!("PRAGMA busy_timeout = {}", BUSY_TIMEOUT.as_millis())).await.map_err(&failed)?;
+    when_free(&mut conn, "BEGIN IMMEDIATE").await.map_err(&failed)?;
+    let tx = &mut conn;
     if let Some(key) = &job.options.key
-        && let Some(counts) = recorded(&mut tx, &name, key).await.map_err(&failed)?
+        && let Some(counts) = recorded(tx, &name, key).await.map_err(&failed)?
     {
-        tx.rollback().await.map_err(&failed)?;
+        run(tx, "ROLLBACK".into()).await.map_err(&failed)?;
         conn.close().await.map_err(&failed)?;
         return Ok(job.report(counts.rows, counts.replaced, counts.updated, true));
     }
-    let mut columns = there(&mut tx, &name).await.map_err(&failed)?;
+    let mut columns = there(tx, &name).await.map_err(&failed)?;
     let created = columns.is_empty();
     if created {
         let key = match &job.options.mode {
@@ -158,23 +149,45 @@ pub(super) async fn load(mut job: Job<'_>) -> Result<LoadReport> {
             _ => String::new(),
         };
         let sql = format!("CREATE TABLE {} ({}{key})", name.sql(), definition(&job.fields));
-        run(&mut tx, sql).await.map_err(&failed)?;
-        columns = there(&mut tx, &name).await.map_err(&failed)?;
+        run(tx, sql).await.map_err(&failed)?;
+        columns = there(tx, &name).await.map_err(&failed)?;
     }
     let how = Comparison { convert: job.options.convert, ..HOW };
     job.check_drift(&drift::compare(job.table, &job.fields, &columns, &how))?;
     let looked_at = matches!(job.options.mode, Mode::Upsert(_))
         || (matches!(job.options.mode, Mode::Partition { .. }) && job.fill.is_none());
-    let counts =
-        if looked_at { staged(&mut tx, &mut job, &name).await? } else { direct(&mut tx, &mut job, &name).await? };
+    let counts = if looked_at { staged(tx, &mut job, &name).await? } else { direct(tx, &mut job, &name).await? };
     if let Some(key) = &job.options.key {
-        record(&mut tx, &name, key, counts).await.map_err(&failed)?;
+        record(tx, &name, key, counts).await.map_err(&failed)?;
     }
-    decided();
-    tx.commit().await.map_err(&failed)?;
+    when_free(tx, COMMIT).await.map_err(&failed)?;
     conn.close().await.map_err(&failed)?;
     drop(wanted);
     Ok(job.report(counts.rows, counts.replaced, counts.updated, false))
+}
+
+const COMMIT: &str = "COMMIT";
+
+/// Runs what waits for others to end: for writers before, or for readers at the end of, a transaction. The connection's thread cannot
+/// be told anything while it waits; so that is done here, and the thread waits for moments.
+async fn when_free(conn: &mut SqliteConnection, statement: &str) -> sqlx::Result<()> {
+    run(conn, "PRAGMA busy_timeout = 20".into()).await?;
+    let since = Instant::now();
+    loop {
+        if statement == COMMIT {
+            decided();
+        }
+        match run(conn, statement.into()).await {
+            Err(error) if is_busy(&error) && since.elapsed() < BUSY_TIMEOUT => {
+                // A transaction that could not be committed for now is as it was.
+                undecided();
+                tokio::task::yield_now().await;
+            }
+            Err(error) => return Err(error),
+            Ok(_) => break,
+        }
+    }
+    run(conn, format!("PRAGMA busy_timeout = {}", BUSY_TIMEOUT.as_millis())).await.map(drop)
 }
 
 /// The definition of a table for these columns.

@@ -296,6 +296,36 @@ async fn a_load_that_is_dropped_ends_the_statement_of_sqlite() {
     assert_eq!(load_csv(&url, "t", &csv, &trip_schema(), "s", &()).await.unwrap().replaced, 10);
 }
 
+/// Somebody reads the table, so that it cannot be changed yet: who waits for that can be told to stop, and else goes on.
+#[tokio::test]
+async fn a_load_that_waits_for_readers_of_sqlite_hears_that_it_is_not_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/t.db", folder.path().display());
+    let csv = files::write(folder.path(), "small.csv", trips(10));
+    load_csv(&url, "t", &csv, &trip_schema(), "s", &()).await.unwrap();
+    let mut reader = SqliteConnection::connect(&url).await.unwrap();
+    raw_sql("BEGIN; SELECT count(*) FROM t").execute(&mut reader).await.unwrap();
+    let waits = async || {
+        let mut other = SqliteConnection::connect(&url).await.unwrap();
+        raw_sql("PRAGMA busy_timeout = 0").execute(&mut other).await.unwrap();
+        // Whoever waits for readers lets no new ones in.
+        while raw_sql("SELECT count(*) FROM t").execute(&mut other).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let (schema, switch) = (trip_schema(), Switch::default());
+    hears("a load", &switch, load_csv(&url, "t", &csv, &schema, "s", &switch), waits()).await;
+    let gone = async {
+        waits().await;
+        raw_sql("ROLLBACK").execute(&mut reader).await.unwrap();
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        outcome = load_csv(&url, "t", &csv, &schema, "s", &()) => assert_eq!(outcome.unwrap().replaced, 10),
+        () = gone => {}
+    }
+}
+
 /// Its fingerprint would take minutes.
 #[tokio::test]
 async fn an_upload_that_is_dropped_reads_no_further() {
