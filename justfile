@@ -18,7 +18,7 @@ vectors:
 # The long suites: many more worlds for the planner's laws, and the rivals.
 nightly: vectors rivals speeds mutants emulators read-back
     PROPTEST_CASES=40000 cargo test -p flow-core laws
-    PROPTEST_CASES=1000000 cargo test -p flow-core every_move_is_in_the_table
+    PROPTEST_CASES=1000000 cargo test --release -p flow-core every_move_is_in_the_table
     PROPTEST_CASES=5000 cargo test -p flow-data random
     PROPTEST_CASES=200000 cargo test -p flow-data split
     KILL_POINTS=100 cargo test -p flow-data --test data killed -- --nocapture --test-threads 4
