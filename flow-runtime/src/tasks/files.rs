@@ -180,7 +180,9 @@ pub async fn upload_as(ctx: &Context, file: LocalFile, to: String) -> Result<Upl
 }
 
 async fn put(ctx: &Context, file: &LocalFile, path: &Path, place: &Place, to: &str) -> Result<Uploaded> {
-    let sent = place.lake().upload(path, to, ctx).await?;
+    // What a try that was killed has left of an upload goes with the next.
+    let lake = place.lake().with_notes(ctx.home().join("uploads"));
+    let sent = lake.upload(path, to, ctx).await?;
     Ok(match file.origin() {
         Some(origin) => sent.of(origin),
         None => sent,

@@ -1,5 +1,5 @@
 //! What object_store's HTTP client does not do by itself: renew a token that is refused, wait as long as a server asks for,
-//! and name a condition where an upload is completed.
+//! name a condition where an upload is completed, and note which uploads are under way.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use object_store::client::{
 use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
 
+use super::notes::Notes;
 use crate::google::Tokens;
 use crate::retry::{pause, retry_after};
 
@@ -21,6 +22,8 @@ pub(super) struct Connector {
     pub(super) tokens: Option<Arc<Tokens>>,
     /// Stands in the request that completes an upload in parts.
     pub(super) on_complete: Option<(HeaderName, HeaderValue)>,
+    /// Hears of uploads in parts that begin and end.
+    pub(super) notes: Option<Arc<Notes>>,
 }
 
 impl HttpConnector for Connector {
@@ -40,10 +43,11 @@ struct Service {
 impl HttpService for Service {
     async fn call(&self, mut request: HttpRequest) -> Result<HttpResponse, HttpError> {
         if let Some((name, value)) = &self.own.on_complete
-            && completes(&request)
+            && matches!(Step::of(&request), Some(Step::Completes(_)))
         {
             request.headers_mut().insert(name, value.clone());
         }
+        let noted = self.own.notes.as_ref().and_then(|notes| Some((notes, Step::of(&request)?)));
         let again = self.own.tokens.as_ref().map(|tokens| (tokens, request.clone()));
         let mut response = self.inner.execute(request).await?;
         if response.status() == StatusCode::UNAUTHORIZED
@@ -65,16 +69,59 @@ impl HttpService for Service {
             // The caller makes the request again, after a wait of its own that knows nothing of this one.
             tokio::time::sleep(pause(1, Some(asked))).await;
         }
-        Ok(response)
+        match noted {
+            Some((notes, step)) => note(notes.clone(), step, response).await,
+            None => Ok(response),
+        }
     }
+}
+
+/// What a request does to an upload in parts.
+enum Step {
+    /// `POST key?uploads`
+    Begins,
+    /// `POST key?uploadId=..`
+    Completes(String),
+    /// `DELETE key?uploadId=..`
+    Aborts(String),
+}
+
+impl Step {
+    fn of(request: &HttpRequest) -> Option<Self> {
+        let query = request.uri().query()?;
+        let named = |name: &str| {
+            let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+            pairs.find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
+        };
+        match *request.method() {
+            Method::POST if named("uploads").is_some() => Some(Self::Begins),
+            Method::POST => named("uploadId").map(Self::Completes),
+            Method::DELETE => named("uploadId").map(Self::Aborts),
+            _ => None,
+        }
+    }
+}
+
+/// Notes what the answer says.
+async fn note(notes: Arc<Notes>, step: Step, response: HttpResponse) -> Result<HttpResponse, HttpError> {
+    let (head, body) = response.into_parts();
+    let body = body.bytes().await?;
+    let (status, answer) = (head.status, body.clone());
+    let noted = tokio::task::spawn_blocking(move || match step {
+        Step::Begins if status.is_success() => notes.begun(&answer),
+        // S3 may say so and go on to say that it has failed:
+        // https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
+        Step::Completes(id) if status.is_success() && !answer.windows(6).any(|part| part == b"<Error") => {
+            notes.ended(&id)
+        }
+        Step::Aborts(id) if status.is_success() || status == StatusCode::NOT_FOUND => notes.ended(&id),
+        _ => {}
+    });
+    // A runtime that ends notes nothing more, and what is noted is looked at by the next.
+    let _ = noted.await;
+    Ok(HttpResponse::from_parts(head, body.into()))
 }
 
 fn bearer(request: &HttpRequest) -> Option<String> {
     Some(request.headers().get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")?.to_owned())
-}
-
-/// Is this `POST key?uploadId=..`?
-fn completes(request: &HttpRequest) -> bool {
-    let query = request.uri().query().unwrap_or_default();
-    request.method() == Method::POST && query.split('&').any(|pair| pair.starts_with("uploadId="))
 }

@@ -5,6 +5,7 @@ mod fetch;
 mod folder;
 mod footer;
 mod key;
+mod notes;
 mod objects;
 mod open;
 mod parts;
@@ -141,6 +142,8 @@ pub struct Lake {
     options: Vec<(String, String)>,
     /// Those that were used, by scheme and bucket.
     stores: Arc<Mutex<HashMap<String, Arc<Store>>>>,
+    /// Where uploads in parts are noted.
+    notes: Option<PathBuf>,
 }
 
 impl fmt::Debug for Lake {
@@ -168,6 +171,16 @@ impl Lake {
     pub fn with(mut self, name: impl AsRef<str>, value: impl Into<String>) -> Self {
         self.options.push((name.as_ref().to_ascii_lowercase(), value.into()));
         // What was opened knows nothing of it, and clones keep their own.
+        self.stores = Arc::default();
+        self
+    }
+
+    /// Notes uploads in parts in this folder while they are under way, and ends those that are noted there of processes that have
+    /// died: before each [`Lake::upload`] to the same bucket, whatever its key. Processes of one machine may share a folder. (Stores
+    /// keep parts, and charge for them, until somebody ends the upload: [`Lake::clean`], or a rule of the bucket.)
+    #[must_use]
+    pub fn with_notes(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.notes = Some(folder.into());
         self.stores = Arc::default();
         self
     }

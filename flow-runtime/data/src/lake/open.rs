@@ -15,6 +15,7 @@ use url::Url;
 
 use super::Lake;
 use super::connector::Connector;
+use super::notes::Notes;
 use super::place::Place;
 use crate::google::{self, Found};
 use crate::redact::{redact, scrub};
@@ -31,7 +32,7 @@ static MEMORIES: LazyLock<Mutex<HashMap<String, Arc<InMemory>>>> = LazyLock::new
 /// One bucket or container.
 pub(crate) enum Store {
     Google(Google),
-    Amazon { store: AmazonS3, region: String },
+    Amazon { store: AmazonS3, region: String, notes: Option<Arc<Notes>> },
     Azure(MicrosoftAzure),
     Memory(Arc<InMemory>),
 }
@@ -42,9 +43,19 @@ pub(crate) struct Google {
     pub(super) http: HttpClient,
     pub(super) base: String,
     pub(super) bucket: String,
+    notes: Option<Arc<Notes>>,
 }
 
 impl Store {
+    /// Uploads in parts that are under way there, if they are noted.
+    pub(super) fn notes(&self) -> Option<&Notes> {
+        match self {
+            Self::Google(google) => google.notes.as_deref(),
+            Self::Amazon { notes, .. } => notes.as_deref(),
+            Self::Azure(_) | Self::Memory(_) => None,
+        }
+    }
+
     pub(crate) fn objects(&self) -> &dyn ObjectStore {
         match self {
             Self::Google(google) => &google.store,
@@ -127,8 +138,10 @@ impl Lake {
         }
         let plain = builder.get_config_value(&AmazonS3ConfigKey::Endpoint).is_some_and(|e| e.starts_with("http://"));
         let builder = if plain { builder.with_allow_http(true) } else { builder };
+        let notes = self.notes_of(url);
+        let connector = Connector { notes: notes.clone(), ..connector };
         let region = builder.get_config_value(&AmazonS3ConfigKey::Region).unwrap_or_else(|| "us-east-1".to_owned());
-        Ok(Store::Amazon { store: builder.with_http_connector(connector).build()?, region })
+        Ok(Store::Amazon { store: builder.with_http_connector(connector).build()?, region, notes })
     }
 
     fn azure(&self, url: &Url) -> object_store::Result<MicrosoftAzure> {
@@ -200,7 +213,8 @@ impl Lake {
             },
             Found::Default => builder,
         };
-        let connector = Connector { tokens, ..Connector::default() };
+        let notes = self.notes_of(url);
+        let connector = Connector { tokens, notes: notes.clone(), ..Connector::default() };
         let http = connector.connect(&options).map_err(failed(url))?;
         let store = builder.with_client_options(options).with_http_connector(connector).build().map_err(failed(url))?;
         Ok(Google {
@@ -208,7 +222,13 @@ impl Lake {
             http,
             base: base.unwrap_or_else(|| "https://storage.googleapis.com".to_owned()),
             bucket: url.host_str().unwrap_or_default().to_owned(),
+            notes,
         })
+    }
+
+    fn notes_of(&self, url: &Url) -> Option<Arc<Notes>> {
+        let folder = self.notes.clone()?;
+        Some(Arc::new(Notes::new(folder, format!("{}://{}", url.scheme(), url.authority()))))
     }
 }
 

@@ -17,6 +17,7 @@ use super::connector::Connector;
 use super::objects::{self, Content, SHA256, settle};
 use super::open::{Store, failed};
 use super::parts::{Busy, Parts};
+use super::unfinished::end_left;
 use super::{Lake, Place, Uploaded, Version, When, folder};
 use crate::files::{self, hex};
 use crate::progress::{decided, while_wanted};
@@ -41,7 +42,8 @@ impl Lake {
     /// upload whose answer is lost is found to be done by it.
     ///
     /// A failed upload aborts its parts. So does a dropped future, in the background: [`settled`](crate::settled()) waits for that. What
-    /// a killed process leaves is no object, and [`Lake::clean`] removes it. `progress` counts bytes.
+    /// a killed process leaves is no object; the next upload removes it where that was noted ([`Lake::with_notes`]), and [`Lake::clean`]
+    /// anywhere. `progress` counts bytes.
     ///
     /// # Errors
     /// The file cannot be read, the destination makes no sense, or the store refuses or cannot be reached (after its
@@ -115,6 +117,7 @@ struct Sending<'a> {
 
 impl Sending<'_> {
     async fn run(&self) -> Result<Version> {
+        end_left(&self.store).await;
         if self.bytes <= PART_BYTES || matches!(*self.store, Store::Memory(_)) {
             return self.at_once().await;
         }
@@ -209,7 +212,8 @@ impl Sending<'_> {
             _ => {
                 let key = Key::parse(format!("{}{STAGE}{}", self.key, &self.sha256[..12]));
                 let key = key.map_err(|e| failed(self.url)(e.into()))?;
-                stage = Some(Staged { store: self.store.clone(), key, parts: None, waits: None });
+                let noted = self.store.notes().map(|notes| notes.staged(key.as_ref()));
+                stage = Some(Staged { store: self.store.clone(), key, noted, parts: None, waits: None });
             }
         }
         let busy = stage.as_mut().map(|stage| {
@@ -266,6 +270,8 @@ impl Sending<'_> {
 struct Staged {
     store: Arc<Store>,
     key: Key,
+    /// The name of its note.
+    noted: Option<String>,
     /// The parts: were they completed after this is deleted, it would be there again. So they are aborted before.
     parts: Option<oneshot::Receiver<()>>,
     /// Who waits for the end of it.
@@ -285,15 +291,20 @@ impl Staged {
 impl Drop for Staged {
     fn drop(&mut self) {
         let (store, key) = (self.store.clone(), self.key.clone());
-        let (parts, waits) = (self.parts.take(), self.waits.take());
+        let (parts, waits, noted) = (self.parts.take(), self.waits.take(), self.noted.take());
         leave(async move {
             if let Some(parts) = parts {
                 let _ = parts.await;
             }
-            if let Err(error) = store.objects().delete(&key).await
-                && !matches!(error, object_store::Error::NotFound { .. })
-            {
-                tracing::warn!("`{key}` stays behind, `Lake::clean` removes it: {error}");
+            match store.objects().delete(&key).await {
+                Err(error) if !matches!(error, object_store::Error::NotFound { .. }) => {
+                    tracing::warn!("`{key}` stays behind, `Lake::clean` removes it: {error}");
+                }
+                _ => {
+                    if let (Some(notes), Some(noted)) = (store.notes(), noted) {
+                        notes.ended(&noted);
+                    }
+                }
             }
             drop(waits);
         });

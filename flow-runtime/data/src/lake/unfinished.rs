@@ -52,6 +52,41 @@ struct Upload {
     initiated: chrono::DateTime<chrono::Utc>,
 }
 
+/// Ends what processes have left that have died, as far as that is noted.
+pub(super) async fn end_left(store: &Store) {
+    let Some(notes) = store.notes() else { return };
+    for left in notes.left() {
+        let Ok(key) = Key::parse(&left.key) else { continue };
+        let ended = match &left.upload_id {
+            Some(upload_id) => abort(store, &key, upload_id).await,
+            None => match store.objects().delete(&key).await {
+                Err(object_store::Error::NotFound { .. }) => Ok(()),
+                other => other,
+            },
+        };
+        match ended {
+            Ok(()) => {
+                tracing::info!("removed what an upload of `{key}` has left whose process has died");
+                left.forget();
+            }
+            Err(error) => tracing::warn!("parts of an upload of `{key}` stay behind for now: {error}"),
+        }
+    }
+}
+
+async fn abort(store: &Store, key: &Key, upload_id: &String) -> object_store::Result<()> {
+    let aborted = match store {
+        Store::Google(google) => google.store.abort_multipart(key, upload_id).await,
+        Store::Amazon { store, .. } => store.abort_multipart(key, upload_id).await,
+        Store::Azure(_) | Store::Memory(_) => Ok(()),
+    };
+    match aborted {
+        // Completed or aborted meanwhile.
+        Err(object_store::Error::NotFound { .. }) => Ok(()),
+        other => other,
+    }
+}
+
 impl Lake {
     /// Removes what uploads left behind whose process was killed: their parts, for keys that begin like this URL's, begun
     /// longer ago than `older_than`. An upload that is still at work is removed too if it is that old, and fails; so give it
@@ -73,16 +108,8 @@ impl Lake {
         let before = chrono::Utc::now() - chrono::TimeDelta::from_std(older_than).unwrap_or(chrono::TimeDelta::MAX);
         for upload in unfinished(&store, &url, &key).await?.into_iter().filter(|upload| upload.initiated <= before) {
             let at = Key::parse(&upload.key).map_err(|e| failed(&url)(e.into()))?;
-            let aborted = match &*store {
-                Store::Google(google) => google.store.abort_multipart(&at, &upload.upload_id).await,
-                Store::Amazon { store, .. } => store.abort_multipart(&at, &upload.upload_id).await,
-                Store::Azure(_) | Store::Memory(_) => Ok(()),
-            };
-            match aborted {
-                // Completed or aborted meanwhile.
-                Ok(()) | Err(object_store::Error::NotFound { .. }) => cleaned.uploads += 1,
-                Err(error) => return Err(failed(&url)(error)),
-            }
+            abort(&store, &at, &upload.upload_id).await.map_err(failed(&url))?;
+            cleaned.uploads += 1;
         }
         let staged = |name: &str| {
             name.rsplit_once(STAGE)
@@ -154,7 +181,7 @@ async fn page(store: &Store, url: &Url, key: &Key, markers: &(String, String)) -
     let mut request = HttpRequest::new(HttpRequestBody::empty());
     *request.uri_mut() = bucket.as_str().parse().map_err(|e| words(format!("{e}")))?;
     match store {
-        Store::Amazon { store, region } => {
+        Store::Amazon { store, region, .. } => {
             let credential = store.credentials().get_credential().await.map_err(failed(url))?;
             AwsAuthorizer::new(&credential, "s3", region).try_authorize(&mut request, None).map_err(failed(url))?;
         }

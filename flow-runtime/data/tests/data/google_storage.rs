@@ -273,28 +273,58 @@ async fn parts_are_aborted_before_what_they_become_is_deleted() {
     assert!(google.cloud().storage.paths().is_empty());
 }
 
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// An upload whose process ends while a part is on its way.
+fn killed(google: &Google, lake: Lake, local: &std::path::Path, key: &str, when: When) {
+    let dying = runtime();
+    google.fault(&format!("PUT /lake/{key}"), Fault::Held);
+    dying.block_on(async {
+        let url = format!("gs://lake/{key}");
+        let upload = lake.upload_when(local, &url, &when, &());
+        let met = async {
+            while google.faults_left() > 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            }
+        };
+        tokio::select! { outcome = upload => panic!("{outcome:?}"), () = met => {} }
+    });
+    // With the runtime ends everything that would have cleaned up.
+    dying.shutdown_background();
+}
+
+/// Those that nobody noted are not touched: they may be at work.
+#[test]
+fn what_is_noted_of_a_killed_process_is_removed_by_the_next_upload() {
+    let google = Google::start();
+    let folder = tempfile::tempdir().unwrap();
+    let local = write(folder.path(), "f", noise(LARGE));
+    let noted = || google.lake().with_notes(folder.path().join("notes"));
+    killed(&google, google.lake(), &local, "a/1", When::Always);
+    killed(&google, noted(), &local, "a/1", When::Always);
+    assert_eq!(google.cloud().storage.unfinished(), 2);
+    // It begins with what the one before has left.
+    killed(&google, noted(), &local, "a/2", When::Absent);
+    google.release();
+    google.cloud().storage.put("lake/a/3.part-0123456789ab", "another's");
+    assert_eq!(google.cloud().storage.unfinished(), 2);
+    let small = write(folder.path(), "small", "small");
+    runtime().block_on(noted().upload(&small, "gs://lake/b/1", &())).unwrap();
+    assert_eq!(google.cloud().storage.unfinished(), 1);
+    assert_eq!(google.cloud().storage.paths(), ["lake/a/3.part-0123456789ab", "lake/b/1"]);
+    runtime().block_on(noted().upload(&local, "gs://lake/b/2", &())).unwrap();
+    assert_eq!(folder.path().join("notes").read_dir().unwrap().count(), 0, "nothing is under way any more");
+}
+
 #[test]
 fn what_a_killed_process_leaves_is_cleaned() {
     let google = Google::start();
     let folder = tempfile::tempdir().unwrap();
     let local = write(folder.path(), "f", noise(LARGE));
-    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for key in ["a/1", "a/2", "a/3", "b/1"] {
-        let dying = runtime();
-        google.fault(&format!("PUT /lake/{key}"), Fault::Held);
-        dying.block_on(async {
-            let lake = google.lake();
-            let url = format!("gs://lake/{key}");
-            let upload = lake.upload(&local, &url, &());
-            let met = async {
-                while google.faults_left() > 0 {
-                    tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-                }
-            };
-            tokio::select! { outcome = upload => panic!("{outcome:?}"), () = met => {} }
-        });
-        // With the runtime ends everything that would have cleaned up.
-        dying.shutdown_background();
+        killed(&google, google.lake(), &local, key, When::Always);
     }
     google.release();
     google.cloud().storage.put("lake/a/x.part-0123456789ab", "half");

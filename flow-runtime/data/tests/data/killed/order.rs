@@ -113,7 +113,8 @@ impl Order {
             }
             Self::Upload { home, local, url, unchanged } => {
                 let when = unchanged.map_or(When::Always, When::Unchanged);
-                let done = Lake::new().with("HOME", &home).upload_when(local, &url, &when, &*progress).await?;
+                let lake = Lake::new().with("HOME", &home).with_notes(format!("{home}/uploads"));
+                let done = lake.upload_when(local, &url, &when, &*progress).await?;
                 format!("{} bytes, {}", done.bytes, done.sha256)
             }
             Self::BigQuery { home, host, objects, file, table, id } => {

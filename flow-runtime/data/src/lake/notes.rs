@@ -1,0 +1,191 @@
+//! Notes of uploads in parts that are under way: what a killed process leaves is found by them.
+//!
+//! A store lists unfinished uploads, but does not say whose they are. So each process notes its own, from the answer that names
+//! one to the answer that ends it, and holds the note locked: one that nobody holds is of a process that has died. So are objects
+//! noted in which parts come together.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::files::hex;
+
+/// How the name of every note ends.
+const ENDING: &str = ".upload.json";
+
+/// Those of one bucket.
+#[derive(Debug)]
+pub(crate) struct Notes {
+    folder: PathBuf,
+    bucket: String,
+    /// Of this process, by the names of their uploads and those of [`Notes::staged`].
+    held: Mutex<HashMap<String, Held>>,
+}
+
+#[derive(Debug)]
+struct Held {
+    path: PathBuf,
+    /// Locked as long as it is open.
+    _lock: File,
+}
+
+/// What is noted.
+#[derive(Debug, Serialize, Deserialize)]
+struct Note {
+    /// The scheme and the bucket: `s3://lake`.
+    bucket: String,
+    key: String,
+    /// None: the object itself is to go.
+    upload_id: Option<String>,
+}
+
+/// What a process has left that has died. As long as this is there, nobody else ends it.
+pub(super) struct Left {
+    pub(super) key: String,
+    /// The upload's name; none for an object.
+    pub(super) upload_id: Option<String>,
+    held: Held,
+}
+
+impl Left {
+    /// It was ended.
+    pub(super) fn forget(self) {
+        self.held.remove();
+    }
+}
+
+impl Held {
+    fn remove(&self) {
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::debug!("{}: {error}", self.path.display());
+        }
+    }
+}
+
+/// The same on S3 (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateMultipartUpload.html>) and Google
+/// (<https://cloud.google.com/storage/docs/xml-api/post-object-multipart>).
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Begun {
+    key: String,
+    upload_id: String,
+}
+
+impl Notes {
+    pub(super) fn new(folder: PathBuf, bucket: String) -> Self {
+        Self { folder, bucket, held: Mutex::default() }
+    }
+
+    /// An upload has begun, says the store.
+    pub(super) fn begun(&self, answer: &[u8]) {
+        let Ok(Begun { key, upload_id }) = quick_xml::de::from_reader(answer) else { return };
+        self.keep(upload_id.clone(), &Note { bucket: self.bucket.clone(), key, upload_id: Some(upload_id) });
+    }
+
+    /// Parts will come together in this object, which is deleted afterwards. The name is for [`Notes::ended`].
+    pub(super) fn staged(&self, key: &str) -> String {
+        let name = format!("object {:016x}", fastrand::u64(..));
+        self.keep(name.clone(), &Note { bucket: self.bucket.clone(), key: key.to_owned(), upload_id: None });
+        name
+    }
+
+    fn keep(&self, name: String, note: &Note) {
+        match self.write(&name, note) {
+            Ok(held) => drop(self.held().insert(name, held)),
+            // Worth less than the upload.
+            Err(error) => {
+                tracing::warn!(
+                    "{}: should this process be killed, parts of an upload stay: {error}",
+                    self.folder.display()
+                );
+            }
+        }
+    }
+
+    fn write(&self, name: &str, note: &Note) -> std::io::Result<Held> {
+        fs::create_dir_all(&self.folder)?;
+        let name = &hex(&Sha256::digest(format!("{}\0{name}", note.bucket)))[..20];
+        let path = self.folder.join(format!("{name}{ENDING}"));
+        let begun = self.folder.join(format!("{name}.begun"));
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&begun)?;
+        // Before anybody can find it.
+        file.lock()?;
+        file.write_all(&serde_json::to_vec(note)?)?;
+        file.sync_data()?;
+        fs::rename(&begun, &path)?;
+        Ok(Held { path, _lock: file })
+    }
+
+    /// The upload of this name has ended; or what was [`staged`](Notes::staged) is gone.
+    pub(super) fn ended(&self, name: &str) {
+        if let Some(held) = self.held().remove(name) {
+            held.remove();
+        }
+    }
+
+    /// Those of processes that have died.
+    pub(super) fn left(&self) -> Vec<Left> {
+        let entries = self.folder.read_dir().into_iter().flatten().flatten().map(|entry| entry.path());
+        let notes = entries.filter(|path| path.to_string_lossy().ends_with(ENDING));
+        notes.filter_map(|path| self.take(&path)).collect()
+    }
+
+    fn take(&self, path: &Path) -> Option<Left> {
+        let mut file = File::open(path).ok()?;
+        // Where a folder knows no locks, nobody is known to have died.
+        file.try_lock().ok()?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).ok()?;
+        let note: Note = serde_json::from_slice(&text).ok()?;
+        let held = Held { path: path.to_owned(), _lock: file };
+        (note.bucket == self.bucket).then_some(Left { key: note.key, upload_id: note.upload_id, held })
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, HashMap<String, Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(key: &str, id: &str) -> String {
+        format!(
+            "<?xml version=\"1.0\"?><InitiateMultipartUploadResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+             <Bucket>lake</Bucket><Key>{key}</Key><UploadId>{id}</UploadId></InitiateMultipartUploadResult>"
+        )
+    }
+
+    #[test]
+    fn a_note_is_there_while_the_upload_is_and_is_left_by_who_died() {
+        let folder = tempfile::tempdir().unwrap();
+        let notes = |bucket: &str| Notes::new(folder.path().join("notes"), bucket.into());
+        let (one, other) = (notes("s3://lake"), notes("s3://lake"));
+        assert!(one.left().is_empty());
+        one.begun(answer("raw/a &amp; b", "id/1+").as_bytes());
+        one.begun(answer("raw/c", "2").as_bytes());
+        one.begun(b"<Error/>");
+        assert!(other.left().is_empty(), "it lives");
+        let stage = one.staged("raw/c.part-1");
+        one.staged("raw/d.part-2");
+        one.ended("2");
+        one.ended(&stage);
+        one.ended("nobody's");
+        // Its files are closed, as those of a process that is killed.
+        drop(one);
+        assert!(notes("s3://another").left().is_empty());
+        let mut left = other.left();
+        left.sort_by_key(|left| left.key.clone());
+        let told: Vec<_> = left.iter().map(|left| (&*left.key, left.upload_id.as_deref())).collect();
+        assert_eq!(told, [("raw/a & b", Some("id/1+")), ("raw/d.part-2", None)]);
+        assert!(notes("s3://lake").left().is_empty(), "somebody is at it");
+        left.into_iter().for_each(Left::forget);
+        assert_eq!(folder.path().join("notes").read_dir().unwrap().count(), 0);
+    }
+}
