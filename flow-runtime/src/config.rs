@@ -4,6 +4,7 @@
 //! home = ".flow"              # FLOW_HOME, --home: the home folder; relative to this file (to the current folder without one)
 //! parallelism = 32            # FLOW_PARALLELISM, --parallelism: most tries at one time
 //! grace = "10s"               # FLOW_GRACE: how long a task that is told to end may go on
+//! task_memory = "64MiB"       # FLOW_TASK_MEMORY: about how much data a ready task keeps in memory
 //! durability = "process"      # FLOW_DURABILITY: "process" survives a kill -9, "power" a power cut too (slower)
 //! database = "postgres://.."  # FLOW_DATABASE: the metadata in Postgres, for several machines; without it flow.db of the home folder
 //! lease = "15s"               # FLOW_LEASE: on Postgres, how long a run stays with a process that is not heard of any more
@@ -52,6 +53,23 @@ pub const LEASE: Duration = Duration::from_secs(15);
 /// The shortest lease: with less, each hiccup of a network would end runs.
 pub const SHORTEST_LEASE: Duration = Duration::from_secs(1);
 
+/// What [`size`] takes.
+const A_SIZE: &str = "a size like `64MiB`, of at least 1 MB";
+
+/// A size in bytes, of 1 MB at least: `64MiB`, `1.5 GB`.
+fn size(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "mb" => 1e6,
+        "mib" => f64::from(1 << 20),
+        "gb" => 1e9,
+        "gib" => f64::from(1 << 30),
+        _ => return None,
+    };
+    let bytes = digits.trim().parse::<f64>().ok()? * unit;
+    (bytes.is_finite() && bytes >= 1e6).then_some(bytes as u64)
+}
+
 /// Name of the settings file.
 pub const FILE_NAME: &str = "flow.toml";
 
@@ -66,6 +84,8 @@ pub struct Config {
     pub parallelism: usize,
     /// How long a try that is told to end may go on.
     pub grace: Duration,
+    /// About how many bytes of data a task of [`tasks`](crate::tasks) keeps in memory; `None` for what is quick.
+    pub task_memory: Option<u64>,
     /// What a commit survives; of Postgres, its own settings decide.
     pub durability: Durability,
     /// The address of the Postgres that keeps the metadata; `None` for the file in the home folder.
@@ -143,6 +163,7 @@ impl Config {
             home_is_said: false,
             parallelism: 32,
             grace: Duration::from_secs(10),
+            task_memory: None,
             durability: Durability::default(),
             postgres: None,
             lease: LEASE,
@@ -179,6 +200,12 @@ impl Config {
             match flow_core::parse::duration(&text) {
                 Ok(grace) => self.grace = grace,
                 Err(why) => problems.push(format!("FLOW_GRACE: {why}")),
+            }
+        }
+        if let Some(text) = get("FLOW_TASK_MEMORY") {
+            match size(&text) {
+                Some(bytes) => self.task_memory = Some(bytes),
+                None => problems.push(format!("FLOW_TASK_MEMORY is `{text}`, and must be {A_SIZE}")),
             }
         }
         if let Some(text) = get("FLOW_DURABILITY") {
@@ -306,6 +333,22 @@ mod tests {
             .map_err(|e| e.to_string().replace(&folder.path().display().to_string(), ""))?;
         config.home = config.home.strip_prefix(folder.path()).map(Path::to_path_buf).unwrap_or(config.home);
         Ok(config)
+    }
+
+    #[test]
+    fn a_size_has_a_unit_and_is_no_trifle() {
+        for (text, bytes) in [("64MiB", 64 << 20), ("1.5 GB", 1_500_000_000), ("1mb", 1_000_000), ("2GiB", 2 << 30)] {
+            assert_eq!(size(text), Some(bytes), "{text}");
+        }
+        for wrong in ["64", "MiB", "0.5MB", "-1GB", "nanGB", "1e400GB", "64kB", ""] {
+            assert_eq!(size(wrong), None, "{wrong}");
+        }
+        let config = load("task_memory = '8MB'", &[], Flags::default()).unwrap();
+        assert_eq!(config.task_memory, Some(8_000_000));
+        let config = load("task_memory = '8MB'", &[("FLOW_TASK_MEMORY", "9MB")], Flags::default()).unwrap();
+        assert_eq!(config.task_memory, Some(9_000_000));
+        let wrong = load("task_memory = '8'", &[], Flags::default()).unwrap_err();
+        assert!(wrong.contains("flow.toml:1: `task_memory` is `8`, and must be a size like `64MiB`"), "{wrong}");
     }
 
     #[test]

@@ -122,6 +122,7 @@ pub fn settings(app: &App) -> EngineSettings {
         parallelism: app.config.parallelism,
         pools: app.config.pools.clone(),
         grace: app.config.grace,
+        task_memory: app.config.task_memory,
         global_params: app.global_params(),
         notifiers: app.config.notifiers.clone(),
         connections: app.config.connections.clone().into(),

@@ -1,7 +1,7 @@
 //! `flow.toml`, read by hand so that every complaint has its line.
 
 use super::connections::Stated;
-use super::{A_LEASE, ADDRESS, Config, ConfigError, SHORTEST_LEASE, address, log_level, log_levels};
+use super::{A_LEASE, A_SIZE, ADDRESS, Config, ConfigError, SHORTEST_LEASE, address, log_level, log_levels, size};
 use crate::notify::Channel;
 use crate::secret::Secret;
 use crate::store::Durability;
@@ -19,6 +19,7 @@ pub(super) struct File {
     home: Option<PathBuf>,
     parallelism: Option<usize>,
     grace: Option<Duration>,
+    task_memory: Option<u64>,
     durability: Option<Durability>,
     postgres: Option<Secret<String>>,
     lease: Option<Duration>,
@@ -38,6 +39,7 @@ impl File {
         }
         config.parallelism = self.parallelism.unwrap_or(config.parallelism);
         config.grace = self.grace.unwrap_or(config.grace);
+        config.task_memory = self.task_memory.or(config.task_memory);
         config.durability = self.durability.unwrap_or(config.durability);
         config.postgres = self.postgres;
         config.lease = self.lease.unwrap_or(config.lease);
@@ -76,10 +78,11 @@ pub(super) struct Reader {
 
 pub(super) type Entry<'a, 'i> = &'a Spanned<DeValue<'i>>;
 
-const ROOT: [&str; 13] = [
+const ROOT: [&str; 14] = [
     "home",
     "parallelism",
     "grace",
+    "task_memory",
     "durability",
     "database",
     "lease",
@@ -106,6 +109,7 @@ impl Reader {
                         Err(_) => self.wrong("grace", value, &format!("`{text}`"), "a length of time like `10s`"),
                     });
                 }
+                "task_memory" => file.task_memory = self.one_of("task_memory", value, A_SIZE, size),
                 "durability" => {
                     file.durability = self.one_of("durability", value, "`process` or `power`", Durability::from_name);
                 }

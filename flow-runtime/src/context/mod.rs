@@ -50,6 +50,8 @@ pub struct ContextParts {
     pub params: Arc<Map<String, Value>>,
     /// The home folder.
     pub home: PathBuf,
+    /// About how many bytes of data the body should keep in memory.
+    pub memory: Option<u64>,
     /// The places that have a name.
     pub connections: Arc<Connections>,
     /// When the run began.
@@ -92,6 +94,7 @@ impl Context {
             data_interval: None,
             params: Arc::default(),
             home,
+            memory: None,
             connections: Arc::default(),
             run_start: SystemClock.now(),
             began: SystemClock.now(),
@@ -126,6 +129,11 @@ impl Context {
     /// The same context with this home folder (for a unit test).
     pub fn with_home(&self, home: impl Into<PathBuf>) -> Context {
         self.with(ContextParts { home: home.into(), ..self.inner.parts.clone() })
+    }
+
+    /// The same context with this budget of memory, in bytes (for a unit test).
+    pub fn with_memory(&self, bytes: u64) -> Context {
+        self.with(ContextParts { memory: Some(bytes), ..self.inner.parts.clone() })
     }
 
     /// The same context with these places that have a name (for a unit test).
@@ -223,6 +231,12 @@ impl Context {
     /// The home folder (`.flow` unless set otherwise): the place for downloads, the lake, the warehouse.
     pub fn home(&self) -> &Path {
         &self.inner.parts.home
+    }
+
+    /// About how many bytes of data a body should keep in memory at one time: `task_memory` of flow.toml. The tasks of
+    /// [`tasks`](crate::tasks) heed it; one of your own may. `None`: nobody said so.
+    pub fn memory(&self) -> Option<u64> {
+        self.inner.parts.memory
     }
 
     /// A place that people give as a URL or a path: a relative path is one inside the home folder, also behind `sqlite://`;

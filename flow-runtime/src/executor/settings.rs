@@ -25,6 +25,9 @@ pub struct EngineSettings {
     pub pools: BTreeMap<String, u32>,
     /// How long a try that is told to end may go on. Default 10 seconds.
     pub grace: Duration,
+    /// About how many bytes of data a task of [`tasks`](crate::tasks) keeps in memory: see
+    /// [`Context::memory`](crate::Context::memory). Default `None`: what is quick.
+    pub task_memory: Option<u64>,
     /// How long the last look of a sensor may take, which begins at its deadline: one that hangs ends then. Default 60 seconds.
     pub last_look: Duration,
     /// Write the log of each try under `logs`. Default true.
@@ -72,6 +75,7 @@ impl EngineSettings {
             parallelism: 32,
             pools: BTreeMap::new(),
             grace: Duration::from_secs(10),
+            task_memory: None,
             last_look: Duration::from_secs(60),
             logs: true,
             inline_max: 16 * 1024,

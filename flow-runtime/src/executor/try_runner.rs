@@ -141,6 +141,7 @@ pub(super) fn context(scope: &Arc<Scope>, job: &Job, progress: Progress) -> Cont
         data_interval: scope.data_interval,
         params: scope.shown_params.clone(),
         home: scope.engine.settings.home.clone(),
+        memory: scope.engine.settings.task_memory,
         connections: scope.engine.settings.connections.clone(),
         run_start: scope.run_start,
         began: job.began,

@@ -104,6 +104,10 @@ impl Parquetize {
         let mut options = ParquetOptions::default();
         (options.csv, options.misfit, options.tolerance) = (self.csv.clone(), self.misfit, self.tolerance);
         options.widen = self.widen;
+        if let Some(memory) = ctx.memory() {
+            // Rows wait for their row group, and are there once more while that is encoded.
+            options.row_group_bytes = options.row_group_bytes.min((memory / 2) as usize);
+        }
         let target = self.target(ctx, &source, file.sha256.as_deref())?;
         let made = match self.json {
             true => flow_data::parquetize_json(&source, target, &schema, &options, ctx)?,
@@ -182,6 +186,7 @@ pub async fn upload_as(ctx: &Context, file: LocalFile, to: String) -> Result<Upl
 async fn put(ctx: &Context, file: &LocalFile, path: &Path, place: &Place, to: &str) -> Result<Uploaded> {
     // What a try that was killed has left of an upload goes with the next.
     let lake = place.lake().with_notes(ctx.home().join("uploads"));
+    let lake = ctx.memory().map_or(lake.clone(), |memory| lake.with_memory(memory));
     let sent = lake.upload(path, to, ctx).await?;
     Ok(match file.origin() {
         Some(origin) => sent.of(origin),

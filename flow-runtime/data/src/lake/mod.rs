@@ -144,6 +144,8 @@ pub struct Lake {
     stores: Arc<Mutex<HashMap<String, Arc<Store>>>>,
     /// Where uploads in parts are noted.
     notes: Option<PathBuf>,
+    /// How many bytes of an upload may be in memory.
+    memory: Option<u64>,
 }
 
 impl fmt::Debug for Lake {
@@ -182,6 +184,14 @@ impl Lake {
     pub fn with_notes(mut self, folder: impl Into<PathBuf>) -> Self {
         self.notes = Some(folder.into());
         self.stores = Arc::default();
+        self
+    }
+
+    /// Of an upload, about so many bytes are in memory at most; otherwise five parts of at least 8 MiB each. (It is one part at least, and
+    /// what waits to be sent: a part is larger where a file has more than 9,000 of 8 MiB.)
+    #[must_use]
+    pub fn with_memory(mut self, bytes: u64) -> Self {
+        self.memory = Some(bytes);
         self
     }
 }

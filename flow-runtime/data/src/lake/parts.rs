@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 use super::open::Store;
 use crate::settled::leave;
 
-/// How many parts are on their way at once.
-const MOST: usize = 4;
+/// How many parts are on their way at once, unless there is no room for so many.
+const MOST: u64 = 4;
 /// How long a failed upload waits for its parts to be gone; the abort goes on afterwards.
 const ABORT_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -21,6 +21,8 @@ const ABORT_PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Parts {
     upload: Option<Box<dyn MultipartUpload>>,
     tasks: JoinSet<Result<()>>,
+    /// How many are on their way at most.
+    most: usize,
     /// Goes with the last request.
     busy: Option<Busy>,
 }
@@ -42,14 +44,20 @@ impl Parts {
         leave(async move {
             let begun = store.objects().put_multipart_opts(&key, options).await;
             // What cannot be handed over is dropped here, and aborts itself.
-            drop(tell.send(begun.map(|upload| Self { upload: Some(upload), tasks: JoinSet::new(), busy })));
+            let most = MOST as usize;
+            drop(tell.send(begun.map(|upload| Self { upload: Some(upload), tasks: JoinSet::new(), most, busy })));
         });
         told.await.unwrap_or_else(|_| Err(gone()))
     }
 
+    /// Has so many bytes of parts of this size in memory at most: those on their way, and the one that is read meanwhile.
+    pub(super) fn within(&mut self, memory: u64, part_bytes: u64) {
+        self.most = (memory / part_bytes.max(1)).saturating_sub(1).clamp(1, MOST) as usize;
+    }
+
     /// Sends a part once there is room for it. Fails with what a part before it failed with.
     pub(super) async fn send(&mut self, part: PutPayload) -> Result<()> {
-        while self.tasks.len() >= MOST {
+        while self.tasks.len() >= self.most {
             self.join().await?;
         }
         let upload = self.upload.as_mut().ok_or_else(gone)?;
@@ -112,4 +120,18 @@ impl Drop for Parts {
 /// Only a runtime that ends, or a panic, stops a task.
 fn gone() -> Error {
     Error::Generic { store: "upload", source: "the tokio runtime ended".into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_parts_are_under_way_as_there_is_room_for() {
+        for (memory, most) in [(0, 1), (16, 1), (24, 2), (39, 3), (40, 4), (u64::MAX, 4)] {
+            let mut parts = Parts { upload: None, tasks: JoinSet::new(), most: 4, busy: None };
+            parts.within(memory, 8);
+            assert_eq!(parts.most, most, "{memory}");
+        }
+    }
 }

@@ -251,6 +251,9 @@ impl Sending<'_> {
 
     async fn feed(&self, parts: &mut Parts) -> Result<()> {
         let part_bytes = PART_BYTES.max(self.bytes.div_ceil(MAX_PARTS));
+        if let Some(memory) = self.lake.memory {
+            parts.within(memory, part_bytes);
+        }
         let mut reader = Reader::open(self.local).await?;
         let mut sent = 0;
         while sent < self.bytes {

@@ -113,6 +113,7 @@ fn run(request: Request, voice: &Voice, cancel: CancellationToken, host: Host) -
         data_interval: request.data_interval,
         params: request.params,
         home: request.home,
+        memory: request.memory,
         connections: request.connections,
         run_start: request.run_start,
         began: request.began,

@@ -30,6 +30,7 @@ pub(super) struct Request {
     pub(super) data_interval: Option<DataInterval>,
     pub(super) params: Arc<Map<String, Value>>,
     pub(super) home: PathBuf,
+    pub(super) memory: Option<u64>,
     pub(super) connections: Arc<Connections>,
     pub(super) run_start: DateTime<Utc>,
     pub(super) triggering_events: Arc<[AssetEvent]>,

@@ -86,6 +86,7 @@ fn request(scope: &Scope, job: &Job, inputs: &Inputs) -> serde_json::Result<Requ
         data_interval: scope.data_interval,
         params: scope.shown_params.clone(),
         home: settings.home.clone(),
+        memory: settings.task_memory,
         connections: settings.connections.clone(),
         run_start: scope.run_start,
         triggering_events: scope.made_for.clone(),
