@@ -82,6 +82,12 @@ impl TryEnd {
         TryEnd::without_value(of, Outcome::Returned, CauseKind::Cancelled, message)
     }
 
+    /// What it takes was cleared before it had it; it does not count.
+    pub(super) fn bereft(of: TryRef) -> TryEnd {
+        let message = "a task above it was cleared before it had begun; it waits for that, and uses up no retry";
+        TryEnd::without_value(of, Outcome::Returned, CauseKind::Cancelled, message)
+    }
+
     /// Its process died.
     pub(super) fn lost(of: TryRef) -> TryEnd {
         let message = "the process that ran this try ended before the try did";
