@@ -2,6 +2,7 @@
 
 mod decisions;
 mod files;
+mod objects;
 mod other_dags;
 mod pipeline;
 mod query;
