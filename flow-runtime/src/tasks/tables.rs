@@ -4,7 +4,6 @@ use super::{LocalFile, stem};
 use crate::context::Context;
 use crate::error::{Result, TaskError};
 use crate::operators::Connection;
-use crate::secret;
 use crate::task;
 use flow_data::{
     BigQuery, Format, Input, Lake, LoadJob, LoadOptions, LoadReport, LoadSource, Mode, Partition, SOURCE_COLUMN,
@@ -94,10 +93,7 @@ impl Load {
 
     async fn run(&self, ctx: &Context, warehouse: &Warehouse, input: Input, source: &str) -> Result<LoadReport> {
         let options = self.options(ctx, source);
-        let mut report = warehouse.load(&input, &self.table, &options, ctx).await?;
-        // The address may be a secret as a whole, password or not.
-        report.url = secret::redact(&report.url).into_owned();
-        Ok(report)
+        Ok(warehouse.load(&input, &self.table, &options, ctx).await?)
     }
 }
 
