@@ -1,6 +1,6 @@
 //! Files: from the web to the disk, from text to Parquet, from the disk to a lake.
 
-use super::{LocalFile, filled, stem};
+use super::{LocalFile, filled, known, stem};
 use crate::connection::Place;
 use crate::context::Context;
 use crate::error::Result;
@@ -43,7 +43,9 @@ async fn version(ctx: &Context, url: &str) -> Result<Option<String>> {
 async fn fetch(ctx: &Context, url: &str, sha256: Option<String>) -> Result<Download> {
     let place = ctx.place(url)?;
     let options = DownloadOptions { sha256, lake: place.lake(), ..DownloadOptions::default() };
-    Ok(flow_data::download_into(place.url(), ctx.home().join("downloads"), &options, ctx).await?)
+    let file = flow_data::download_into(place.url(), ctx.home().join("downloads"), &options, ctx).await?;
+    // Rows are known by it.
+    Ok(Download { url: known::source(place.url()), ..file })
 }
 
 /// How a text file becomes Parquet: [`Parquetize::default`] guesses the types from the first rows, and then holds every row to them.
@@ -109,7 +111,7 @@ impl Parquetize {
             true => flow_data::parquetize_json(&source, target, &schema, &options, ctx)?,
             false => flow_data::parquetize(&source, target, &schema, &options, ctx)?,
         };
-        Ok(made.of(file.known_by()))
+        Ok(made.of(file.known_by(ctx)))
     }
 
     /// Where the Parquet file goes: another text file, another content of it, or the same one read in another way, has another

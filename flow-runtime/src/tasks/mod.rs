@@ -5,6 +5,7 @@
 //! [connection](crate::connection): `conn:lake/raw`. A try that is told to end stops at once, and leaves nothing half done.
 
 mod files;
+mod known;
 mod tables;
 
 use crate::builder::{Arg, Each, Expand, Input, Node, Param};
@@ -80,9 +81,9 @@ impl LocalFile {
         self.source.clone().or_else(|| self.url.clone())
     }
 
-    /// What its rows are known by: where it came from, else where it is.
-    fn known_by(&self) -> String {
-        self.origin().unwrap_or_else(|| self.path.display().to_string())
+    /// What its rows are known by: where it came from, else where it is, by the absolute path.
+    fn known_by(&self, ctx: &Context) -> String {
+        self.origin().unwrap_or_else(|| known::path(&ctx.home().join(&self.path)).display().to_string())
     }
 }
 

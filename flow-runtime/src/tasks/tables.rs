@@ -180,7 +180,7 @@ async fn load_local(ctx: &Context, file: &LocalFile, connection: &Connection, ho
         };
         Input::csv(path, &schema)
     };
-    how.run(ctx, &warehouse, input, &file.known_by()).await
+    how.run(ctx, &warehouse, input, &file.known_by(ctx)).await
 }
 
 /// How files are loaded into BigQuery by its own load job.

@@ -9,4 +9,5 @@ mod query;
 #[path = "../../../../tests/support/server.rs"]
 mod server;
 mod shell;
+mod sources;
 mod web;
