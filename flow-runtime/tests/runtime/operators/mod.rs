@@ -10,4 +10,5 @@ mod query;
 mod server;
 mod shell;
 mod sources;
+mod tables;
 mod web;
