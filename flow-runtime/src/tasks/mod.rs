@@ -18,8 +18,13 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 pub use crate::operators::sql;
-pub use files::{Parquetize, download, download_checked, parquetize, parquetize_with, upload, upload_as};
-pub use tables::{BigQueryLoad, Load, copy_to_postgres, load, load_bigquery, load_file, load_with, unload};
+pub use files::{
+    Fetch, Parquetize, Upload, download, download_checked, download_with, parquetize, parquetize_with, upload,
+    upload_as, upload_with,
+};
+pub use tables::{
+    BigQueryLoad, Load, Unload, copy_to_postgres, load, load_bigquery, load_file, load_with, unload, unload_with,
+};
 
 /// A file on the machine's disk: what `download`, `parquetize` and `unload` give serves for it, and so does a path inside the home
 /// folder as a text: written down, from a param, or from a task.

@@ -11,4 +11,5 @@ mod server;
 mod shell;
 mod sources;
 mod tables;
+mod uploads;
 mod web;
