@@ -1,6 +1,7 @@
 //! New York's yellow taxi trips: web -> CSV -> parquet -> lake -> warehouse -> summary.
 
 use crate::source::{Columns, SAMPLE};
+use flow_runtime::Unit;
 use flow_runtime::data::{self, Download, LoadReport, ParquetFile, Uploaded};
 use flow_runtime::prelude::*;
 use flow_runtime::tasks;
@@ -27,7 +28,7 @@ pub fn parquetize(ctx: &Context, csv: &Download, columns: Columns) -> Result<Par
     std::fs::create_dir_all(&folder)?;
     let target = folder.join(csv.path.file_name().unwrap_or_default()).with_extension("parquet");
     let schema = columns.schema(&csv.path)?;
-    Ok(data::parquetize(&csv.path, target, &schema, &Default::default(), ctx)?.of(&csv.url))
+    Ok(data::parquetize(&csv.path, target, &schema, &Default::default(), &ctx.counting(Unit::Bytes))?.of(&csv.url))
 }
 
 /// Looks at the table: rows, bytes, time, first rows.

@@ -1,6 +1,7 @@
 //! New York's yellow taxi trips: web -> CSV -> Postgres, by COPY.
 
 use crate::source::{Columns, SAMPLE};
+use flow_runtime::Unit;
 use flow_runtime::data::{self, Download, Loaded, Summary};
 use flow_runtime::prelude::*;
 use flow_runtime::tasks;
@@ -23,7 +24,7 @@ pub async fn ingest(
 ) -> Result<Loaded> {
     let schema = columns.schema(&csv.path)?;
     let database = database(ctx, database_url.as_ref())?;
-    Ok(data::load_csv(&database, &table, &csv.path, &schema, &csv.url, ctx).await?)
+    Ok(data::load_csv(&database, &table, &csv.path, &schema, &csv.url, &ctx.counting(Unit::Bytes)).await?)
 }
 
 /// Looks at the rows that arrived.

@@ -51,7 +51,7 @@ pub use asset::Asset;
 pub use automod;
 pub use builder::{DagBuilder, Node, Param};
 pub use chrono;
-pub use context::{Context, Progress};
+pub use context::{Context, Progress, Unit};
 pub use error::{Result, TaskError, Trigger};
 pub use flow_core as core;
 pub use flow_core::Notifier;

@@ -73,6 +73,8 @@ pub enum RunEvent {
         try_number: u32,
         /// `info`, `warning`, `error`.
         level: &'static str,
+        /// By what: the module, or `flow.progress`.
+        logger: String,
         /// The text.
         message: String,
         /// Its fields.

@@ -209,6 +209,35 @@ pub fn reveals(text: &str) -> bool {
     CONCEALED.read().iter().any(|(_, secret)| held(secret))
 }
 
+/// What the address of a database begins with.
+const DATABASES: [&str; 4] = ["postgres://", "postgresql://", "sqlite:", "bigquery://"];
+
+/// A report of a load with the address of its database redacted, where that is a secret as a whole although it holds no password;
+/// `None` if there is nothing of the kind. (An address with a password has been redacted by whoever wrote the report.) It is
+/// looked for in fields `url` alone: what stands elsewhere, or is no database's, somebody may want to use, and not only to read.
+pub(crate) fn without_addresses(json: &str) -> Option<String> {
+    let mut value = serde_json::from_str(json).ok()?;
+    hide_addresses(&mut value).then(|| value.to_string())
+}
+
+fn hide_addresses(value: &mut Value) -> bool {
+    match value {
+        Value::Array(list) => list.iter_mut().fold(false, |any, item| hide_addresses(item) | any),
+        Value::Object(fields) => fields.iter_mut().fold(false, |any, (name, field)| match field {
+            Value::String(text) if name == "url" && is_secret_address(text) => {
+                *text = redact(text).into_owned();
+                true
+            }
+            field => hide_addresses(field) | any,
+        }),
+        _ => false,
+    }
+}
+
+fn is_secret_address(text: &str) -> bool {
+    DATABASES.iter().any(|scheme| text.starts_with(scheme)) && url_secret::in_text(text).is_empty() && reveals(text)
+}
+
 /// Redacts every text inside a JSON value.
 pub fn redact_value(value: &Value) -> Value {
     match value {
@@ -255,6 +284,29 @@ mod tests {
         assert_eq!(redact("pin 740193, bytes 17401930"), "pin ***, bytes 17401930");
         assert!(reveals("[740193]") && !reveals("[1740193]"));
         assert!(reveals("a k3yz9.") && !reveals("sha ak3yz9f"));
+    }
+
+    #[test]
+    fn a_report_may_name_a_database_whose_address_is_a_secret() {
+        let address = "postgres://kai@db.internal/trips";
+        conceal(&serde_json::json!([
+            address,
+            "https://hooks.example/T0/B0",
+            "postgres://kai:a-pass-word@db2.internal/x"
+        ]));
+        let report = serde_json::json!([{ "rows": 7, "url": address }]).to_string();
+        let without = without_addresses(&report).unwrap();
+        assert_eq!(without, r#"[{"rows":7,"url":"***"}]"#);
+        assert!(!reveals(&without));
+        // What somebody may want to use is not made unusable in silence; what holds a password is refused.
+        for other in [
+            serde_json::json!(address),
+            serde_json::json!({ "database": address }),
+            serde_json::json!({ "url": "https://hooks.example/T0/B0" }),
+            serde_json::json!({ "url": "postgres://kai:a-pass-word@db2.internal/x" }),
+        ] {
+            assert_eq!(without_addresses(&other.to_string()), None, "{other}");
+        }
     }
 
     #[test]

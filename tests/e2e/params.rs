@@ -64,6 +64,15 @@ fn the_home_folder_is_where_it_is_said_to_be() {
     assert!(place.folder.path().join("by_env/lake").is_dir());
 }
 
+#[test]
+fn where_all_connections_are_broken_only_that_is_told() {
+    let place = Place::new();
+    place.write("flow.toml", "[connections.gone]\nurl = { env = 'NOWHERE' }\n");
+    let listed = place.dags(&["connections"]);
+    assert_eq!((listed.code, listed.out.as_str()), (Some(2), ""), "{listed:?}");
+    assert!(listed.err.contains("gone: NOWHERE is not set"), "{listed:?}");
+}
+
 /// A place by its name: what is secret about it is in no param, no value and no log.
 #[test]
 fn a_connection_stands_for_a_place_and_keeps_its_keys() {

@@ -104,6 +104,27 @@ fn csv_to_postgres_by_copy() {
     assert_eq!(count, 2000);
 }
 
+/// With a password that stands in a variable, a file or nowhere, the address is a secret as a whole. What was loaded is loaded.
+#[test]
+fn a_secret_address_without_a_password_fails_no_load() {
+    let place = Place::new();
+    let mut databases = vec![(format!("sqlite://{}", place.folder.path().join("trips.db").display()), place)];
+    if let Some(url) = cluster::url() {
+        let url = url.replace(&format!(":{}@", cluster::PASSWORD), "@");
+        databases.push((url, Place::new().env("PGPASSWORD", cluster::PASSWORD)));
+    }
+    for (url, place) in databases {
+        let place = place.env("FLOW_PARAM_DATABASE_URL", &url);
+        place.ok(&["run", "taxi_postgres", "-p", "table=without"]);
+        for task in ["ingest", "verify"] {
+            let told = place.json(&["xcom", "latest", task]);
+            assert_eq!((&told["value"]["rows"], &told["value"]["url"]), (&2000.into(), &"***".into()), "{told}");
+        }
+        place.ok(&["run", "taxi_postgres", "-p", "table=without"]);
+        assert_eq!(place.json(&["xcom", "latest", "ingest"])["value"]["replaced"], 2000);
+    }
+}
+
 fn postgres_count(database: &str) -> i64 {
     use sqlx::Connection as _;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -5,7 +5,7 @@
 
 Random tables are written by Python's own csv module in many styles, and turned into Parquet by the example `measure`.
 From each FOLDER all .csv and .csv.gz files are taken as well, with guessed types; DuckDB's own reading of them as text must be
-the same. The two readers are installed into `target/read-back` on the first call. Nothing is left out: what is not there or
+the same. Where none is given, `../shared/data` beside the repository is taken, if it is there. The two readers are installed into `target/read-back` on the first call. Nothing is left out: what is not there or
 fails ends the script with an error. The example is built unless it is said where it is.
 """
 
@@ -24,6 +24,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 WORK = ROOT / "target" / "read-back"
 PINS = ["duckdb==2.0.1", "pyarrow==26.0.1"]
 TABLES = 40
+# Real files, which are too large for the repository.
+REAL = ROOT.parent / "shared" / "data"
 
 
 def run(command, **options):
@@ -153,7 +155,7 @@ def main():
         return [list(row) for row in duckdb.connect().execute(f"SELECT * FROM '{path}'").fetchall()]
 
     random_tables(program, {"pyarrow": arrow, "DuckDB": duck})
-    for folder in folders:
+    for folder in folders or ([REAL] if REAL.is_dir() else []):
         real_files(program, duckdb, pathlib.Path(folder))
 
 

@@ -23,13 +23,15 @@ pub fn connections(app: &App) -> Result {
         out.note("flow.toml has no `[connections]`: `lake = \"s3://bucket/folder\"` below it makes `conn:lake` stand for that");
         return Ok(Exit::Success);
     }
-    let mut table = Table::new(&["CONNECTION", "PLACE", "OPTIONS"], &[2, 1]);
-    for (name, place) in known.iter() {
-        let options = place.options().map(|(name, _)| name).collect();
-        table.row([name.to_owned(), place.shown(), names(options)]);
-    }
-    for line in table.lines(out.width, out.paint) {
-        out.line(line);
+    if known.iter().next().is_some() {
+        let mut table = Table::new(&["CONNECTION", "PLACE", "OPTIONS"], &[2, 1]);
+        for (name, place) in known.iter() {
+            let options = place.options().map(|(name, _)| name).collect();
+            table.row([name.to_owned(), place.shown(), names(options)]);
+        }
+        for line in table.lines(out.width, out.paint) {
+            out.line(line);
+        }
     }
     for (name, why) in known.broken() {
         out.note(format!("{} {name}: {why}", out.paint_err.bad("✘")));

@@ -4,6 +4,7 @@ use super::plain;
 use super::style::Paint;
 use super::view::RunView;
 use crate::run_event::RunEvent;
+use crate::telemetry::PROGRESS;
 use chrono::{DateTime, Utc};
 use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -59,6 +60,10 @@ impl Live {
 
     /// Takes an event in.
     pub fn observe(&self, event: &RunEvent) {
+        if matches!(event, RunEvent::Log { logger, .. } if logger == PROGRESS) {
+            // The tree has it.
+            return;
+        }
         if let Some(line) = plain::log(event, 0, self.shared.paint) {
             let (_, columns) = self.shared.terminal.size();
             self.shared.area.println(console::truncate_str(&line, usize::from(columns), "…"));

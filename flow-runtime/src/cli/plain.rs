@@ -180,6 +180,7 @@ mod tests {
                     map_index: -1,
                     try_number: 1,
                     level: "warning",
+                    logger: "dags::taxi".into(),
                     message: "odd\nrow".into(),
                     fields: Map::from_iter([("n".to_string(), 3.into())]),
                     timestamp,

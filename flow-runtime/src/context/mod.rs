@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use flow_core::DataInterval;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -346,6 +347,23 @@ impl Context {
     pub fn progress(&self) -> &Progress {
         &self.inner.parts.progress
     }
+
+    /// For a function of `flow_runtime::data`, which is given the context itself or this: what it counts, bytes or rows, stands at
+    /// each, and then in the log of the try.
+    ///
+    /// ```
+    /// # use flow_runtime::prelude::*;
+    /// use flow_runtime::{Unit, data};
+    ///
+    /// #[task]
+    /// async fn keep(ctx: &Context, file: String, lake: String) -> Result<data::Uploaded> {
+    ///     Ok(data::upload(file, &lake, &ctx.counting(Unit::Bytes)).await?)
+    /// }
+    /// ```
+    #[cfg(feature = "data")]
+    pub fn counting(&self, unit: Unit) -> impl flow_data::Progress {
+        Counting { ctx: self, unit }
+    }
 }
 
 impl std::fmt::Debug for Context {
@@ -355,14 +373,43 @@ impl std::fmt::Debug for Context {
     }
 }
 
-/// How far a try is: a number of units done, of a total if it is known.
+/// What progress counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Unit {
+    /// Of a file, or on the wire.
+    Bytes,
+    /// Of a table.
+    Rows,
+}
+
+/// Who hears how much is done, of how much, and what is counted.
+pub(crate) type Hears = dyn Fn(u64, Option<u64>, Option<Unit>) + Send + Sync;
+
+/// How far a try is: a number of units done, of a total if it is known. On a terminal it is a bar; a try of more than five seconds has
+/// it in its log too, a line every ten seconds at most.
 #[derive(Clone)]
-pub struct Progress(Arc<dyn Fn(u64, Option<u64>) + Send + Sync>);
+pub struct Progress {
+    report: Arc<Hears>,
+    unit: Option<Unit>,
+}
 
 impl Progress {
     /// Every report goes to this function, which must be quick and must not block.
     pub fn new(report: impl Fn(u64, Option<u64>) + Send + Sync + 'static) -> Progress {
-        Progress(Arc::new(report))
+        Progress::with_units(move |done, total, _| report(done, total))
+    }
+
+    /// The same, which hears what is counted.
+    pub(crate) fn with_units(report: impl Fn(u64, Option<u64>, Option<Unit>) + Send + Sync + 'static) -> Progress {
+        Progress { report: Arc::new(report), unit: None }
+    }
+
+    /// The same, which counts these from here on.
+    #[must_use]
+    pub fn counting(&self, unit: Unit) -> Progress {
+        Progress { unit: Some(unit), ..self.clone() }
     }
 
     /// Nobody listens.
@@ -372,7 +419,11 @@ impl Progress {
 
     /// `done` units (bytes, rows, files) of `total`, if it is known. Cheap enough for every chunk of a download.
     pub fn set(&self, done: u64, total: Option<u64>) {
-        (self.0)(done, total);
+        self.tell(done, total, self.unit);
+    }
+
+    pub(crate) fn tell(&self, done: u64, total: Option<u64>, unit: Option<Unit>) {
+        (self.report)(done, total, unit);
     }
 }
 
@@ -385,5 +436,23 @@ impl flow_data::Progress for Context {
 
     fn cancelled(&self) -> bool {
         self.is_cancelled()
+    }
+}
+
+/// A context as the progress of a function whose unit is known.
+#[cfg(feature = "data")]
+struct Counting<'a> {
+    ctx: &'a Context,
+    unit: Unit,
+}
+
+#[cfg(feature = "data")]
+impl flow_data::Progress for Counting<'_> {
+    fn report(&self, done: u64, total: Option<u64>) {
+        self.ctx.progress().tell(done, total, Some(self.unit));
+    }
+
+    fn cancelled(&self) -> bool {
+        self.ctx.is_cancelled()
     }
 }

@@ -15,7 +15,7 @@ use crate::registry::Body;
 use crate::run_event::RunEvent;
 use crate::secret;
 use crate::store::{CauseKind, XComValue};
-use crate::telemetry::{self, EventSink, TryLog};
+use crate::telemetry::{self, EventSink, ProgressLog, TryLog};
 use crate::value::{self, Erased, Inputs};
 use chrono::{DateTime, Utc};
 use flow_core::{Look, Outcome, SensorMode, TryRef};
@@ -70,8 +70,11 @@ async fn attempt(scope: Arc<Scope>, job: Job) -> TryEnd {
     let (of, map_index) = (job.of, job.of.key.map_index);
     let id = scope.ids.task(of.key.task);
     let (hints, teller) = (scope.hints.clone(), id.clone());
+    let clock = scope.engine.clock.clone();
+    let progress_log = ProgressLog::new(job.log.clone(), id.clone(), map_index, of.try_number, clock);
     // Without room for it, the next report will do.
-    let throttle = Throttle::new(move |done, total| {
+    let throttle = Throttle::new(move |done, total, unit| {
+        progress_log.hear(done, total, unit);
         drop(hints.try_send(RunEvent::Progress { task_id: teller.clone(), map_index, done, total }));
     });
     let mut label = None;
@@ -229,6 +232,9 @@ async fn keep(
     cache_key: Option<Arc<str>>,
 ) -> TryEnd {
     let refused = |message: &str| TryEnd::without_value(of, Outcome::FailedForGood, CauseKind::Output, message);
+    // What a load tells of its database is for reading; the load must not fail for it once it is done.
+    let told_without = secret::reveals(value.json()).then(|| secret::without_addresses(value.json())).flatten();
+    let value = told_without.map_or(value, Erased::from_json);
     if secret::reveals(value.json()) {
         return refused("the return value holds a secret param, and is not stored: return something else");
     }

@@ -24,13 +24,15 @@ pub async fn object_exists(ctx: &Context, url: String) -> Result<Option<String>>
 }
 
 /// Waits for objects whose URLs begin with this and that were written since the data interval of the run began (by the store's
-/// clock), and gives them all, in the order of their names. A run without an interval takes any.
+/// clock), and gives them all, in the order of their names. A run that is about no date (one by hand without a logical date, one
+/// that an asset has started) takes any: its interval is the instant in which it was made.
 ///
 /// # Errors
 /// As those of [`object_exists`].
 #[sensor]
 pub async fn new_objects(ctx: &Context, prefix: String) -> Result<Option<Vec<Object>>> {
-    let since = ctx.data_interval().map(|span| span.start);
+    let about_a_date = ctx.logical_date().is_some();
+    let since = ctx.data_interval().filter(|span| about_a_date || span.start < span.end).map(|span| span.start);
     written_since(ctx, &prefix, since).await
 }
 

@@ -5,6 +5,7 @@
 //! [connection](crate::connection): `conn:lake/raw`. A try that is told to end stops at once, and leaves nothing half done.
 
 mod files;
+mod known;
 mod tables;
 
 use crate::builder::{Arg, Each, Expand, Input, Node, Param};
@@ -17,8 +18,13 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 pub use crate::operators::sql;
-pub use files::{Parquetize, download, download_checked, parquetize, parquetize_with, upload, upload_as};
-pub use tables::{BigQueryLoad, Load, copy_to_postgres, load, load_bigquery, load_file, load_with, unload};
+pub use files::{
+    Fetch, Parquetize, Upload, download, download_checked, download_with, parquetize, parquetize_with, upload,
+    upload_as, upload_with,
+};
+pub use tables::{
+    BigQueryLoad, Load, Unload, copy_to_postgres, load, load_bigquery, load_file, load_with, unload, unload_with,
+};
 
 /// A file on the machine's disk: what `download`, `parquetize` and `unload` give serves for it, and so does a path inside the home
 /// folder as a text: written down, from a param, or from a task.
@@ -80,9 +86,9 @@ impl LocalFile {
         self.source.clone().or_else(|| self.url.clone())
     }
 
-    /// What its rows are known by: where it came from, else where it is.
-    fn known_by(&self) -> String {
-        self.origin().unwrap_or_else(|| self.path.display().to_string())
+    /// What its rows are known by: where it came from, else where it is, by the absolute path.
+    fn known_by(&self, ctx: &Context) -> String {
+        self.origin().unwrap_or_else(|| known::path(&ctx.home().join(&self.path)).display().to_string())
     }
 }
 

@@ -1,14 +1,14 @@
 //! Tables: from a lake or the disk into a database, and back.
 
-use super::{LocalFile, stem};
-use crate::context::Context;
+use super::{LocalFile, Parquetize, stem};
+use crate::context::{Context, Unit};
 use crate::error::{Result, TaskError};
 use crate::operators::Connection;
-use crate::secret;
 use crate::task;
 use flow_data::{
-    BigQuery, Format, Input, Lake, LoadJob, LoadOptions, LoadReport, LoadSource, Mode, Partition, SOURCE_COLUMN,
-    Schema, Select, TableLoadOptions, UnloadOptions, Unloaded, Uploaded, Warehouse, Write,
+    BigQuery, ColumnType, CsvOptions, Field, Format, Input, Lake, LoadJob, LoadOptions, LoadReport, LoadSource, Misfit,
+    Mode, Partition, SOURCE_COLUMN, Schema, Select, TableLoadOptions, UnloadOptions, Unloaded, Uploaded, Warehouse,
+    Write,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -29,18 +29,41 @@ pub struct Load {
     /// What the columns of a CSV file hold. `None`: what the first rows do.
     #[serde(default)]
     pub schema: Option<Schema>,
+    /// How a CSV file is written. One that is written otherwise than databases take it becomes Parquet first, below the home folder.
+    #[serde(default)]
+    pub csv: CsvOptions,
+    /// What becomes of what does not fit in a CSV file. All but a refusal is a matter of the Parquet file that it becomes first.
+    #[serde(default)]
+    pub misfit: Misfit,
     /// Over how many connections Postgres is fed.
     #[serde(default)]
     pub connections: usize,
     /// Lets the database convert where the table's type is another; otherwise that stops the load.
     #[serde(default)]
     pub convert: bool,
+    /// See [`Load::unlogged`].
+    #[serde(default)]
+    pub unlogged: bool,
+    /// See [`Load::raw_csv`].
+    #[serde(default)]
+    pub raw_csv: bool,
 }
 
 impl Load {
     /// Into this table. Rows of an earlier load of the same file are replaced.
     pub fn into(table: impl Into<String>) -> Load {
-        Load { table: table.into(), mode: None, key: None, schema: None, connections: 1, convert: false }
+        Load {
+            table: table.into(),
+            mode: None,
+            key: None,
+            schema: None,
+            csv: CsvOptions::default(),
+            misfit: Misfit::Fail,
+            connections: 1,
+            convert: false,
+            unlogged: false,
+            raw_csv: false,
+        }
     }
 
     /// The rows are added, once for each run: a retry, or the task cleared, does not add them again.
@@ -73,15 +96,71 @@ impl Load {
         Load { schema: Some(schema), ..self }
     }
 
+    /// A CSV file is written like this: another encoding, other quotes, no header ..
+    #[must_use]
+    pub fn csv(self, csv: CsvOptions) -> Load {
+        Load { csv, ..self }
+    }
+
+    /// Fields of a CSV file stand between these, not between commas.
+    #[must_use]
+    pub fn separator(mut self, separator: char) -> Load {
+        self.csv.separator = Some(separator);
+        self
+    }
+
+    /// This becomes of what does not fit in a CSV file; otherwise that stops the load.
+    #[must_use]
+    pub fn misfit(self, misfit: Misfit) -> Load {
+        Load { misfit, ..self }
+    }
+
+    /// A row of a CSV file that does not fit goes to a file of its own, beside the Parquet file that is made of the others, below the
+    /// home folder. How many they are is in the log.
+    #[must_use]
+    pub fn quarantine(self) -> Load {
+        self.misfit(Misfit::Quarantine)
+    }
+
     /// Postgres is fed over so many connections.
     #[must_use]
     pub fn connections(self, connections: usize) -> Load {
         Load { connections, ..self }
     }
 
+    /// Postgres may convert where the table's type is another; otherwise that stops the load.
+    #[must_use]
+    pub fn convert(self) -> Load {
+        Load { convert: true, ..self }
+    }
+
+    /// Postgres keeps a staging table out of the write-ahead log, which is faster, unless that takes the place of the table.
+    #[must_use]
+    pub fn unlogged(self) -> Load {
+        Load { unlogged: true, ..self }
+    }
+
+    /// Postgres gets the text of a CSV file as it is, and looks at the values itself. Blank is null; nothing else is.
+    #[must_use]
+    pub fn raw_csv(self) -> Load {
+        Load { raw_csv: true, ..self }
+    }
+
+    /// Is a CSV file such as a database takes it?
+    fn takes_csv(&self) -> bool {
+        self.csv == CsvOptions::default() && self.misfit == Misfit::Fail
+    }
+
+    /// What a text file becomes before it is loaded, where it is not.
+    fn parquetize(&self) -> Parquetize {
+        let (schema, csv) = (self.schema.clone(), self.csv.clone());
+        Parquetize { schema, csv, misfit: self.misfit, ..Parquetize::default() }
+    }
+
     fn options(&self, ctx: &Context, source: &str) -> TableLoadOptions {
         let mut options = TableLoadOptions::default();
         (options.connections, options.convert) = (self.connections, self.convert);
+        (options.unlogged, options.raw_csv) = (self.unlogged, self.raw_csv);
         options.mode =
             self.mode.clone().unwrap_or_else(|| Mode::Partition { column: SOURCE_COLUMN.into(), value: source.into() });
         let run = || {
@@ -92,21 +171,28 @@ impl Load {
         options
     }
 
-    async fn run(&self, ctx: &Context, warehouse: &Warehouse, input: Input, source: &str) -> Result<LoadReport> {
+    async fn run(&self, ctx: &Context, into: &Target, input: Input, source: &str) -> Result<LoadReport> {
+        let unit = if matches!(input, Input::Csv(..)) { Unit::Bytes } else { into.counts };
         let options = self.options(ctx, source);
-        let mut report = warehouse.load(&input, &self.table, &options, ctx).await?;
-        // The address may be a secret as a whole, password or not.
-        report.url = secret::redact(&report.url).into_owned();
-        Ok(report)
+        Ok(into.warehouse.load(&input, &self.table, &options, &ctx.counting(unit)).await?)
     }
 }
 
+/// A database that is loaded into.
+struct Target {
+    warehouse: Warehouse,
+    /// What its progress counts of a Parquet file.
+    counts: Unit,
+}
+
 /// The database of a connection; objects are reached with the options of theirs.
-fn warehouse(ctx: &Context, connection: &Connection, objects: Option<Lake>) -> Result<Warehouse> {
-    let warehouse = ctx.place(connection.expose())?.warehouse()?.with_scratch(ctx.home().join("fetched"));
+fn target(ctx: &Context, connection: &Connection, objects: Option<Lake>) -> Result<Target> {
+    let place = ctx.place(connection.expose())?;
+    let warehouse = place.warehouse()?.with_scratch(ctx.home().join("fetched"));
+    let counts = if place.url().starts_with("bigquery:") { Unit::Bytes } else { Unit::Rows };
     Ok(match objects {
-        Some(objects) => warehouse.with_objects(objects),
-        None => warehouse,
+        Some(objects) => Target { warehouse: warehouse.with_objects(objects), counts },
+        None => Target { warehouse, counts },
     })
 }
 
@@ -138,9 +224,9 @@ async fn load_object(ctx: &Context, object: &Uploaded, connection: &Connection, 
         let how = "clear the task that uploaded it; if two files have one name, give them two by `upload_as`";
         return Err(TaskError::fail(format!("{} {why}; {how}", object.url)));
     }
-    let warehouse = warehouse(ctx, connection, Some(lake))?;
+    let into = target(ctx, connection, Some(lake))?;
     let source = object.source.as_deref().unwrap_or(&object.url);
-    how.run(ctx, &warehouse, Input::object(place.url()), source).await
+    how.run(ctx, &into, Input::object(place.url()), source).await
 }
 
 /// Copies a file of the disk into a table of Postgres by COPY: CSV, whose types are guessed from the first rows and then held to, or
@@ -170,10 +256,17 @@ pub async fn load_file(ctx: &Context, file: LocalFile, warehouse: Connection, ho
 }
 
 async fn load_local(ctx: &Context, file: &LocalFile, connection: &Connection, how: &Load) -> Result<LoadReport> {
-    let warehouse = warehouse(ctx, connection, None)?;
+    let into = target(ctx, connection, None)?;
     let path = file.path(ctx)?;
     let input = if path.extension().is_some_and(|ending| ending == "parquet") {
         Input::parquet(path)
+    } else if !how.takes_csv() {
+        if how.raw_csv {
+            let why = "`raw_csv` gives the file to Postgres as it is, and goes with no `csv`, `separator`, `misfit` or `quarantine`";
+            return Err(TaskError::fail(format!("{why}: leave one of them out")));
+        }
+        let (ctx, file, first) = (ctx.clone(), file.clone(), how.parquetize());
+        Input::parquet(tokio::task::spawn_blocking(move || first.write(&ctx, &file)).await??.path)
     } else {
         let schema = match how.schema.clone() {
             Some(schema) => schema,
@@ -184,7 +277,7 @@ async fn load_local(ctx: &Context, file: &LocalFile, connection: &Connection, ho
         };
         Input::csv(path, &schema)
     };
-    how.run(ctx, &warehouse, input, &file.known_by()).await
+    how.run(ctx, &into, input, &file.known_by(ctx)).await
 }
 
 /// How files are loaded into BigQuery by its own load job.
@@ -276,16 +369,58 @@ fn job_id(ctx: &Context) -> String {
 /// The database refuses or cannot be reached; a column that fits no Parquet file.
 #[task]
 pub async fn unload(ctx: &Context, warehouse: Connection, query: String) -> Result<Unloaded> {
-    let warehouse = self::warehouse(ctx, &warehouse, None)?;
+    unload_rows(ctx, &warehouse, &query, &Unload::default()).await
+}
+
+/// How rows are unloaded: [`Unload::default`] keeps each column in the type that its own is nearest to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Unload {
+    /// Columns that are to be kept as something else.
+    pub fields: Vec<Field>,
+    /// The most rows in one row group of the file; 0 is 131,072.
+    pub row_group_rows: usize,
+}
+
+impl Unload {
+    /// This column is to be kept as this: a `numeric` of any digits must be stated, a `smallint` may be an `int8`. A value that does
+    /// not fit is an error.
+    #[must_use]
+    pub fn column(mut self, name: impl Into<String>, kind: ColumnType) -> Unload {
+        self.fields.push(Field::new(name, kind));
+        self
+    }
+
+    /// A row group of the file has so many rows at most: fewer cost whoever reads it less memory, more make the file smaller.
+    #[must_use]
+    pub fn row_group_rows(self, rows: usize) -> Unload {
+        Unload { row_group_rows: rows, ..self }
+    }
+}
+
+/// [`unload`] with stated types, or in row groups of another size.
+///
+/// # Errors
+/// As those of [`unload`]; a value that does not fit its stated type.
+#[task]
+pub async fn unload_with(ctx: &Context, warehouse: Connection, query: String, how: Unload) -> Result<Unloaded> {
+    unload_rows(ctx, &warehouse, &query, &how).await
+}
+
+async fn unload_rows(ctx: &Context, connection: &Connection, query: &str, how: &Unload) -> Result<Unloaded> {
+    let warehouse = target(ctx, connection, None)?.warehouse;
     let is_table = !query.trim().contains(char::is_whitespace);
-    let select = if is_table { Select::Table(query.trim().into()) } else { Select::Query(query.clone()) };
+    let select = if is_table { Select::Table(query.trim().into()) } else { Select::Query(query.into()) };
     let whole = serde_json::json!([ctx.dag_id(), ctx.run_id(), ctx.task_id(), ctx.map_index()]).to_string();
     let hash: String = Sha256::digest(whole).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     let path = ctx.home().join("unloaded").join(format!("{}-{hash}.parquet", stem(ctx.task_id().as_ref())));
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    let made = warehouse.unload(&select, path, &UnloadOptions::default(), ctx).await?;
+    let mut options = UnloadOptions::default();
+    (options.fields, options.row_group_rows) = (how.fields.clone(), how.row_group_rows);
+    let made = warehouse.unload(&select, path, &options, &ctx.counting(Unit::Rows)).await?;
     // Not where it is now: the next run's file is of the same source.
     let index = ctx.map_index().map_or(String::new(), |index| format!("[{index}]"));
     Ok(Unloaded { source: Some(format!("{}.{}{index}", ctx.dag_id(), ctx.task_id())), ..made })

@@ -2,11 +2,13 @@
 
 mod layer;
 mod path;
+mod progress;
 mod try_log;
 
 pub use layer::TaskLayer;
 pub(crate) use layer::{EventSink, try_span};
 pub use path::{log_path, read_log, run_folder};
+pub(crate) use progress::{LOGGER as PROGRESS, ProgressLog};
 pub(crate) use try_log::{TryLog, TryLogParts};
 
 use std::sync::OnceLock;

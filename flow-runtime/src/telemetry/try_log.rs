@@ -126,6 +126,7 @@ impl EventSink for TryLog {
                 map_index: self.map_index,
                 try_number: self.try_number,
                 level: airflow_name(level),
+                logger: logger.into(),
                 message: secret::redact(message).into_owned(),
                 fields: fields.iter().map(hidden).collect(),
                 timestamp: now,

@@ -100,7 +100,7 @@ fn run(request: Request, voice: &Voice, cancel: CancellationToken, host: Host) -
     let sink: Arc<dyn EventSink> = Arc::new(voice.clone());
     let span = telemetry::try_span(&sink, &request.task_id, request.map_index, request.try_number);
     let teller = voice.clone();
-    let throttle = Throttle::new(move |done, total| drop(teller.say(&Report::Progress(done, total))));
+    let throttle = Throttle::new(move |done, total, unit| drop(teller.say(&Report::Progress(done, total, unit))));
     let notes = Notes::default();
     let parts = ContextParts {
         dag_id: request.dag_id,

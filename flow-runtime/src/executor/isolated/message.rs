@@ -3,6 +3,7 @@
 use crate::ask::{Answer, Ask};
 use crate::asset::AssetEvent;
 use crate::connection::Connections;
+use crate::context::Unit;
 use crate::made::Told;
 use crate::store::Cause;
 use chrono::{DateTime, Utc};
@@ -56,7 +57,7 @@ pub(super) enum Report {
     /// It logged something.
     Log { level: String, logger: String, message: String, fields: Map<String, Value> },
     /// It told how far it is.
-    Progress(u64, Option<u64>),
+    Progress(u64, Option<u64>, Option<Unit>),
     /// It asks the engine something; the number comes back with the answer.
     Ask(u64, Ask),
     /// It has ended; the last word.

@@ -185,7 +185,7 @@ impl Running {
                         Ok(Report::Log { level, logger, message, fields }) => {
                             job.log.record(level.parse().unwrap_or(tracing::Level::INFO), &logger, &message, fields);
                         }
-                        Ok(Report::Progress(done, total)) => progress.set(done, total),
+                        Ok(Report::Progress(done, total, unit)) => progress.tell(done, total, unit),
                         Ok(Report::Ask(number, ask)) => answers.push(async move {
                             (number, host.0.ask(ask).await.map_err(|e| redact(&format!("{e:#}")).into_owned()))
                         }),

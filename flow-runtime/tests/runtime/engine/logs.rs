@@ -1,10 +1,14 @@
 //! What a try logs is filed under its number, and streamed.
 
 use super::World;
+use flow_runtime::Unit;
+use flow_runtime::clock::{Clock, SkippingClock};
+use flow_runtime::executor::RunRequest;
 use flow_runtime::prelude::*;
 use flow_runtime::run_event::RunEvent;
 use flow_runtime::telemetry::read_log;
 use serde_json::Value;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 #[task(retries = 1, retry_delay = "1ms")]
@@ -81,4 +85,40 @@ async fn progress_is_thinned_and_the_last_report_is_kept() {
         })
         .collect();
     assert!(told.len() < 20 && told.last() == Some(&100), "{told:?}");
+}
+
+/// The clock of the run with the long task.
+static CLOCK: LazyLock<Arc<SkippingClock>> = LazyLock::new(|| Arc::new(SkippingClock::starting_at(Default::default())));
+
+/// Takes a minute, by that clock.
+#[task]
+fn long(ctx: &Context) {
+    let progress = ctx.progress().counting(Unit::Bytes);
+    progress.set(0, Some(47_100_000));
+    CLOCK.skip_to(CLOCK.now() + Duration::from_secs(60));
+    progress.set(12_034_567, Some(47_100_000));
+}
+
+#[dag]
+fn lasting() {
+    long();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_try_has_its_progress_in_its_log_too() {
+    let world = World::new().await;
+    let request = RunRequest { run_id: Some("logs-lasting".into()), ..RunRequest::default() };
+    let engine = world.engine().with_clock(CLOCK.clone());
+    engine.run(Arc::new(lasting::dag()), request, world.observer(), world.stop.clone()).await.unwrap();
+    let log = read_log(world.home.path(), "lasting", "logs-lasting", "long", -1, 1).unwrap();
+    let lines: Vec<Value> = log.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert_eq!(
+        (&lines[0]["event"], &lines[0]["level"], &lines[0]["logger"]),
+        (&"12.0 MB of 47.1 MB (25 %)".into(), &"info".into(), &"flow.progress".into())
+    );
+    // Whoever looks on hears the same line, and knows what it is.
+    let events = world.events.lock();
+    let told = |event: &&RunEvent| matches!(event, RunEvent::Log { message, logger, .. } if message == "12.0 MB of 47.1 MB (25 %)" && logger == "flow.progress");
+    assert_eq!(events.iter().filter(told).count(), 1, "{events:?}");
 }
