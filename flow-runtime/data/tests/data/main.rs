@@ -29,6 +29,7 @@ mod inferred;
 mod json;
 mod killed;
 mod lake;
+mod machine;
 mod misfit;
 mod parquet;
 mod postgres;
