@@ -32,6 +32,7 @@ mod lake;
 mod machine;
 mod misfit;
 mod parquet;
+mod pg_unload;
 mod postgres;
 mod random;
 #[path = "../../../../tests/support/server.rs"]
