@@ -18,12 +18,15 @@ use serde_json::json;
 use tokio::sync::Mutex;
 
 use crate::http::client;
+use crate::machine::Machine;
 use crate::redact::scrub;
 use crate::retry::{Attempts, retry_after};
 use crate::{Error, Result};
 
 /// Where Google credentials are kept by the course that many pipelines come from.
 const HOME_CREDENTIALS: &str = ".google/credentials/google_credentials.json";
+/// Where `gcloud auth application-default login` writes.
+const GCLOUD_LOGIN: &str = ".config/gcloud/application_default_credentials.json";
 /// Where tokens are given out, unless the key says otherwise.
 const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
 /// All that the account may do.
@@ -59,8 +62,10 @@ pub(crate) enum Found {
     Key { json: String, key: ServiceKey },
     /// What `gcloud auth application-default login` wrote.
     Login(PathBuf),
-    /// Nothing was stated: object_store looks at gcloud's own login and the machine's account.
+    /// A login of gcloud of another kind, which object_store looks at.
     Default,
+    /// Nothing: the machine's own account is what is left.
+    Machine(Arc<Machine>),
 }
 
 /// Finds credentials. `option` gives an option's value, or the environment's.
@@ -78,12 +83,26 @@ pub(crate) fn find(option: &dyn Fn(&str) -> Option<String>, emulator: Option<&st
     if emulator.and_then(option).is_some() {
         return Ok(Found::None);
     }
-    let home = option("home").map(PathBuf::from).or_else(std::env::home_dir);
-    let home = home.map(|home| home.join(HOME_CREDENTIALS)).filter(|path| path.is_file());
-    match option("google_application_credentials").map(PathBuf::from).or(home) {
-        Some(path) => read(&path),
-        None => Ok(Found::Default),
+    if let Some(path) = option("google_application_credentials") {
+        return read(Path::new(&path));
     }
+    let home = option("home").map(PathBuf::from).or_else(std::env::home_dir).unwrap_or_default();
+    let (own, gcloud) = (home.join(HOME_CREDENTIALS), home.join(GCLOUD_LOGIN));
+    if own.is_file() {
+        return read(&own);
+    }
+    if gcloud.is_file() {
+        return Ok(match read(&gcloud)? {
+            Found::Key { key, .. } if key.kind != "service_account" => Found::Default,
+            found => found,
+        });
+    }
+    let looked = format!(
+        "there is neither a file {} nor {}, and GOOGLE_APPLICATION_CREDENTIALS names none",
+        own.display(),
+        gcloud.display()
+    );
+    Ok(Found::Machine(Arc::new(Machine::new(option("gce_metadata_host"), looked)?)))
 }
 
 fn read(path: &Path) -> Result<Found> {
@@ -113,6 +132,9 @@ impl Found {
 
     /// The same for a Google service that object_store does not know.
     pub(crate) fn provider(&self) -> object_store::Result<GcpCredentialProvider> {
+        if let Self::Machine(machine) = self {
+            return Ok(machine.clone());
+        }
         let builder = GoogleCloudStorageBuilder::from_env().with_bucket_name("none");
         let builder = match self {
             Self::Login(path) => builder.with_application_credentials(path.to_string_lossy()),

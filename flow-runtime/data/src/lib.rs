@@ -59,6 +59,7 @@ mod http;
 mod infer;
 mod json;
 mod lake;
+mod machine;
 mod misfit;
 mod parquet;
 mod parse;

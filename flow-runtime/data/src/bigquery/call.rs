@@ -62,13 +62,21 @@ impl BigQuery {
             Rights::None => None,
             Rights::Account(tokens) => Some(tokens.token().await?.bearer.clone()),
             Rights::Other(provider) => {
-                let token = provider
-                    .get_credential()
-                    .await
-                    .map_err(|e| Error::Request { url: self.about("token"), reason: scrub(&e.to_string(), "") })?;
-                Some(token.bearer.clone())
+                let token = provider.get_credential().await;
+                Some(token.map_err(|e| self.no_token(&e))?.bearer.clone())
             }
         })
+    }
+
+    fn no_token(&self, error: &object_store::Error) -> Error {
+        let own = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Error>());
+        match own {
+            Some(own) => {
+                let (url, message, permanent) = (self.about("token"), own.to_string(), own.is_permanent());
+                Error::Database { url, message, permanent }
+            }
+            None => Error::Request { url: self.about("token"), reason: scrub(&error.to_string(), "") },
+        }
     }
 
     /// Makes a request until it is answered for good. `what` names it in errors.

@@ -39,6 +39,9 @@ pub struct TableColumn {
     pub kind: String,
     /// `NULLABLE`, `REQUIRED` or `REPEATED`.
     pub mode: String,
+    /// BigQuery has a value for it where a row brings none.
+    #[serde(default)]
+    pub has_default: bool,
 }
 
 impl BigQuery {
@@ -125,7 +128,8 @@ fn info(named: &Named, body: &Value) -> TableInfo {
 pub(crate) fn column(field: &Value) -> TableColumn {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mode = field["mode"].as_str().unwrap_or("NULLABLE").to_owned();
-    TableColumn { name: text(&field["name"]), kind: text(&field["type"]), mode }
+    let has_default = !field["defaultValueExpression"].is_null();
+    TableColumn { name: text(&field["name"]), kind: text(&field["type"]), mode, has_default }
 }
 
 /// A table's whole name. The table may have a partition: `t$20210101`.
@@ -288,5 +292,12 @@ mod tests {
         for text in ["t", "d.", ".t", "d.t$", "d.t$x", "d.t/../u", "a/b.d.t", ""] {
             assert!(whole(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_column_may_have_a_value_of_its_own() {
+        let plain = json!({ "name": "c", "type": "STRING" });
+        let filled = json!({ "name": "c", "type": "STRING", "defaultValueExpression": "'x'" });
+        assert!(!column(&plain).has_default && column(&filled).has_default);
     }
 }

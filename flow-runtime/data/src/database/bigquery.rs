@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::conversion::{self, Conversion};
 use super::drift::{self, Comparison, Drift, There};
 use super::table::SOURCE_COLUMN;
 use super::{Answer, Shape, Summary};
@@ -29,7 +30,7 @@ pub(super) async fn columns_of(bigquery: &BigQuery, table: &Named) -> Result<Vec
 pub(super) fn there(column: TableColumn) -> There {
     let kind = standard(&column.kind).to_owned();
     let kind = if column.mode == "REPEATED" { format!("ARRAY<{kind}>") } else { kind };
-    There { name: column.name, kind, not_null: column.mode == "REQUIRED", filled: false }
+    There { name: column.name, kind, not_null: column.mode == "REQUIRED", filled: column.has_default }
 }
 
 /// The name of a type in GoogleSQL, for the older one that the API answers.
@@ -56,7 +57,10 @@ pub(super) fn type_of(field: &Field) -> Result<String> {
 pub(super) const SAME: fn(&str, &str) -> bool = |a, b| a.eq_ignore_ascii_case(b);
 
 pub(super) fn comparison(convert: bool) -> Comparison {
-    Comparison { same: SAME, takes: |kind, field| type_of(field).is_ok_and(|of| of == kind), convert }
+    let takes = |kind: &str, field: &Field| type_of(field).is_ok_and(|of| of == kind);
+    let does =
+        |kind: &str, field: &Field| type_of(field).map_or(Conversion::None, |of| conversion::bigquery(kind, &of));
+    Comparison { same: SAME, takes, convert, conversion: does }
 }
 
 pub(super) async fn compare(url: &str, lake: &Lake, table: &str, fields: &[Field]) -> Result<Option<Drift>> {

@@ -12,7 +12,8 @@ use sha2::{Digest, Sha256};
 
 use super::bigquery::{SAME, columns_of, comparison, literal, named, text, type_of};
 use super::drift::{self, There};
-use super::warehouse::{Job, LOADS_TABLE, LoadReport, Mode};
+use super::loading::Job;
+use super::warehouse::{LOADS_TABLE, LoadReport, Mode};
 use crate::bigquery::{Named, Sent, count};
 use crate::files::hex;
 use crate::progress::decided;

@@ -13,6 +13,8 @@ use super::pgtype::PgType;
 use super::text;
 use crate::field::{ColumnType, Unit};
 
+const DAY_MICROS: i64 = 86_400_000_000;
+
 /// What a value is, that cannot be kept.
 type Wrong = String;
 
@@ -90,14 +92,13 @@ impl Builder {
                 (_, None) => 0,
                 (ColumnType::Date, Some(field)) => date(fixed(field)?)?,
                 (ColumnType::Time(_), Some(field)) => {
-                    let micros = i64::from_be_bytes(fixed(field)?);
-                    i32::try_from(coarser(micros)?).map_err(|e| e.to_string())?
+                    i32::try_from(coarser(time_of_day(fixed(field)?)?)?).map_err(|e| e.to_string())?
                 }
                 _ => whole(field, &self.from)?,
             }),
             Values::Int64(to) => to.push(match (&self.kind, field) {
                 (_, None) => 0,
-                (ColumnType::Time(unit), Some(field)) => scaled(i64::from_be_bytes(fixed(field)?), *unit)?,
+                (ColumnType::Time(unit), Some(field)) => scaled(time_of_day(fixed(field)?)?, *unit)?,
                 (ColumnType::Timestamp { unit, .. }, Some(field)) => moment(fixed(field)?, *unit)?,
                 _ => whole(field, &self.from)?,
             }),
@@ -300,6 +301,15 @@ fn moment(bytes: [u8; 8], unit: Unit) -> Result<i64, Wrong> {
             let micros = micros.checked_add(EPOCH_MICROS).ok_or_else(|| format!("the moment {micros}"))?;
             scaled(micros, unit)
         }
+    }
+}
+
+/// Microseconds since midnight. Postgres has a last instant of a day, which Parquet has not.
+fn time_of_day(bytes: [u8; 8]) -> Result<i64, Wrong> {
+    match i64::from_be_bytes(bytes) {
+        micros @ 0..DAY_MICROS => Ok(micros),
+        DAY_MICROS => Err("24:00:00, the end of the day,".into()),
+        micros => Err(format!("{micros} microseconds")),
     }
 }
 

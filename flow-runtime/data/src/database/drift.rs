@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::conversion::Conversion;
 use crate::field::Field;
 
 /// How a file and a table differ. Shown, it is a list with a line for each column:
@@ -13,6 +14,7 @@ use crate::field::Field;
 ///   + tip float64: the table lacks it
 ///   ~ fare: the file has text, the table has double precision
 ///   - toll double precision not null: the file lacks it
+/// state the type of `fare` where the file is read or made (its Schema, `columns`)
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drift {
@@ -20,6 +22,9 @@ pub struct Drift {
     pub table: String,
     /// The columns that differ: those of the file first, in its order.
     pub differences: Vec<Difference>,
+    /// What may be done about types that differ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 /// A column that differs.
@@ -34,6 +39,9 @@ pub struct Difference {
     /// True when nothing can be loaded because of it. False for a column that the database fills by itself, or a type
     /// that it may convert.
     pub stops: bool,
+    /// True for a column of the table that is null in every row that is loaded.
+    #[serde(default)]
+    pub nulls: bool,
 }
 
 impl Drift {
@@ -42,9 +50,16 @@ impl Drift {
         self.differences.iter().any(|d| d.stops)
     }
 
-    /// The lines of the list.
+    /// The lines of the list, and what may be done.
     pub(super) fn lines(&self) -> String {
-        self.differences.iter().map(|d| format!("\n  {d}")).collect()
+        let mut lines: String = self.differences.iter().map(|d| format!("\n  {d}")).collect();
+        lines.extend(self.hint.iter().map(|hint| format!("\n{hint}")));
+        lines
+    }
+
+    /// The columns of the table that are null in every row that is loaded.
+    pub(super) fn nulls(&self) -> Vec<&str> {
+        self.differences.iter().filter(|d| d.nulls).map(|d| d.column.as_str()).collect()
     }
 }
 
@@ -63,6 +78,9 @@ impl fmt::Display for Difference {
         match (&self.file, &self.table) {
             (Some(file), None) => write!(f, "+ {} {file}: the table lacks it", self.column),
             (None, Some(table)) if self.stops => write!(f, "- {} {table}: the file lacks it", self.column),
+            (None, Some(table)) if self.nulls => {
+                write!(f, "- {} {table}: the file lacks it, it is null in what is loaded", self.column)
+            }
             (None, Some(table)) => {
                 write!(f, "- {} {table}: the file lacks it, the database fills it", self.column)
             }
@@ -101,11 +119,14 @@ pub(super) struct Comparison {
     pub(super) takes: fn(&str, &Field) -> bool,
     /// Whether the database may convert.
     pub(super) convert: bool,
+    /// What it would do.
+    pub(super) conversion: fn(&str, &Field) -> Conversion,
 }
 
 /// Compares the columns that a load brings with those of a table.
 pub(super) fn compare(table: &str, fields: &[Field], there: &[There], how: &Comparison) -> Drift {
     let mut differences = Vec::new();
+    let mut unlike = Vec::new();
     for field in fields {
         match there.iter().find(|t| (how.same)(&t.name, &field.name)) {
             None => differences.push(Difference {
@@ -113,13 +134,18 @@ pub(super) fn compare(table: &str, fields: &[Field], there: &[There], how: &Comp
                 file: Some(field.kind.to_string()),
                 table: None,
                 stops: true,
+                nulls: false,
             }),
-            Some(t) if !(how.takes)(&t.kind, field) => differences.push(Difference {
-                column: field.name.clone(),
-                file: Some(field.kind.to_string()),
-                table: Some(t.told()),
-                stops: !how.convert,
-            }),
+            Some(t) if !(how.takes)(&t.kind, field) => {
+                differences.push(Difference {
+                    column: field.name.clone(),
+                    file: Some(field.kind.to_string()),
+                    table: Some(t.told()),
+                    stops: !how.convert,
+                    nulls: false,
+                });
+                unlike.push((field.name.as_str(), (how.conversion)(&t.kind, field)));
+            }
             Some(_) => {}
         }
     }
@@ -129,9 +155,36 @@ pub(super) fn compare(table: &str, fields: &[Field], there: &[There], how: &Comp
             file: None,
             table: Some(t.told()),
             stops: t.not_null && !t.filled,
+            nulls: !t.not_null && !t.filled,
         });
     }
-    Drift { table: table.to_owned(), differences }
+    let hint = (!how.convert && !unlike.is_empty()).then(|| hint(&unlike));
+    Drift { table: table.to_owned(), differences, hint }
+}
+
+/// What may be done about columns of another type, and what that does to their values.
+fn hint(unlike: &[(&str, Conversion)]) -> String {
+    let quoted = |names: &mut dyn Iterator<Item = &str>| names.map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+    let all = quoted(&mut unlike.iter().map(|(name, _)| *name));
+    let mut hint = format!("state the type of {all} where the file is read or made (its Schema, `columns`)");
+    let converted = unlike.iter().filter(|(_, conversion)| *conversion != Conversion::None);
+    let converted = quoted(&mut converted.map(|(name, _)| *name));
+    if !converted.is_empty() {
+        hint.push_str(&format!(", or let the database convert {converted} (`convert` in the options of the load)"));
+    }
+    let mut done: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (name, conversion) in unlike {
+        let Conversion::Changes(what) = conversion else { continue };
+        match done.iter_mut().find(|(known, _)| known == what) {
+            Some((_, names)) => names.push(name),
+            None => done.push((what, vec![name])),
+        }
+    }
+    for (n, (what, names)) in done.into_iter().enumerate() {
+        let begin = if n == 0 { ": it then " } else { ", " };
+        hint.push_str(&format!("{begin}{what} {}", quoted(&mut names.into_iter())));
+    }
+    hint
 }
 
 #[cfg(test)]
@@ -155,19 +208,42 @@ mod tests {
             column("at", "timestamp", true, true),
             column("note", "text", false, false),
         ];
-        let how = Comparison { same: |a, b| a == b, takes: |t, f| t == f.kind.to_string(), convert: false };
+        let how = Comparison {
+            same: |a, b| a == b,
+            takes: |t, f| t == f.kind.to_string(),
+            convert: false,
+            conversion: |_, _| Conversion::None,
+        };
         let drift = compare("trips", &fields, &there, &how);
         assert!(drift.stops());
         assert_eq!(
             drift.to_string(),
             "table trips does not fit the file\n  + tip float64: the table lacks it\n  ~ fare: the file has text, the table \
              has double precision\n  - toll double precision not null: the file lacks it\n  - at timestamp not null: the \
-             file lacks it, the database fills it\n  - note text: the file lacks it, the database fills it"
+             file lacks it, the database fills it\n  - note text: the file lacks it, it is null in what is loaded\n\
+             state the type of `fare` where the file is read or made (its Schema, `columns`)"
         );
+        assert_eq!(drift.nulls(), ["note"]);
         let how = Comparison { convert: true, ..how };
         let drift = compare("trips", &fields[..1], &there[..1], &how);
         assert_eq!((drift.stops(), drift.to_string().as_str()), (false, "table trips fits the file"));
         let drift = compare("trips", &fields[2..], &there[1..2], &how);
         assert!(!drift.stops() && drift.to_string().ends_with("the database converts"), "{drift}");
+    }
+    #[test]
+    fn what_the_database_would_do_is_told() {
+        let unlike = [
+            ("a", Conversion::Changes("rounds")),
+            ("b", Conversion::None),
+            ("c", Conversion::Keeps),
+            ("d", Conversion::Changes("pads with blanks")),
+            ("e", Conversion::Changes("rounds")),
+        ];
+        assert_eq!(
+            hint(&unlike),
+            "state the type of `a`, `b`, `c`, `d`, `e` where the file is read or made (its Schema, `columns`), or let the \
+             database convert `a`, `c`, `d`, `e` (`convert` in the options of the load): it then rounds `a`, `e`, pads with \
+             blanks `d`"
+        );
     }
 }

@@ -4,8 +4,10 @@
 //! [`load_csv`] and [`load_parquet`] are the short form: every row carries the key of its source in [`SOURCE_COLUMN`],
 //! and a load replaces the rows of its source.
 
+mod affinity;
 mod bigquery;
 mod bq_load;
+mod conversion;
 mod copy;
 mod decode;
 mod direct;
@@ -13,6 +15,7 @@ mod drift;
 mod encode;
 mod feed;
 mod insert;
+mod loading;
 mod made;
 mod pg_load;
 mod pgtype;
@@ -111,7 +114,7 @@ fn kind(url: &str) -> Result<Kind> {
 ///
 /// * `database`: as for [`Warehouse::open`]. A missing SQLite file is created.
 /// * `table`: `name`, or `schema.name` in Postgres. A missing table is created; one that is there must have all the columns
-///   and `_source`; Postgres converts where its types differ.
+///   and `_source`; the database converts where its types differ.
 /// * `source`: the key of these rows, the URL or month they come from, say. Rows of an earlier load with the same key are
 ///   replaced in the same transaction; rows of other keys stay. Two loads of one key take turns. Finding the rows to replace
 ///   reads the whole table, unless an index on `_source` has been made.

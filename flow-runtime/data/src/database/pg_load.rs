@@ -12,11 +12,12 @@ use tokio::sync::Mutex;
 use super::copy::{CopyEncoder, Form};
 use super::drift::{self, Comparison, There};
 use super::feed::Feed;
+use super::loading::Job;
 use super::pgtype::PgType;
-use super::postgres::{self, SAME, TAKES, columns_of, connect_to_work, located, run};
+use super::postgres::{self, HOW, columns_of, connect_to_work, located, run};
 use super::staging::{Cleanup, Staging, lock};
 use super::table::{Table, literal, quote};
-use super::warehouse::{Job, LOADS_TABLE, LoadReport, Mode};
+use super::warehouse::{LOADS_TABLE, LoadReport, Mode};
 use crate::progress::decided;
 use crate::redact::redact;
 use crate::{Error, Field, Progress, Result};
@@ -82,7 +83,7 @@ async fn transact(conn: &mut PgConnection, job: &mut Job<'_>, name: &Table, stag
         create(&mut tx, job, name).await.map_err(&failed)?;
         there = columns_of(&mut tx, name).await.map_err(&failed)?;
     }
-    let how = Comparison { same: SAME, takes: TAKES, convert: job.options.convert };
+    let how = Comparison { convert: job.options.convert, ..HOW };
     job.check_drift(&drift::compare(job.table, &job.fields, &there, &how))?;
     let form = form_for(job, &there);
     let looked_at = match job.options.mode {
@@ -300,6 +301,10 @@ async fn merge(
         Mode::Upsert(key) if !created => {
             let (inserted, updated) = upsert(tx, job, name, staging, key).await?;
             counts.updated = updated;
+            if inserted + updated > rows {
+                let doubled = doubled(tx, name, staging, key).await.map_err(&failed)?;
+                job.check_upserted(rows, inserted + updated, doubled, key)?;
+            }
             inserted + updated
         }
         Mode::Replace if takes_place => {
@@ -391,6 +396,17 @@ async fn upsert(
     );
     let inserted = run(tx, &insert).await.map_err(&failed)?;
     Ok((inserted, updated))
+}
+
+/// A key of the file that the table has more than once, as it is shown.
+async fn doubled(tx: &mut PgConnection, name: &Table, of: &Table, key: &[String]) -> sqlx::Result<Option<String>> {
+    let keys = list(key.iter().map(String::as_str));
+    let sql = format!(
+        "SELECT ROW({keys})::text FROM {} WHERE ({keys}) IN (SELECT {keys} FROM {}) GROUP BY {keys} HAVING count(*) > 1 LIMIT 1",
+        name.sql(),
+        of.sql()
+    );
+    query_scalar(AssertSqlSafe(sql)).fetch_optional(tx).await
 }
 
 /// What an earlier load of this key did.

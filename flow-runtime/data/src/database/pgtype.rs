@@ -60,6 +60,23 @@ impl PgType {
         })
     }
 
+    /// The same for a column that is read: what has been rounded or padded is what it is. `None`: its binary form is not
+    /// spoken.
+    pub(super) fn read(text: &str) -> Option<Self> {
+        if let Some(of) = text.strip_suffix("[]") {
+            return Some(Self::Array(Box::new(Self::read(of)?)));
+        }
+        Self::parse(text).or_else(|| {
+            let (kind, rest) = text.split_once('(').unwrap_or((text, ""));
+            let zone = rest.split_once(')').map_or("", |(_digits, zone)| zone);
+            match (kind, zone) {
+                ("timestamp" | "time", zone) => Self::parse(&format!("{kind}{zone}")),
+                ("character" | "bpchar" | "name" | "citext", "") => Some(Self::Text),
+                _ => None,
+            }
+        })
+    }
+
     /// True when every value of a column fits, to the last digit.
     pub(super) fn takes(&self, kind: &ColumnType) -> bool {
         use ColumnType as C;
@@ -167,6 +184,23 @@ mod tests {
             let there = PgType::parse(&kind.postgres()).unwrap();
             assert!(there.takes(&kind), "{kind}");
             assert!(there.kind().is_some(), "{kind}");
+        }
+    }
+
+    #[test]
+    fn what_is_read_may_have_been_rounded() {
+        for (there, want) in [
+            ("timestamp(0) without time zone", Some(PgType::Timestamp)),
+            ("timestamp(3) with time zone[]", Some(PgType::Array(Box::new(PgType::Timestamptz)))),
+            ("time(0) without time zone", Some(PgType::Time)),
+            ("time(0) with time zone", None),
+            ("character(5)", Some(PgType::Text)),
+            ("numeric(5,2)", Some(PgType::Numeric(Some((5, 2))))),
+            ("bit(3)", None),
+            ("interval(3)", None),
+            ("inet", None),
+        ] {
+            assert_eq!(PgType::read(there), want, "{there}");
         }
     }
 

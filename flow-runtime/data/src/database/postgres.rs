@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, query, query_scalar, 
 use super::drift::{self, Comparison, Drift, There};
 use super::pgtype::PgType;
 use super::table::{SOURCE_COLUMN, Table, literal, quote};
-use super::{Shape, Summary};
+use super::{Shape, Summary, conversion};
 use crate::redact::{redact, scrub};
 use crate::{Error, Field, Result};
 
@@ -85,17 +85,20 @@ pub(super) async fn located(conn: &mut PgConnection, url: &str, table: &str) -> 
     Ok(name)
 }
 
-pub(super) const SAME: fn(&str, &str) -> bool = |a, b| a == b;
-pub(super) const TAKES: fn(&str, &Field) -> bool =
-    |there, field| PgType::parse(there).is_some_and(|t| t.takes(&field.kind));
+/// Names are compared by the letter, and a column takes what loses nothing there.
+pub(super) const HOW: Comparison = Comparison {
+    same: |a, b| a == b,
+    takes: |there, field| PgType::parse(there).is_some_and(|t| t.takes(&field.kind)),
+    convert: false,
+    conversion: conversion::postgres,
+};
 
 pub(super) async fn compare(url: &str, table: &str, fields: &[Field]) -> Result<Option<Drift>> {
     let mut conn = connect(url).await?;
     let name = located(&mut conn, url, table).await?;
     let there = columns_of(&mut conn, &name).await.map_err(failed(url))?;
     conn.close().await.map_err(failed(url))?;
-    let how = Comparison { same: SAME, takes: TAKES, convert: false };
-    Ok((!there.is_empty()).then(|| drift::compare(table, fields, &there, &how)))
+    Ok((!there.is_empty()).then(|| drift::compare(table, fields, &there, &HOW)))
 }
 
 pub(super) async fn rows_of(url: &str, table: &str, of: Option<(&str, &str)>) -> Result<Option<u64>> {

@@ -10,9 +10,10 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, query, query_scalar, 
 use super::drift::{self, Comparison, Drift, There};
 use super::feed::Feed;
 use super::insert::{InsertEncoder, insert};
+use super::loading::Job;
 use super::table::{SOURCE_COLUMN, Table, literal, quote};
-use super::warehouse::{Job, LOADS_TABLE, LoadReport, Mode};
-use super::{Shape, Summary};
+use super::warehouse::{LOADS_TABLE, LoadReport, Mode};
+use super::{Shape, Summary, affinity, conversion};
 use crate::progress::{decided, undecided};
 use crate::redact::redact;
 use crate::{Error, Field, Result};
@@ -88,12 +89,12 @@ async fn there(conn: &mut SqliteConnection, table: &Table) -> sqlx::Result<Vec<T
     rows.iter().map(column).collect()
 }
 
-/// Two names are one whatever the case of their letters; a column takes what it was created for, or anything where it was
-/// created for nothing.
+/// Two names are one whatever the case of their letters; a column takes what it keeps as it is.
 const HOW: Comparison = Comparison {
     same: |a, b| a.eq_ignore_ascii_case(b),
-    takes: |there, field| there.is_empty() || there.eq_ignore_ascii_case(field.kind.sqlite()),
+    takes: |there, field| affinity::takes(there, &field.kind),
     convert: false,
+    conversion: conversion::sqlite,
 };
 
 pub(super) async fn compare(url: &str, table: &str, fields: &[Field]) -> Result<Option<Drift>> {
@@ -258,14 +259,7 @@ async fn staged(tx: &mut SqliteConnection, job: &mut Job<'_>, name: &Table) -> R
             let no_key: Vec<_> = key.iter().map(|k| format!("{} IS NULL", quote(k))).collect();
             let nulls = count(tx, &format!("WHERE {}", no_key.join(" OR "))).await.map_err(&failed)?;
             job.check_null_keys(nulls, key)?;
-            let shown: Vec<_> = key.iter().map(|k| format!("CAST({} AS TEXT)", quote(k))).collect();
-            let twice = format!(
-                "SELECT '(' || {} || ')' FROM {STAGING} GROUP BY {keys} HAVING count(*) > 1 LIMIT 1",
-                shown.join(" || ',' || ")
-            );
-            let twice: Option<String> =
-                query_scalar(AssertSqlSafe(twice)).fetch_optional(&mut *tx).await.map_err(&failed)?;
-            job.check_twice(twice, key)?;
+            job.check_twice(twice(tx, STAGING, key).await.map_err(&failed)?, key)?;
             run(tx, format!("CREATE UNIQUE INDEX temp._flow_data_key ON _flow_data_staging ({keys})"))
                 .await
                 .map_err(&failed)?;
@@ -280,13 +274,27 @@ async fn staged(tx: &mut SqliteConnection, job: &mut Job<'_>, name: &Table) -> R
             let update = format!("UPDATE {table} AS t SET {} FROM {STAGING} AS s WHERE {same}", set.join(", "));
             counts.updated = run(tx, update).await.map_err(&failed)?;
             let new = format!("{insert} WHERE NOT EXISTS (SELECT 1 FROM {table} AS t WHERE {same})");
-            counts.updated + run(tx, new).await.map_err(&failed)?
+            let arrived = counts.updated + run(tx, new).await.map_err(&failed)?;
+            if arrived > rows {
+                let of = format!("{table} WHERE ({keys}) IN (SELECT {keys} FROM {STAGING})");
+                let doubled = twice(tx, &of, key).await.map_err(&failed)?;
+                job.check_upserted(rows, arrived, doubled, key)?;
+            }
+            arrived
         }
         Mode::Append | Mode::Replace => run(tx, insert).await.map_err(&failed)?,
     };
     job.check_rows(rows, arrived)?;
     run(tx, format!("DROP TABLE {STAGING}")).await.map_err(&failed)?;
     Ok(counts)
+}
+
+/// A key that comes more than once, as it is shown.
+async fn twice(tx: &mut SqliteConnection, from: &str, key: &[String]) -> sqlx::Result<Option<String>> {
+    let shown: Vec<_> = key.iter().map(|k| format!("CAST({} AS TEXT)", quote(k))).collect();
+    let (shown, keys) = (shown.join(" || ',' || "), list(key.iter().map(String::as_str)));
+    let sql = format!("SELECT '(' || {shown} || ')' FROM {from} GROUP BY {keys} HAVING count(*) > 1 LIMIT 1");
+    query_scalar(AssertSqlSafe(sql)).fetch_optional(tx).await
 }
 
 async fn count(tx: &mut SqliteConnection, clause: &str) -> sqlx::Result<u64> {

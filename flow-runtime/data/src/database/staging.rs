@@ -3,9 +3,9 @@
 use sha2::{Digest, Sha256};
 use sqlx::{PgConnection, query_scalar};
 
+use super::loading::Job;
 use super::postgres::{connect, run};
 use super::table::{Table, literal};
-use super::warehouse::Job;
 use crate::settled::leave;
 
 /// How the name of every staging table begins.

@@ -72,6 +72,20 @@ pub(super) fn check_columns(fields: &[Field]) -> Result<()> {
     Ok(())
 }
 
+/// Refuses columns that are one to a database where the case of letters makes no difference.
+pub(super) fn check_apart(place: &str, fields: &[Field]) -> Result<()> {
+    for (n, Field { name, .. }) in fields.iter().enumerate() {
+        if let Some(other) = fields[..n].iter().find(|f| f.name.eq_ignore_ascii_case(name)) {
+            let message = format!(
+                "the columns `{}` and `{name}` are one to this database, which sees no case in a name: rename one of them",
+                other.name
+            );
+            return Err(Error::columns(place, message));
+        }
+    }
+    Ok(())
+}
+
 /// Refuses files whose own columns take the name of the source's.
 pub(super) fn check_no_source(fields: &[Field]) -> Result<()> {
     match fields.iter().find(|f| f.name.eq_ignore_ascii_case(SOURCE_COLUMN)) {

@@ -15,7 +15,7 @@ use polars_parquet::write::{
     CompressionOptions, Compressor, DynIter, DynStreamingIterator, FallibleStreamingIterator, FileWriter,
     StatisticsOptions, Version, WriteOptions, array_to_columns, get_dtype_encoding, to_parquet_type,
 };
-use sqlx::Connection;
+use sqlx::{Connection, PgConnection, query_scalar};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -71,7 +71,8 @@ pub(super) async fn unload(
     if there.is_empty() {
         return Err(Error::columns(place, "there is no such table, or it has no columns"));
     }
-    let (fields, builders) = columns(&place, &there, &options.fields)?;
+    let types = types_of(&mut tx, &source).await.map_err(&failed)?;
+    let (fields, builders) = columns(&place, &there, &types, &options.fields)?;
     let mut sink = Sink::start(parquet, fields, builders, place, options).await?;
     let list: Vec<_> = sink.fields.iter().map(|f| quote(&f.name)).collect();
     let sql = format!("COPY (SELECT {} FROM {}) TO STDOUT (FORMAT binary)", list.join(", "), source.sql());
@@ -180,11 +181,28 @@ pub(super) fn check_stated<'a>(
     Err(Error::columns(place, message))
 }
 
+/// The types that the columns come in: of a domain what it is made of, and text for the labels of an enum.
+async fn types_of(conn: &mut PgConnection, table: &Table) -> sqlx::Result<Vec<String>> {
+    let sql = "WITH RECURSIVE step AS ( \
+                 SELECT attnum, atttypid AS type, atttypmod AS mod, '' AS arrays FROM pg_attribute \
+                 WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped \
+               UNION ALL \
+                 SELECT attnum, CASE typtype WHEN 'd' THEN typbasetype ELSE typelem END, \
+                        CASE typtype WHEN 'd' THEN typtypmod ELSE mod END, \
+                        CASE typtype WHEN 'd' THEN arrays ELSE arrays || '[]' END \
+                 FROM step JOIN pg_type t ON t.oid = type WHERE typtype = 'd' OR typcategory = 'A' AND typlen = -1) \
+               SELECT CASE typtype WHEN 'e' THEN 'text' ELSE format_type(type, mod) END || arrays \
+               FROM step JOIN pg_type t ON t.oid = type WHERE typtype <> 'd' AND NOT (typcategory = 'A' AND typlen = -1) \
+               ORDER BY attnum";
+    query_scalar(sql).bind(table.sql()).fetch_all(conn).await
+}
+
 /// What the columns are kept as: what is stated, or what their types are nearest to.
-fn columns(place: &str, there: &[There], stated: &[Field]) -> Result<(Vec<Field>, Vec<Builder>)> {
+fn columns(place: &str, there: &[There], types: &[String], stated: &[Field]) -> Result<(Vec<Field>, Vec<Builder>)> {
     check_stated(place, there.iter().map(|t| t.name.as_str()), stated)?;
     let ways = Ways { text: "`::text`", digits: "numeric(precision, scale)" };
-    let kept = there.iter().map(|column| kept(place, column, PgType::parse(&column.kind).as_ref(), stated, &ways));
+    let read = |(column, kind): (&There, &String)| kept(place, column, PgType::read(kind).as_ref(), stated, &ways);
+    let kept = there.iter().zip(types).map(read);
     kept.collect::<Result<Vec<_>>>().map(|kept| kept.into_iter().unzip())
 }
 
@@ -205,7 +223,8 @@ pub(super) fn kept(
     let name = &column.name;
     let wrong = |why: String| Error::columns(place, format!("column `{name}` is {}: {why}", column.kind));
     let Some(from) = from else {
-        return Err(wrong(format!("a Parquet file has nothing for that; select it as {}", ways.text)));
+        let way = format!("unload a query instead of the table, and select it as {} there", ways.text);
+        return Err(wrong(format!("it is not kept in Parquet as such; {way}")));
     };
     let stated = stated.iter().find(|f| f.name == *name);
     let kind = match stated {

@@ -101,8 +101,15 @@ async fn columns(
             Some(field) if field.kind.coarse() == Some(Type::Int) => Some(PgType::Int8),
             Some(field) => PgType::parse(&field.kind.postgres()),
             None => match declared_as(&declared) {
+                // A query calls what has no type a BLOB, too.
+                Some(PgType::Bytea) if source == VIEW => {
+                    match held(&mut *conn, source, &name).await.map_err(&failed)? {
+                        Some(Held::Nothing) => Some(PgType::Bytea),
+                        held => held.map(Held::kind),
+                    }
+                }
                 Some(known) => Some(known),
-                None => held(&mut *conn, source, &name).await.map_err(&failed)?,
+                None => held(&mut *conn, source, &name).await.map_err(&failed)?.map(Held::kind),
             },
         };
         let kind = stated.map(|field| field.kind.clone()).or_else(|| from.as_ref()?.kind());
@@ -137,18 +144,34 @@ fn declared_as(declared: &str) -> Option<PgType> {
     })
 }
 
-/// What a column holds whose declaration says nothing: all of it is looked at. `None`: values of several kinds.
-async fn held(conn: &mut SqliteConnection, source: &str, name: &str) -> sqlx::Result<Option<PgType>> {
+/// What a column holds whose declaration says nothing.
+enum Held {
+    Nothing,
+    All(PgType),
+}
+
+impl Held {
+    fn kind(self) -> PgType {
+        match self {
+            Self::Nothing => PgType::Text,
+            Self::All(kind) => kind,
+        }
+    }
+}
+
+/// Looks at all of it. `None`: values of several kinds.
+async fn held(conn: &mut SqliteConnection, source: &str, name: &str) -> sqlx::Result<Option<Held>> {
     let name = quote(name);
     let sql = format!("SELECT DISTINCT typeof({name}) FROM {} WHERE {name} IS NOT NULL ORDER BY 1", quote(source));
     let kinds: Vec<String> = query_scalar(AssertSqlSafe(sql)).fetch_all(conn).await?;
-    Ok(match kinds.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["integer"] => Some(PgType::Int8),
-        ["real"] | ["integer", "real"] => Some(PgType::Float8),
-        ["text"] | [] => Some(PgType::Text),
-        ["blob"] => Some(PgType::Bytea),
-        _ => None,
-    })
+    Ok(Some(match kinds.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => Held::Nothing,
+        ["integer"] => Held::All(PgType::Int8),
+        ["real"] | ["integer", "real"] => Held::All(PgType::Float8),
+        ["text"] => Held::All(PgType::Text),
+        ["blob"] => Held::All(PgType::Bytea),
+        _ => return Ok(None),
+    }))
 }
 
 /// Writes a row as a message of a binary COPY. `Err(Err(..))` is the database's error.

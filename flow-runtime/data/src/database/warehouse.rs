@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::drift::Drift;
 use super::feed::Batches;
+use super::loading::Job;
 use super::made::Maker;
 use super::{
     Answer, FIRST_ROWS, Kind, Summary, bigquery, bq_load, kind, pg_load, postgres, sqlite, statement, table, unload,
@@ -33,7 +34,8 @@ pub enum Mode {
     /// rights granted. From one that has, the rows are deleted.
     Replace,
     /// A row of the file takes the place of the one with the same values in these columns; other rows stay. The file
-    /// may have each key once; a key has no null. A table that is created has these columns as its primary key.
+    /// may have each key once, and so may the table (which is not looked at in BigQuery); a key has no null. A table that is
+    /// created has these columns as its primary key.
     Upsert(Vec<String>),
     /// Those with this value in this column go; other rows stay. Every row of the file must have the value; a file
     /// without the column gets it.
@@ -51,8 +53,8 @@ pub enum Mode {
 pub struct TableLoadOptions {
     /// What happens to the rows that are there.
     pub mode: Mode,
-    /// A name for this load. A second load of the table with the same name changes nothing and returns what the first did.
-    /// Names are kept in [`LOADS_TABLE`].
+    /// A name for this load. A second load of the table with the same name changes nothing and returns what the first did,
+    /// whatever its file and mode, and a warning in the log says so. Names are kept in [`LOADS_TABLE`].
     pub key: Option<String>,
     /// Over how many connections Postgres is fed; 0 and 1 are the same. With more, the rows go to a staging table and come
     /// in any order. That pays where the staging table takes the place of the table ([`Mode::Replace`], a table that is
@@ -60,7 +62,8 @@ pub struct TableLoadOptions {
     pub connections: usize,
     /// Postgres: a staging table is not in the write-ahead log, which is faster, unless it takes the place of the table.
     pub unlogged: bool,
-    /// Lets Postgres convert where the table's type is another. Otherwise that stops the load.
+    /// Lets the database convert where the table's type is another, by its own rules: Postgres reads the text of each value,
+    /// SQLite goes by the affinity of the column, BigQuery does a `CAST`. It may round. Otherwise that stops the load.
     pub convert: bool,
     /// Postgres: the text of a CSV file goes to the database as it is, and the database checks the values. Blank is
     /// null; nothing else is.
@@ -113,6 +116,19 @@ pub struct LoadReport {
     pub key: Option<String>,
     /// True when a load of this name was done before, and this one did nothing.
     pub repeated: bool,
+}
+
+impl LoadReport {
+    /// Why nothing was loaded, and what to do if it should be. `has`: the rows of the file, if they are known.
+    fn told_again(&self, has: Option<u64>) -> String {
+        let Self { url, table, rows, key, .. } = self;
+        let other = has.filter(|has| has != rows).map_or(String::new(), |has| format!("; the file has {has} now"));
+        format!(
+            "nothing was loaded into `{table}` of {url}: a load with the key `{}` was done before, of {rows} rows{other}. To \
+             load all the same, give another key, or delete the row of this one from {LOADS_TABLE}",
+            key.as_deref().unwrap_or_default()
+        )
+    }
 }
 
 /// Rows to write to a file.
@@ -319,14 +335,18 @@ impl Warehouse {
         options: &TableLoadOptions,
         progress: &dyn Progress,
     ) -> Result<LoadReport> {
-        let job = Job::new(&self.url, table, batches, options, progress)?;
+        let has = batches.rows;
+        let job = Job::new(&self.url, self.kind, table, batches, options, progress)?;
         let report = match self.kind {
             Kind::Postgres => while_wanted(progress, Box::pin(pg_load::load(job))).await?,
             Kind::Sqlite => while_wanted(progress, Box::pin(sqlite::load(job))).await?,
             Kind::BigQuery => while_wanted(progress, Box::pin(bq_load::load(job, &self.lake))).await?,
         };
         let LoadReport { rows, replaced, repeated, url, .. } = &report;
-        tracing::info!(rows, replaced, repeated, "loaded into `{table}` of {url}");
+        match repeated {
+            false => tracing::info!(rows, replaced, repeated, "loaded into `{table}` of {url}"),
+            true => tracing::warn!(rows, repeated, "{}", report.told_again(has)),
+        }
         Ok(report)
     }
 
@@ -462,114 +482,5 @@ fn sweep(folder: &Path) {
         if ours && changed.is_ok_and(|changed| changed.elapsed().is_ok_and(|age| age > LEFT)) {
             let _gone = std::fs::remove_dir_all(entry.path());
         }
-    }
-}
-
-/// A load, looked at as far as that goes without the database.
-pub(super) struct Job<'a> {
-    pub(super) url: &'a str,
-    pub(super) table: &'a str,
-    pub(super) batches: Batches,
-    pub(super) options: &'a TableLoadOptions,
-    /// What is loaded: the file's columns, and the one that it lacks.
-    pub(super) fields: Vec<Field>,
-    /// The value of the column that the file lacks, which is the last of `fields`.
-    pub(super) fill: Option<&'a str>,
-    pub(super) progress: &'a dyn Progress,
-}
-
-impl<'a> Job<'a> {
-    fn new(
-        url: &'a str,
-        table: &'a str,
-        batches: Batches,
-        options: &'a TableLoadOptions,
-        progress: &'a dyn Progress,
-    ) -> Result<Self> {
-        let mut fields = batches.fields.clone();
-        let mut fill = None;
-        match &options.mode {
-            Mode::Append | Mode::Replace => {}
-            Mode::Upsert(key) => {
-                if key.is_empty() {
-                    return Err(Error::Invalid("an upsert needs at least one key column".into()));
-                }
-                if let Some(name) = key.iter().find(|name| !fields.iter().any(|f| f.name == **name)) {
-                    let message = format!("the file has no column `{name}`, which the upsert is keyed by");
-                    return Err(Error::columns(batches.path.display().to_string(), message));
-                }
-            }
-            Mode::Partition { column, value } => {
-                if value.contains('\0') {
-                    return Err(Error::Invalid("the value of a partition holds a zero byte".into()));
-                }
-                if !fields.iter().any(|f| f.name == *column) {
-                    fill = Some(value.as_str());
-                    let kind = crate::ColumnType::Text;
-                    fields.push(Field { name: column.clone(), kind, nullable: false });
-                }
-            }
-        }
-        table::check_columns(&fields)?;
-        if fields.is_empty() {
-            return Err(Error::columns(batches.path.display().to_string(), "the file has no columns"));
-        }
-        Ok(Self { url, table, batches, options, fields, fill, progress })
-    }
-
-    /// What to take turns for, when it is not the key.
-    pub(super) fn turn(&self) -> Option<String> {
-        match &self.options.mode {
-            Mode::Append => None,
-            Mode::Replace | Mode::Upsert(_) => Some("all".into()),
-            Mode::Partition { column, value } => Some(format!("partition {column}\0{value}")),
-        }
-    }
-
-    /// A report of what was done now.
-    pub(super) fn report(&self, rows: u64, replaced: u64, updated: u64, repeated: bool) -> LoadReport {
-        let (url, table, key) = (redact(self.url), self.table.to_owned(), self.options.key.clone());
-        LoadReport { url, table, rows, replaced, updated, key, repeated }
-    }
-
-    /// Refuses to go on when other rows arrived than were sent.
-    pub(super) fn check_rows(&self, sent: u64, arrived: u64) -> Result<()> {
-        if sent == arrived {
-            return Ok(());
-        }
-        let message = format!("{sent} rows were sent and {arrived} arrived; nothing was changed");
-        Err(Error::Database { url: redact(self.url), message, permanent: false })
-    }
-
-    /// Refuses rows that a second load of the partition would not find.
-    pub(super) fn check_others(&self, others: u64, column: &str, value: &str) -> Result<()> {
-        self.refuse(others > 0, || format!("{others} rows have another `{column}` than `{value}`, the partition's"))
-    }
-
-    /// Refuses keys that are equal to none.
-    pub(super) fn check_null_keys(&self, nulls: u64, key: &[String]) -> Result<()> {
-        self.refuse(nulls > 0, || format!("{nulls} rows have no value in the key ({})", key.join(", ")))
-    }
-
-    /// Refuses a key of which it is not clear what it should be in the end.
-    pub(super) fn check_twice(&self, twice: Option<String>, key: &[String]) -> Result<()> {
-        let shown = twice.clone().unwrap_or_default();
-        self.refuse(twice.is_some(), || format!("the key ({}) = {shown} comes more than once", key.join(", ")))
-    }
-
-    fn refuse(&self, wrong: bool, message: impl FnOnce() -> String) -> Result<()> {
-        if wrong { Err(Error::format(&self.batches.path, message())) } else { Ok(()) }
-    }
-
-    /// Refuses a table that does not fit.
-    pub(super) fn check_drift(&self, drift: &Drift) -> Result<()> {
-        if drift.stops() {
-            let message = format!("it does not fit the file{}", drift.lines());
-            return Err(Error::columns(format!("table {}", self.table), message));
-        }
-        if !drift.differences.is_empty() {
-            tracing::info!("{drift}");
-        }
-        Ok(())
     }
 }

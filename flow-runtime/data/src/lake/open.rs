@@ -67,9 +67,10 @@ impl Store {
 }
 
 /// Options that are read by us, besides those of the stores.
-const OWN: [&str; 9] = [
+const OWN: [&str; 10] = [
     "bigquery_emulator_host",
     "bigquery_location",
+    "gce_metadata_host",
     "google_application_credentials",
     "google_bearer_token",
     "google_cloud_project",
@@ -211,6 +212,7 @@ impl Lake {
                 Some(tokens) => builder.with_credentials(tokens.clone()),
                 None => builder.with_bearer_token(""),
             },
+            Found::Machine(machine) => builder.with_credentials(machine.clone()),
             Found::Default => builder,
         };
         let notes = self.notes_of(url);
@@ -274,9 +276,19 @@ pub(crate) fn failed(url: &Url) -> impl Fn(object_store::Error) -> Error + '_ {
                     | E::Unauthenticated { .. }
                     | E::UnknownConfigurationKey { .. }
             );
-        Error::Store { url: redact(url.as_str()), message: scrub(&error.to_string(), url.as_str()), permanent }
+        let mut message = scrub(&error.to_string(), url.as_str());
+        if url.scheme().starts_with("s3") && ASKED.iter().any(|address| message.contains(address)) {
+            message.push_str(NO_KEYS);
+        }
+        Error::Store { url: redact(url.as_str()), message, permanent }
     }
 }
+
+/// Whom object_store asks for keys where none are stated: the machine that it runs on, which Amazon's have an answer for.
+const ASKED: [&str; 2] = ["http://169.254.169.254", "http://169.254.170.2"];
+const NO_KEYS: &str = ". No keys were found, and this machine has none of its own: set AWS_ACCESS_KEY_ID and \
+    AWS_SECRET_ACCESS_KEY, or aws_access_key_id and aws_secret_access_key in the options of the connection (for a bucket that \
+    all may read, aws_skip_signature = \"true\")";
 
 #[cfg(test)]
 mod tests {
@@ -295,6 +307,18 @@ mod tests {
         }
         assert!(OWN.iter().all(|own| Lake::knows(own)));
         assert!(!Lake::knows("aws_secret_acces_key") && !Lake::knows("url") && !Lake::knows(""));
+    }
+
+    #[test]
+    fn who_has_no_keys_for_amazon_hears_so() {
+        let told = |url: &str, reason: &str| {
+            let url: Url = url.parse().unwrap();
+            failed(&url)(object_store::Error::Generic { store: "S3", source: reason.into() }).to_string()
+        };
+        let asked = "Error performing PUT http://169.254.169.254/latest/api/token in 10s, after 3 retries";
+        assert!(told("s3://lake/f", asked).contains("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"));
+        assert!(!told("s3://lake/f", "Error performing GET http://minio/lake").contains("AWS"));
+        assert!(!told("gs://lake/f", asked).contains("AWS"));
     }
 
     #[test]

@@ -199,7 +199,11 @@ async fn what_a_file_cannot_keep_is_refused() {
     let before = folder.path().read_dir().unwrap().count();
     let to = folder.path().join("out.parquet");
     for (kind, value, want) in [
-        ("GEOGRAPHY", "POINT(1 2)", "column `x` is GEOGRAPHY: a Parquet file has nothing for that; select it as text"),
+        (
+            "GEOGRAPHY",
+            "POINT(1 2)",
+            "column `x` is GEOGRAPHY: it is not kept in Parquet as such; unload a query instead of the table, and select it as text",
+        ),
         (
             "BIGNUMERIC",
             "1",

@@ -151,6 +151,14 @@ async fn a_table_is_unloaded_and_comes_back_the_same() {
     let unloaded = warehouse.unload(&query, &file, &UnloadOptions::default(), &()).await.unwrap();
     let kinds: Vec<_> = unloaded.fields.iter().map(|f| f.kind.to_string()).collect();
     assert_eq!((unloaded.rows, kinds), (1, vec!["int64".into(), "text".into(), "float64".into()]));
+    // Without a type a column of a table is a BLOB to a query, whatever is in it.
+    execute(&url, "CREATE TABLE untyped (n, b BLOB); INSERT INTO untyped VALUES (7, x'00')").await.unwrap();
+    for (rows, want) in [("", ["int64", "bytes"]), (" WHERE false", ["bytes", "bytes"])] {
+        let query = Select::Query(format!("SELECT n, b FROM untyped{rows}"));
+        let unloaded = warehouse.unload(&query, &file, &UnloadOptions::default(), &()).await.unwrap();
+        let kinds: Vec<_> = unloaded.fields.iter().map(|f| f.kind.to_string()).collect();
+        assert_eq!(kinds, want, "{rows}");
+    }
 
     for (select, small, want) in [
         ("SELECT 1 AS id UNION ALL SELECT 'two'", None, "column `id` is of no type and holds several kinds: state one"),

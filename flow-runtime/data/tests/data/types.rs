@@ -177,7 +177,17 @@ async fn what_a_file_cannot_keep_is_refused() {
         ("SELECT 'infinity'::date AS x", "row 1, column `x`: infinity does not fit date"),
         ("SELECT '-infinity'::timestamptz AS x", "-infinity does not fit timestamp[us, utc]"),
         ("SELECT '{{1,2},{3,4}}'::int[] AS x", "an array of 2 dimensions does not fit list<int32>"),
-        ("SELECT interval '1 day' AS x", "select it as `::text`"),
+        ("SELECT interval '1 day' AS x", "unload a query instead of the table, and select it as `::text` there"),
+        ("SELECT '10.0.0.1'::inet AS x", "column `x` is inet: it is not kept in Parquet as such; unload a query"),
+        ("SELECT B'101' AS x", "select it as `::text` there"),
+        (
+            "SELECT time '23:59:59.999999' AS x UNION ALL SELECT '24:00:00'",
+            "row 2, column `x`: 24:00:00, the end of the day, does not fit time[us]",
+        ),
+        (
+            "SELECT ARRAY[time '24:00:00'] AS x",
+            "row 1, column `x`: 24:00:00, the end of the day, does not fit list<time[us]>",
+        ),
         ("SELECT x FROM nowhere", "relation \"nowhere\" does not exist"),
         ("SELECT 1/(n-3) AS x FROM generate_series(1,5) n", "division by zero"),
     ] {

@@ -196,7 +196,9 @@ async fn drift_stops_a_load_before_it_begins() {
         let error = load(&url, &given, Mode::Replace, 2).await.unwrap_err();
         let want = format!(
             "table t: it does not fit the file\n  ~ id: the file has int32, the table has {real}\n  + day text: the table \
-             lacks it\n  - must text not null: the file lacks it\n  - may text: the file lacks it, the database fills it"
+             lacks it\n  - must text not null: the file lacks it\n  - may text: the file lacks it, the database fills it\n\
+             state the type of `id` where the file is read or made (its Schema, `columns`), or let the database convert `id` \
+             (`convert` in the options of the load)"
         );
         assert!(error.is_permanent());
         // SQLite tells the types as they were written.

@@ -13,6 +13,7 @@ mod files;
 mod google;
 mod order;
 mod tables;
+mod unload;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

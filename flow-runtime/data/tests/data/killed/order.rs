@@ -27,6 +27,7 @@ pub enum Order {
     Load { url: String, parquet: PathBuf, mode: String, connections: usize },
     Warehouse { home: String, host: String, file: PathBuf, scratch: PathBuf, mode: String, key: Option<String> },
     Unload { home: String, host: String, file: PathBuf },
+    Select { url: String, file: PathBuf },
 }
 
 /// How a process ended.
@@ -155,6 +156,12 @@ impl Order {
                     in_bigquery(&home, &host).unload(&table, file, &UnloadOptions::default(), &*progress).await?;
                 format!("{} rows in {} bytes", done.rows, done.bytes)
             }
+            Self::Select { url, file } => {
+                let (query, mut options) = (Select::Query("SELECT id, note FROM t".into()), UnloadOptions::default());
+                options.row_group_rows = 10_000;
+                let done = Warehouse::open(&url)?.unload(&query, file, &options, &*progress).await?;
+                format!("{} rows in {} bytes", done.rows, done.bytes)
+            }
         })
     }
 }
@@ -256,7 +263,7 @@ struct Watch(Option<(PgConnection, String)>);
 
 impl Watch {
     async fn over(order: &Order) -> Self {
-        let Order::Load { url, .. } = order else { return Self(None) };
+        let (Order::Load { url, .. } | Order::Select { url, .. }) = order else { return Self(None) };
         let Some(name) = url.split_once("application_name=").map(|(_, rest)| rest.split('&').next().unwrap()) else {
             return Self(None);
         };
