@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use self::origin::Origin;
-use crate::files::{self, Part, with_suffix};
+use crate::files::{self, Part, part_path, with_suffix};
 use crate::lake::Place;
 use crate::progress::{decided, while_wanted};
 use crate::redact::redact;
@@ -192,7 +192,8 @@ pub async fn download_into(
 ///
 /// # Errors
 /// [`Error::Status`] when the server refuses, which is permanent for most of 4xx; [`Error::Transfer`] when the connection
-/// kept breaking or the length was wrong; [`Error::Io`]; [`Error::Invalid`] for a URL that is none.
+/// kept breaking or the length was wrong; [`Error::Io`]; [`Error::Invalid`] for a URL that is none, and for a file that is
+/// one of those beside `PATH`.
 ///
 /// # Panics
 /// Without a tokio runtime.
@@ -324,6 +325,9 @@ async fn copy(
     if let Some(kept) = kept.filter(|kept| (&kept.etag, kept.total) == (&now.etag, now.total)) {
         return Ok(reused(path, url, &kept, progress));
     }
+    // A copy onto itself changes nothing; what is written beside it would.
+    let part = part_path(path);
+    files::apart(file, &[origin_path(path), with_suffix(&part, ".json"), part])?;
     let (part, ..) = files::copy_part(file, path, progress).await?;
     finish(part, path, url, now, options).await
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::group::GroupWriter;
 use crate::batches::TextBatches;
 use crate::csv::Chunks;
-use crate::files::Part;
+use crate::files::{self, Part, part_path};
 use crate::json::JsonLines;
 use crate::misfit::{Misfit, Misfits, Tolerance};
 use crate::quarantine::{self, Quarantine};
@@ -120,7 +120,8 @@ impl ParquetFile {
 ///
 /// # Errors
 /// A stated column is missing; a value is not of its type, or a record has too few or too many fields, and the options do not
-/// say otherwise, or say that fewer are put up with; the file cannot be read or written; `progress` cancelled.
+/// say otherwise, or say that fewer are put up with; the file cannot be read or written; it is the Parquet file, or the
+/// quarantine file beside that, by this name or another ([`Error::Invalid`], and it stays as it is); `progress` cancelled.
 pub fn parquetize(
     csv: impl AsRef<Path>,
     parquet: impl AsRef<Path>,
@@ -129,6 +130,7 @@ pub fn parquetize(
     progress: &dyn Progress,
 ) -> Result<ParquetFile> {
     let csv = csv.as_ref();
+    keep(csv, parquet.as_ref())?;
     let mut schema = Cow::Borrowed(schema);
     if options.widen {
         let total = csv.metadata().map_err(Error::io(csv))?.len();
@@ -154,6 +156,7 @@ pub fn parquetize_json(
     progress: &dyn Progress,
 ) -> Result<ParquetFile> {
     let json = json.as_ref();
+    keep(json, parquet.as_ref())?;
     let mut schema = Cow::Borrowed(schema);
     if options.widen {
         let total = json.metadata().map_err(Error::io(json))?.len();
@@ -162,6 +165,12 @@ pub fn parquetize_json(
     }
     let batches = TextBatches::open_json(json, &schema, &options.csv, options.misfit)?;
     write(json, batches, parquet.as_ref(), options, progress)
+}
+
+/// Refuses a source that [`write()`] would destroy.
+fn keep(source: &Path, parquet: &Path) -> Result<()> {
+    let rejected = quarantine::path_of(parquet);
+    files::apart(source, &[parquet.to_owned(), part_path(parquet), part_path(&rejected), rejected])
 }
 
 fn write(

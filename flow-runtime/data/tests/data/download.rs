@@ -259,6 +259,20 @@ async fn files_on_disk_are_copied_once() {
 }
 
 #[tokio::test]
+async fn a_file_is_not_what_is_written_beside_its_copy() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["f.json", "f.part", "f.part.json"] {
+        let source = crate::files::write(folder.path(), name, "abc");
+        let error = download_to(source.to_str().unwrap(), folder.path().join("f"), &()).await.unwrap_err();
+        assert!(matches!(error, Error::Invalid(_)), "{error:?}");
+        assert_eq!(std::fs::read_to_string(&source).unwrap(), "abc", "{name}");
+    }
+    let source = folder.path().join("f.part");
+    assert_eq!(download_to(source.to_str().unwrap(), &source, &()).await.unwrap().bytes, 3, "onto itself");
+    assert_eq!(std::fs::read_to_string(&source).unwrap(), "abc");
+}
+
+#[tokio::test]
 async fn a_version_is_that_of_the_content() {
     let server = Server::start(|r| match r.target.as_str() {
         "/a" => file(r, b"one", TAG),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use flow_data::{Error, ParquetFile, ParquetOptions, Schema, Type, parquetize, read_parquet_schema};
+use flow_data::{Error, ParquetFile, ParquetOptions, Schema, Type, parquetize, parquetize_json, read_parquet_schema};
 use polars::prelude::DataFrame;
 use polars_parquet::parquet::compression::Compression;
 use polars_parquet::parquet::read::read_metadata;
@@ -186,6 +186,36 @@ fn the_layout_is_as_the_options_say() {
     let found = groups(&options);
     assert!(found.len() > 3, "a group for each piece");
     assert_eq!(found.iter().map(|group| group.num_rows()).sum::<usize>(), 200_000);
+}
+
+/// What is read is never what is written, by whatever name, nor what is written or removed beside that.
+#[test]
+fn a_file_is_not_made_of_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = write(folder.path(), "x.parquet.rejected.csv", "a\n1\n");
+    let link = folder.path().join("link.csv");
+    std::os::unix::fs::symlink(&source, &link).unwrap();
+    let part = write(folder.path(), "y.parquet.part", "a\n1\n");
+    let schema = Schema::new([("a", Type::Int)]);
+    let targets = [
+        (&source, source.clone()),
+        (&source, folder.path().join("./x.parquet.rejected.csv")),
+        (&source, link.clone()),
+        (&link, source.clone()),
+        (&source, folder.path().join("x.parquet")),
+        (&part, folder.path().join("y.parquet")),
+    ];
+    for (from, target) in targets {
+        let options = ParquetOptions::default();
+        for outcome in
+            [parquetize(from, &target, &schema, &options, &()), parquetize_json(from, &target, &schema, &options, &())]
+        {
+            let error = outcome.unwrap_err();
+            assert!(matches!(&error, Error::Invalid(words) if words.contains("another target")), "{error:?}");
+            assert_eq!(std::fs::read_to_string(from).unwrap(), "a\n1\n", "{}", target.display());
+        }
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3, "nothing was written");
 }
 
 /// Row groups can be passed over by those who look for some rows.
