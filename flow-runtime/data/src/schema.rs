@@ -102,7 +102,8 @@ impl Schema {
     /// whole file. Blocks.
     ///
     /// # Errors
-    /// The file cannot be read, is empty, or is no CSV.
+    /// The file cannot be read, is empty, or is no CSV: it begins like JSON or like a web page, or its header is one column that
+    /// another separator would make several of, and its rows too.
     pub fn infer(csv: impl AsRef<Path>) -> Result<Self> {
         Self::infer_with(csv, &CsvOptions::default())
     }

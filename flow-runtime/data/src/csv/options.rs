@@ -24,7 +24,8 @@ use crate::{Error, Result};
 #[non_exhaustive]
 pub struct CsvOptions {
     /// What stands between two fields. `None` finds it out: that of `,` `;` tab `|` which gives the first records the
-    /// same number of fields.
+    /// same number of fields. A first line `sep=;`, as Excel takes it, says it where a comma stands here or nothing; where
+    /// something else is stated, the line is passed over. Either way it is neither header nor row.
     pub separator: Option<char>,
     /// What stands around a field that holds separators, line ends or quotes. It counts at the field's begin only: in `5"` it
     /// is a letter.
@@ -36,7 +37,7 @@ pub struct CsvOptions {
     pub encoding: Option<String>,
     /// The names of the columns of a file that has no header.
     pub names: Option<Vec<String>>,
-    /// How many lines before the header are passed over.
+    /// How many lines before the header are passed over. A first line `sep=;` is one of them; without any it goes by itself.
     pub skip_lines: usize,
     /// Passes over all lines before the first that has fields of all these names: that is the header.
     pub header_with: Vec<String>,

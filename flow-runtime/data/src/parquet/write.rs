@@ -119,7 +119,7 @@ impl ParquetFile {
 /// ```
 ///
 /// # Errors
-/// A stated column is missing; a value is not of its type, or a record has too few or too many fields, and the options do not
+/// A stated column is missing, or none is stated and the file seems to be no CSV ([`Schema::infer`]); a value is not of its type, or a record has too few or too many fields, and the options do not
 /// say otherwise, or say that fewer are put up with; the file cannot be read or written; it is the Parquet file, or the
 /// quarantine file beside that, by this name or another ([`Error::Invalid`], and it stays as it is); `progress` cancelled.
 pub fn parquetize(
