@@ -5,7 +5,7 @@ use std::path::Path;
 use polars::prelude::{DataType, TimeUnit};
 use serde::{Deserialize, Serialize};
 
-use crate::{CsvOptions, Result};
+use crate::{CsvOptions, Result, parse};
 
 /// What a column holds. Every type has a null; in a CSV file it is written as nothing at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -15,7 +15,8 @@ pub enum Type {
     Bool,
     /// A whole number of 64 bits. SQL: `bigint`.
     Int,
-    /// A number of 64 bits with a fraction. SQL: `double precision`.
+    /// A number of 64 bits with a fraction, the nearest to what stands there; also `inf` and `NaN`. One that is beyond all of
+    /// them, `1e400`, does not fit. SQL: `double precision`.
     Float,
     /// A day, `2021-01-31`. SQL: `date`.
     Date,
@@ -37,6 +38,16 @@ impl Type {
             Self::Date => "a date such as 2021-01-31",
             Self::Timestamp => "a timestamp such as 2021-01-31 08:05:00",
             Self::Text => "text in UTF-8",
+        }
+    }
+
+    /// The same of a text that is not of the type.
+    pub(crate) fn wanted_of(self, text: &[u8]) -> &'static str {
+        match self {
+            Self::Float if parse::is_too_large(text.trim_ascii()) => {
+                "a number that 64 bits hold (the greatest is 1.8e308)"
+            }
+            _ => self.wanted(),
         }
     }
 
