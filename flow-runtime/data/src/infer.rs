@@ -38,9 +38,11 @@ fn sample(reader: &mut impl ReadRecords, reading: &Reading, is_json: bool) -> Re
         for (at, guess) in guesses.iter_mut().enumerate() {
             let most = (SAMPLE_ROWS - rows) as usize;
             for (row, field) in records.column(at).enumerate().take(most) {
-                let text = std::str::from_utf8(records.bytes(field)).map(str::trim);
+                let bytes = records.bytes(field);
+                let text = std::str::from_utf8(bytes).map(str::trim);
                 match text {
                     Ok("") => {}
+                    _ if reading.is_null(bytes) => {}
                     _ if wrong.binary_search(&row).is_ok() => {}
                     Ok(text) => guess.see(text, is_json && field.is_quoted()),
                     Err(_) => guess.possible.clear(),
@@ -54,7 +56,7 @@ fn sample(reader: &mut impl ReadRecords, reading: &Reading, is_json: bool) -> Re
         }
     }
     let kinds = reading.columns.iter().zip(&guesses).map(|(column, guess)| (column.name.clone(), guess.kind()));
-    Ok(Schema::new(kinds))
+    Ok(reading.nulls.iter().fold(Schema::new(kinds), Schema::with_null))
 }
 
 fn wrong_rows(records: &Records) -> Vec<usize> {

@@ -119,7 +119,22 @@ impl Schema {
         Self::infer_with(csv, &CsvOptions::default())
     }
 
-    /// [`Schema::infer`] for a CSV file that is written as the options say.
+    /// [`Schema::infer`] for a CSV file that is written as the options say. A text that they name for null says nothing of a
+    /// column's type, and is one of the schema's.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), flow_data::Error> {
+    /// use flow_data::{CsvOptions, Schema, Type};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let csv = folder.path().join("counts.csv");
+    /// std::fs::write(&csv, "n\nNA\n5\nNULL\n").unwrap();
+    /// let mut options = CsvOptions::default();
+    /// options.nulls = vec!["NA".into(), "NULL".into()];
+    /// let schema = Schema::infer_with(&csv, &options)?;
+    /// assert_eq!(schema, Schema::new([("n", Type::Int)]).with_null("NA").with_null("NULL"));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`Schema::infer`].
@@ -128,7 +143,7 @@ impl Schema {
     }
 
     /// [`Schema::infer`] for JSON lines. What JSON marks as a text is never guessed to be a number or a truth value; lists and objects are
-    /// text, as they stand there. Of the options only the formats matter.
+    /// text, as they stand there. Of the options only the formats and the nulls matter.
     ///
     /// # Errors
     /// The file cannot be read, or no line among the first is an object with a key.

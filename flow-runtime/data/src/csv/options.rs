@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::format::{Item, StrftimeItems};
 use serde::{Deserialize, Serialize};
 
+use crate::schema::Schema;
 use crate::{Error, Result};
 
 /// How a CSV file is written. Unless said: fields between commas, in double quotes where need be (a quote within is
@@ -48,6 +49,11 @@ pub struct CsvOptions {
     /// How days and moments of a column are written, in the letters of `strftime`, tried in order. A column that is not
     /// here has the forms that [`Type`](crate::Type) tells.
     pub formats: BTreeMap<String, Vec<String>>,
+    /// What stands for null besides nothing at all: `NA`, `\\N`. It holds for every column, as
+    /// [`Schema::with_null`](crate::Schema::with_null) does; a schema that is guessed has these texts as its own, and looks
+    /// past them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nulls: Vec<String>,
 }
 
 impl Default for CsvOptions {
@@ -63,6 +69,7 @@ impl Default for CsvOptions {
             comment: None,
             number_repeated: false,
             formats: BTreeMap::new(),
+            nulls: Vec::new(),
         }
     }
 }
@@ -77,6 +84,12 @@ impl CsvOptions {
             Ok(byte) if byte.is_ascii() && !matches!(byte, b'\n' | b'\r') => Ok(Some(byte)),
             _ => Err(Error::Invalid(format!("the {what} of a CSV file must be one ASCII letter, not {letter:?}"))),
         }
+    }
+
+    /// The texts that stand for null, those of a schema among them.
+    pub(crate) fn nulls_with(&self, schema: &Schema) -> Vec<String> {
+        let others = self.nulls.iter().filter(|null| !schema.nulls().contains(null));
+        schema.nulls().iter().chain(others).cloned().collect()
     }
 
     /// Refuses what contradicts itself.

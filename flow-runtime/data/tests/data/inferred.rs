@@ -1,6 +1,6 @@
 //! Types that are guessed, and then enforced.
 
-use flow_data::{Error, ParquetOptions, Schema, Type, parquetize};
+use flow_data::{Error, ParquetOptions, Schema, Type, parquetize, parquetize_json};
 
 use crate::files::{column, gzip, read, write};
 
@@ -126,4 +126,37 @@ fn a_separator_that_was_not_stated_is_told() {
         let csv = write(folder.path(), "g.csv", content);
         assert_eq!(Schema::infer(&csv).unwrap().columns().len(), 1, "{content:?}");
     }
+}
+
+#[test]
+fn a_text_that_stands_for_null_says_nothing_of_the_type() {
+    let folder = tempfile::tempdir().unwrap();
+    let csv = write(folder.path(), "f.csv", "n,day,none\nNA,2021-01-31,NA\n5,NULL,NULL\nNULL,\"NA\",\n");
+    let lines = "{\"n\":\"NA\",\"day\":\"2021-01-31\",\"none\":\"NULL\"}\n{\"n\":5,\"day\":\"NULL\"}\n{\"n\":null,\"day\":\"NA\"}\n";
+    let json = write(folder.path(), "f.jsonl", lines);
+    let mut options = ParquetOptions::default();
+    assert_eq!(Schema::infer_with(&csv, &options.csv).unwrap().columns()[0].kind, Type::Text);
+    options.csv.nulls = vec!["NA".into(), "NULL".into()];
+    let plain = Schema::new([("n", Type::Int), ("day", Type::Date), ("none", Type::Text)]);
+    let want = plain.clone().with_null("NA").with_null("NULL");
+    assert_eq!(Schema::infer_with(&csv, &options.csv).unwrap(), want);
+    assert_eq!(Schema::infer_json(&json, &options.csv).unwrap(), want);
+    let target = folder.path().join("f.parquet");
+    // The guess knows them without the options, and the options without the guess.
+    for (schema, options) in [(&want, &ParquetOptions::default()), (&plain, &options), (&want, &options)] {
+        let mut got = Vec::new();
+        parquetize(&csv, &target, schema, options, &()).unwrap();
+        got.push(read(&target));
+        parquetize_json(&json, &target, schema, options, &()).unwrap();
+        got.push(read(&target));
+        for frame in &got {
+            assert_eq!(column(frame, "n"), ["null", "5", "null"]);
+            assert_eq!(column(frame, "day"), ["2021-01-31", "null", "null"]);
+            assert_eq!(frame.column("none").unwrap().null_count(), 3);
+        }
+    }
+    // What was written before there were such texts is read as it was.
+    let text = serde_json::to_string(&ParquetOptions::default().csv).unwrap();
+    assert!(!text.contains("nulls"), "{text}");
+    assert_eq!(serde_json::from_str::<flow_data::CsvOptions>(&text).unwrap(), flow_data::CsvOptions::default());
 }
