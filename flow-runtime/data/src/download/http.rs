@@ -125,7 +125,7 @@ impl Transfer<'_> {
             }
             best = best.max(self.offset);
             if !attempts.again(wait).await {
-                return Err(self.given_up(cause, attempts.made()));
+                return Err(self.given_up(attempts.told(cause), attempts.made()));
             }
         }
         Err(self.given_up("too many connections were needed".into(), MAX_CONNECTIONS))

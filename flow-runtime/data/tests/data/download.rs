@@ -1,11 +1,12 @@
 //! Downloads from servers that behave, and from those that do not.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use std::time::Duration;
 
-use flow_data::{Compression, DownloadOptions, Error, Lake, download, download_to, download_with, version};
+use flow_data::{Compression, DownloadOptions, Error, Lake, Progress, download, download_to, download_with, version};
 
 use crate::files::{gzip, noise};
 use crate::google::{Fault, Google};
@@ -187,6 +188,35 @@ async fn a_server_with_a_fault_is_asked_again_and_in_the_end_given_up() {
     assert!(matches!(error, Error::Transfer { attempts: 6, .. }) && !error.is_permanent(), "{error:?}");
     assert!(error.to_string().contains("500"), "{error}");
     assert_eq!(server.requests().len(), 6);
+}
+
+/// The waits themselves are measured at the unit tests of the attempts, by a clock that stands still.
+#[tokio::test]
+async fn a_wait_that_a_server_asks_for_is_told_or_can_be_cancelled() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(|_| Reply::new(429, "").with("Retry-After", 3_600));
+    let error = download(&server.at("/f"), folder.path(), &()).await.unwrap_err();
+    assert!(matches!(error, Error::Transfer { attempts: 1, .. }) && !error.is_permanent(), "{error:?}");
+    assert!(error.to_string().contains("asks to be left alone for 3600 s"), "{error}");
+    assert_eq!(server.requests().len(), 1);
+
+    /// Is not wanted any more once the server was asked.
+    struct Asked(Arc<AtomicBool>);
+    impl Progress for Asked {
+        fn report(&self, _: u64, _: Option<u64>) {}
+
+        fn cancelled(&self) -> bool {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
+    let asked = Arc::new(AtomicBool::new(false));
+    let seen = asked.clone();
+    let server = Server::start(move |_| {
+        seen.store(true, Ordering::SeqCst);
+        Reply::new(429, "").with("Retry-After", 300)
+    });
+    let error = download(&server.at("/f"), folder.path(), &Asked(asked)).await.unwrap_err();
+    assert!(matches!(error, Error::Cancelled), "{error:?}");
 }
 
 #[tokio::test]
