@@ -187,6 +187,8 @@ pub async fn download_into(
 /// * **It is done once.** `PATH.json` remembers what the server called the content (`ETag`, `Last-Modified`). A file that is
 ///   there is asked for conditionally and reused on "304 Not Modified". A server that gave neither is asked for the length
 ///   (`HEAD`); the file is reused when that is its own. A file on disk is reused while size and time of change stay.
+/// * **It is whole**, as far as the server lets that be known: by a length, by chunks, or by HTTP/2. Where it ends the content by
+///   closing the connection alone, one that broke looks the same; a warning is logged, and a stated SHA-256 tells.
 /// * **It can be cancelled**, by dropping the future or by `progress`; only the `.part` files stay. Two downloads to one path take turns.
 ///
 /// `progress` counts bytes, of the length that the server stated, if it did.
