@@ -191,7 +191,8 @@ pub async fn download_into(
 ///   closing the connection alone, one that broke looks the same; a warning is logged, and a stated SHA-256 tells.
 /// * **It can be cancelled**, by dropping the future or by `progress`; only the `.part` files stay. Two downloads to one path take turns.
 ///
-/// `progress` counts bytes, of the length that the server stated, if it did.
+/// `progress` counts bytes, of the length that the server stated, if it did. The proxies of the environment are used
+/// (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`), here and by all else that speaks HTTP.
 ///
 /// # Errors
 /// [`Error::Status`] when the server refuses, which is permanent for most of 4xx; [`Error::Transfer`] when the connection

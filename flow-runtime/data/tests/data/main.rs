@@ -32,6 +32,7 @@ mod lake;
 mod misfit;
 mod parquet;
 mod postgres;
+mod proxied;
 mod random;
 #[path = "../../../../tests/support/server.rs"]
 mod server;
