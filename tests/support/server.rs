@@ -45,6 +45,8 @@ pub struct Reply {
     pub drip: Option<(usize, Duration)>,
     /// Close the connection instead of answering.
     pub lost: bool,
+    /// Name no length: the content ends where the connection does.
+    pub endless: bool,
     /// Called when all is sent, before the connection closes.
     pub then: Option<Arc<dyn Fn() + Send + Sync>>,
 }
@@ -154,7 +156,8 @@ fn serve(stream: TcpStream, seen: &Mutex<Vec<Request>>, answer: &dyn Fn(&Request
     }
     let mut out = stream;
     let mut head = format!("HTTP/1.1 {} Because\r\nConnection: close\r\n", reply.status);
-    if !reply.headers.iter().any(|(name, _)| name == "Content-Length" || name == "Transfer-Encoding") {
+    if !reply.endless && !reply.headers.iter().any(|(name, _)| name == "Content-Length" || name == "Transfer-Encoding")
+    {
         head.push_str(&format!("Content-Length: {}\r\n", reply.body.len()));
     }
     for (name, value) in &reply.headers {

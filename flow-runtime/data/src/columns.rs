@@ -171,7 +171,7 @@ impl Converter {
                 row,
                 column: self.reading.columns[unfit.column].name.clone(),
                 text: shorten(&String::from_utf8_lossy(records.bytes(unfit.field))),
-                wanted: self.reading.columns[unfit.column].kind.wanted(),
+                wanted: self.reading.columns[unfit.column].kind.wanted_of(records.bytes(unfit.field)),
             },
             (wrong, _) => {
                 let what = wrong.map_or(String::new(), |wrong| wrong.text(self.reading.columns.len()));
@@ -182,8 +182,9 @@ impl Converter {
 
     fn reason(&self, records: &Records, unfit: Unfit) -> String {
         let Column { name, kind } = &self.reading.columns[unfit.column];
-        let text = shorten(&String::from_utf8_lossy(records.bytes(unfit.field)));
-        format!("{name}: `{text}` is not {}", kind.wanted())
+        let bytes = records.bytes(unfit.field);
+        let text = shorten(&String::from_utf8_lossy(bytes));
+        format!("{name}: `{text}` is not {}", kind.wanted_of(bytes))
     }
 }
 

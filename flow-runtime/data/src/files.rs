@@ -134,6 +134,28 @@ impl Drop for Part {
     }
 }
 
+/// Refuses to make a file of itself: what is read would be replaced, emptied or removed. `written` are the target and what is
+/// written or removed beside it; another spelling, a symlink or a hard link is the same file.
+pub(crate) fn apart(source: &Path, written: &[PathBuf]) -> Result<()> {
+    let Some(same) = written.iter().find(|path| is_one_file(source, path)) else {
+        return Ok(());
+    };
+    let (source, same) = (source.display(), same.display());
+    let message = if source.to_string() == same.to_string() {
+        format!("`{source}` would be read and written at once; name another target")
+    } else {
+        format!("`{source}` would be read and written at once, as `{same}`; name another target")
+    };
+    Err(Error::Invalid(message))
+}
+
+/// Do both paths lead to one file that is there?
+fn is_one_file(a: &Path, b: &Path) -> bool {
+    let resolved = |path: &Path| fs::canonicalize(path).ok();
+    File::open(a).is_ok_and(|file| is_same_file(&file, b) && cfg!(unix))
+        || resolved(a).is_some_and(|a| resolved(b).is_some_and(|b| a == b))
+}
+
 /// `DEST.part`.
 pub(crate) fn part_path(dest: &Path) -> PathBuf {
     with_suffix(dest, ".part")
@@ -370,6 +392,30 @@ mod tests {
         part.commit().unwrap();
         assert_eq!(fs::read(&dest).unwrap(), b"whole");
         assert!(!part_path(&dest).exists());
+    }
+
+    #[test]
+    fn a_file_is_not_made_of_itself_by_any_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("a.txt");
+        fs::write(&source, "a").unwrap();
+        fs::create_dir(folder.path().join("sub")).unwrap();
+        let mut names = vec![source.clone(), folder.path().join("sub/../a.txt")];
+        #[cfg(unix)]
+        {
+            let (hard, soft) = (folder.path().join("hard"), folder.path().join("soft"));
+            fs::hard_link(&source, &hard).unwrap();
+            std::os::unix::fs::symlink("a.txt", &soft).unwrap();
+            names.extend([hard, soft]);
+        }
+        for name in names {
+            let error = apart(&source, &[folder.path().join("none"), name.clone()]).unwrap_err();
+            assert!(matches!(&error, Error::Invalid(words) if words.contains("name another target")), "{error}");
+            assert!(apart(&name, std::slice::from_ref(&source)).is_err(), "{}", name.display());
+        }
+        fs::write(folder.path().join("b.txt"), "a").unwrap();
+        assert!(apart(&source, &[folder.path().join("b.txt"), folder.path().join("none")]).is_ok());
+        assert!(apart(&folder.path().join("none"), std::slice::from_ref(&source)).is_ok());
     }
 
     #[test]

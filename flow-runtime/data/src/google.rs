@@ -248,7 +248,8 @@ impl Tokens {
                 Err(error) => (crate::http::reason(error, &self.uri), None),
             };
             if !attempts.again(wait).await {
-                return Err(Error::Request { url: self.uri.clone(), reason: format!("no Google token: {reason}") });
+                let reason = attempts.told(format!("no Google token: {reason}"));
+                return Err(Error::Request { url: self.uri.clone(), reason });
             }
         }
     }

@@ -38,9 +38,11 @@ fn sample(reader: &mut impl ReadRecords, reading: &Reading, is_json: bool) -> Re
         for (at, guess) in guesses.iter_mut().enumerate() {
             let most = (SAMPLE_ROWS - rows) as usize;
             for (row, field) in records.column(at).enumerate().take(most) {
-                let text = std::str::from_utf8(records.bytes(field)).map(str::trim);
+                let bytes = records.bytes(field);
+                let text = std::str::from_utf8(bytes).map(str::trim);
                 match text {
                     Ok("") => {}
+                    _ if reading.is_null(bytes) => {}
                     _ if wrong.binary_search(&row).is_ok() => {}
                     Ok(text) => guess.see(text, is_json && field.is_quoted()),
                     Err(_) => guess.possible.clear(),
@@ -54,7 +56,7 @@ fn sample(reader: &mut impl ReadRecords, reading: &Reading, is_json: bool) -> Re
         }
     }
     let kinds = reading.columns.iter().zip(&guesses).map(|(column, guess)| (column.name.clone(), guess.kind()));
-    Ok(Schema::new(kinds))
+    Ok(reading.nulls.iter().fold(Schema::new(kinds), Schema::with_null))
 }
 
 fn wrong_rows(records: &Records) -> Vec<usize> {
@@ -83,7 +85,7 @@ impl<'a> Guess<'a> {
             Type::Int => !is_text && is_plain_number(text) && text.parse::<i64>().is_ok(),
             Type::Float if is_text || !is_plain_number(text) => false,
             Type::Float if is_whole(text) => text.parse::<i64>().is_ok(),
-            Type::Float => text.parse::<f64>().is_ok(),
+            Type::Float => parse::float(text.as_bytes()).is_some(),
             Type::Timestamp if formats.is_empty() => parse::timestamp(text).is_some(),
             Type::Timestamp => parse::timestamp_in(text.as_bytes(), formats).is_some(),
             Type::Date if formats.is_empty() => parse::date(text).is_some(),
@@ -202,6 +204,7 @@ mod tests {
             (vec!["1", "007"], Type::Text),
             (vec!["1", "+1"], Type::Text),
             (vec!["nan"], Type::Text),
+            (vec!["1", "1e400"], Type::Text),
             (vec!["99999999999999999999"], Type::Text),
             (vec!["2021-01-01 00:00:00", "2021-01-01T01:00:00Z"], Type::Timestamp),
             (vec!["2021-01-01"], Type::Date),
@@ -235,6 +238,7 @@ mod tests {
             (Type::Int, vec!["1", "99999999999999999999"], Type::Text),
             (Type::Float, vec!["1", "1e9"], Type::Float),
             (Type::Float, vec!["1", "1 km"], Type::Text),
+            (Type::Float, vec!["1", "-1e400"], Type::Text),
             (Type::Date, vec!["2021-01-01", "2021-01-01 00:00:00"], Type::Text),
             (Type::Bool, vec!["t", "2"], Type::Text),
         ] {

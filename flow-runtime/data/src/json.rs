@@ -46,7 +46,7 @@ struct Keys {
 
 impl JsonLines {
     /// Opens a file. Its columns are the stated ones, then those that its first lines have.
-    /// Of the options only the formats matter.
+    /// Of the options only the formats and the nulls matter.
     pub(crate) fn open(path: &Path, schema: &Schema, options: &CsvOptions) -> Result<(Reading, Self)> {
         options.check()?;
         let source = Source::open(path, None)?;
@@ -72,7 +72,7 @@ impl JsonLines {
             return Err(Error::columns(path.display().to_string(), message));
         }
         let formats = columns.iter().map(|c| options.formats.get(&c.name).cloned().unwrap_or_default()).collect();
-        Ok((Reading { columns, nulls: schema.nulls().to_vec(), formats }, lines))
+        Ok((Reading { columns, nulls: options.nulls_with(schema), formats }, lines))
     }
 
     /// Reads on until there is a whole line. Returns where the last one ends; zero at the end of the file.

@@ -63,10 +63,24 @@ pub(crate) fn int(text: &[u8]) -> Option<i64> {
     Some(if negative { -number } else { number })
 }
 
-/// A number with or without a fraction, the nearest that there is; the text has no blanks around.
+/// A number with or without a fraction, the nearest that there is; the text has no blanks around. Digits that mean a number
+/// beyond all that there are, `1e400`, are none.
 #[inline]
 pub(crate) fn float(text: &[u8]) -> Option<f64> {
-    short_float(text).or_else(|| std::str::from_utf8(text).ok()?.parse().ok())
+    short_float(text).or_else(|| any_float(text).filter(|number| number.is_finite() || !has_digit(text)))
+}
+
+/// True for a number that 64 bits cannot hold.
+pub(crate) fn is_too_large(text: &[u8]) -> bool {
+    has_digit(text) && any_float(text).is_some_and(f64::is_infinite)
+}
+
+fn any_float(text: &[u8]) -> Option<f64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+fn has_digit(text: &[u8]) -> bool {
+    text.iter().any(u8::is_ascii_digit)
 }
 
 /// Digits and a point: up to fifteen digits are a whole number that is exact, and so is the power of ten that divides it.
@@ -373,8 +387,10 @@ mod tests {
             "99999999999999.9",
             "1e5",
             "-1E-3",
-            "1e400",
+            "1e308",
+            "1e-400",
             "inf",
+            "-Infinity",
             "NaN",
             "",
             ".",
@@ -392,6 +408,17 @@ mod tests {
         for cents in 0..200_000u64 {
             let text = format!("{}.{:02}", cents / 100, cents % 100);
             assert_eq!(float(text.as_bytes()), text.parse().ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_beyond_64_bits_are_none() {
+        let long = "9".repeat(400);
+        for text in ["1e400", "-1E400", "1.8e308", &long] {
+            assert!(float(text.as_bytes()).is_none() && is_too_large(text.as_bytes()), "{text}");
+        }
+        for text in ["1.7e308", "inf", "-infinity", "x9", "9"] {
+            assert!(!is_too_large(text.as_bytes()), "{text}");
         }
     }
 

@@ -85,6 +85,8 @@ pub(crate) struct Records {
     pub(crate) first_row: u64,
     /// How much of the file on disk has been read so far.
     pub(crate) position: u64,
+    /// What stands between the fields of the text.
+    pub(crate) separator: u8,
 }
 
 impl Records {
@@ -140,6 +142,10 @@ impl Records {
     pub(crate) fn as_lines(&self) -> Result<Vec<u8>, (usize, String)> {
         if let Some((row, wrong)) = self.wrong.first() {
             return Err((*row, wrong.text(self.width)));
+        }
+        if self.separator != b',' {
+            let message = format!("is separated by {:?} and not by commas; load it parsed", char::from(self.separator));
+            return Err((0, message));
         }
         let stray = |field: &Field| !field.is_quoted() && memchr::memchr(b'"', self.bytes(*field)).is_some();
         if let Some(at) = self.fields.iter().position(stray) {

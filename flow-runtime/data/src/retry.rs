@@ -6,36 +6,57 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 
 /// The wait before the second attempt; it doubles from there.
 const FIRST: Duration = Duration::from_millis(200);
-/// The longest wait, whatever a server asks for.
+/// The longest wait of our own.
 const LONGEST: Duration = Duration::from_secs(20);
+/// The longest wait that a server is given which asks for one: limits by the minute pass in it. Beyond, a later call is better.
+const LONGEST_ASKED: Duration = Duration::from_secs(300);
 /// How many attempts in a row may fail.
 const MOST: u32 = 6;
 
 /// Attempts of one thing.
 pub(crate) struct Attempts {
     made: u32,
+    /// The wait that a server asked for and was not given.
+    refused: Option<Duration>,
 }
 
 impl Attempts {
     /// Before the first attempt.
     pub(crate) fn new() -> Self {
-        Self { made: 0 }
+        Self { made: 0, refused: None }
     }
 
     /// After a failed attempt: waits, then true; false when it was the last. What the server asks for comes before what we
-    /// would wait.
+    /// would wait; when it asks for more than five minutes, this attempt was the last.
     pub(crate) async fn again(&mut self, asked: Option<Duration>) -> bool {
         self.made += 1;
-        if self.made >= MOST {
+        self.refused = asked.filter(|asked| *asked > LONGEST_ASKED);
+        if self.made >= MOST || self.refused.is_some() {
             return false;
         }
-        tokio::time::sleep(pause(self.made, asked)).await;
+        let pause = pause(self.made, asked);
+        if pause > LONGEST {
+            tracing::info!("a server asks to be left alone for {} s: it is asked again after that", pause.as_secs());
+        }
+        tokio::time::sleep(pause).await;
         true
     }
 
     /// The last attempt got somewhere: counting begins anew.
     pub(crate) fn progressed(&mut self) {
         self.made = 0;
+    }
+
+    /// Why the last attempt was the last: its cause, and the wait that the server asked for, if it was that.
+    pub(crate) fn told(&self, cause: String) -> String {
+        match self.refused {
+            Some(asked) => format!(
+                "{cause}; it asks to be left alone for {} s, and no more than {} s are waited for",
+                asked.as_secs(),
+                LONGEST_ASKED.as_secs()
+            ),
+            None => cause,
+        }
     }
 
     /// How many failed in a row.
@@ -45,10 +66,15 @@ impl Attempts {
 }
 
 /// The wait after so many failed attempts: the doubled first one, of which a random part is left away so that many clients
-/// do not come back at once.
+/// do not come back at once. What a server asks for comes before, up to five minutes; beyond them it is not kept, and whoever
+/// goes on all the same waits the longest of their own.
 pub(crate) fn pause(made: u32, asked: Option<Duration>) -> Duration {
     let own = FIRST.saturating_mul(2u32.saturating_pow(made.saturating_sub(1))).min(LONGEST);
-    asked.map_or_else(|| own.mul_f64(0.5 + fastrand::f64() / 2.0), |asked| asked.min(LONGEST))
+    match asked {
+        Some(asked) if asked <= LONGEST_ASKED => asked,
+        Some(_) => LONGEST,
+        None => own.mul_f64(0.5 + fastrand::f64() / 2.0),
+    }
 }
 
 /// What `Retry-After` asks for: seconds, or a date (RFC 9110, 10.2.3).
@@ -75,8 +101,34 @@ mod tests {
                 assert!((least..=most).contains(&wait), "{made}: {wait}");
             }
         }
-        assert_eq!(pause(1, Some(Duration::from_secs(7))), Duration::from_secs(7));
-        assert_eq!(pause(1, Some(Duration::from_secs(700))), LONGEST);
+        for (asked, given) in [(7, 7), (60, 60), (300, 300), (301, 20)] {
+            assert_eq!(pause(1, Some(Duration::from_secs(asked))), Duration::from_secs(given));
+        }
+    }
+
+    /// Six attempts under a limit by the minute.
+    #[tokio::test(start_paused = true)]
+    async fn what_a_server_asks_for_is_waited_for() {
+        let (begun, minute) = (tokio::time::Instant::now(), Duration::from_secs(60));
+        let mut attempts = Attempts::new();
+        for n in 1..MOST {
+            assert!(attempts.again(Some(minute)).await);
+            assert!(begun.elapsed() >= minute * n, "{n}");
+        }
+        assert!(!attempts.again(Some(minute)).await);
+        assert_eq!(attempts.told("busy".into()), "busy");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_asks_for_too_long_a_wait_is_given_up_at_once() {
+        let begun = tokio::time::Instant::now();
+        let mut attempts = Attempts::new();
+        assert!(!attempts.again(Some(Duration::from_secs(3_600))).await);
+        assert_eq!((begun.elapsed(), attempts.made()), (Duration::ZERO, 1));
+        assert_eq!(
+            attempts.told("busy".into()),
+            "busy; it asks to be left alone for 3600 s, and no more than 300 s are waited for"
+        );
     }
 
     #[test]

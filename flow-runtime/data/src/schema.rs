@@ -5,7 +5,7 @@ use std::path::Path;
 use polars::prelude::{DataType, TimeUnit};
 use serde::{Deserialize, Serialize};
 
-use crate::{CsvOptions, Result};
+use crate::{CsvOptions, Result, parse};
 
 /// What a column holds. Every type has a null; in a CSV file it is written as nothing at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -15,7 +15,8 @@ pub enum Type {
     Bool,
     /// A whole number of 64 bits. SQL: `bigint`.
     Int,
-    /// A number of 64 bits with a fraction. SQL: `double precision`.
+    /// A number of 64 bits with a fraction, the nearest to what stands there; also `inf` and `NaN`. One that is beyond all of
+    /// them, `1e400`, does not fit. SQL: `double precision`.
     Float,
     /// A day, `2021-01-31`. SQL: `date`.
     Date,
@@ -37,6 +38,16 @@ impl Type {
             Self::Date => "a date such as 2021-01-31",
             Self::Timestamp => "a timestamp such as 2021-01-31 08:05:00",
             Self::Text => "text in UTF-8",
+        }
+    }
+
+    /// The same of a text that is not of the type.
+    pub(crate) fn wanted_of(self, text: &[u8]) -> &'static str {
+        match self {
+            Self::Float if parse::is_too_large(text.trim_ascii()) => {
+                "a number that 64 bits hold (the greatest is 1.8e308)"
+            }
+            _ => self.wanted(),
         }
     }
 
@@ -102,12 +113,28 @@ impl Schema {
     /// whole file. Blocks.
     ///
     /// # Errors
-    /// The file cannot be read, is empty, or is no CSV.
+    /// The file cannot be read, is empty, or is no CSV: it begins like JSON or like a web page, or its header is one column that
+    /// another separator would make several of, and its rows too.
     pub fn infer(csv: impl AsRef<Path>) -> Result<Self> {
         Self::infer_with(csv, &CsvOptions::default())
     }
 
-    /// [`Schema::infer`] for a CSV file that is written as the options say.
+    /// [`Schema::infer`] for a CSV file that is written as the options say. A text that they name for null says nothing of a
+    /// column's type, and is one of the schema's.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), flow_data::Error> {
+    /// use flow_data::{CsvOptions, Schema, Type};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let csv = folder.path().join("counts.csv");
+    /// std::fs::write(&csv, "n\nNA\n5\nNULL\n").unwrap();
+    /// let mut options = CsvOptions::default();
+    /// options.nulls = vec!["NA".into(), "NULL".into()];
+    /// let schema = Schema::infer_with(&csv, &options)?;
+    /// assert_eq!(schema, Schema::new([("n", Type::Int)]).with_null("NA").with_null("NULL"));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`Schema::infer`].
@@ -116,7 +143,7 @@ impl Schema {
     }
 
     /// [`Schema::infer`] for JSON lines. What JSON marks as a text is never guessed to be a number or a truth value; lists and objects are
-    /// text, as they stand there. Of the options only the formats matter.
+    /// text, as they stand there. Of the options only the formats and the nulls matter.
     ///
     /// # Errors
     /// The file cannot be read, or no line among the first is an object with a key.

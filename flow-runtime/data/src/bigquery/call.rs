@@ -113,7 +113,8 @@ impl BigQuery {
                 Err(words) => (words, None),
             };
             if !attempts.again(wait).await {
-                return Err(Error::Database { url: self.about(what), message: words, permanent: false });
+                let message = attempts.told(words);
+                return Err(Error::Database { url: self.about(what), message, permanent: false });
             }
         }
     }

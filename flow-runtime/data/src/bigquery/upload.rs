@@ -62,7 +62,8 @@ impl BigQuery {
                 renewed |= expired;
                 if !at_once && !attempts.again(wait).await {
                     let words = outcome.err().unwrap_or_else(|| "the server was busy".into());
-                    return Err(Error::Database { url: self.about(id), message: words, permanent: false });
+                    let message = attempts.told(words);
+                    return Err(Error::Database { url: self.about(id), message, permanent: false });
                 }
                 let all = format!("bytes */{size}");
                 let ask = || self.client.put(&session).header(CONTENT_RANGE, &all).header(CONTENT_LENGTH, 0);

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::dialect;
 use super::header::{self, Header};
 use super::options::CsvOptions;
+use super::seems;
 use super::split::{Splitter, Step};
 use crate::Result;
 use crate::batches::ReadRecords;
@@ -31,6 +32,8 @@ pub(crate) struct Chunks {
     rows: u64,
     /// How many fields the next records may have.
     fields: usize,
+    /// What the file seems to be rather than CSV that is written as the options say, where nobody stated its columns.
+    seems: Option<String>,
 }
 
 impl Chunks {
@@ -38,10 +41,18 @@ impl Chunks {
     pub(crate) fn open(path: &Path, schema: &Schema, options: &CsvOptions) -> Result<(Header, Self)> {
         let splitter = dialect::stated(options)?;
         let source = Source::open(path, options.encoding.as_deref())?;
-        let mut chunks = Self { source, splitter, carry: Vec::new(), ended: false, width: 0, rows: 0, fields: 0 };
-        let names = chunks.begin(options)?;
-        let names = if options.number_repeated { header::numbered(names) } else { names };
-        let header = Header::new(path, names, schema, options)?;
+        let mut chunks =
+            Self { source, splitter, carry: Vec::new(), ended: false, width: 0, rows: 0, fields: 0, seems: None };
+        let header = chunks.begin(options).and_then(|names| {
+            let names = if options.number_repeated { header::numbered(names) } else { names };
+            Header::new(path, names, schema, options)
+        });
+        let header = match (header, chunks.seems.take()) {
+            (Err(Error::Format { .. } | Error::Columns { .. }), Some(seems)) => return Err(Error::format(path, seems)),
+            // No column is stated that the header was compared with.
+            (Ok(_), Some(seems)) if schema.columns().is_empty() => return Err(Error::format(path, seems)),
+            (header, _) => header?,
+        };
         chunks.width = header.reading.columns.len();
         Ok((header, chunks))
     }
@@ -56,21 +67,32 @@ impl Chunks {
     fn begin(&mut self, options: &CsvOptions) -> Result<Vec<String>> {
         self.fill(CHUNK_BYTES)?;
         self.splitter.line_end = dialect::line_end(&self.splitter, &self.carry);
+        let said = dialect::said(&self.splitter, &self.carry);
+        if said.is_some() && options.skip_lines == 0 {
+            self.skip_line()?;
+        }
         for skipped in 0..options.skip_lines {
             if !self.skip_line()? {
                 let message = format!("{} lines are to be passed over, the file has {skipped}", options.skip_lines);
                 return Err(Error::format(self.source.path(), message));
             }
         }
-        if options.separator.is_none() {
-            self.splitter.separator = dialect::separator(&self.splitter, &self.carry, self.ended);
-        }
+        self.splitter.separator = match (options.separator, said) {
+            // A comma stands there where nothing is stated.
+            (None | Some(','), Some(said)) => said,
+            (None, None) => dialect::separator(&self.splitter, &self.carry, self.ended),
+            (Some(_), _) => self.splitter.separator,
+        };
         if let Some(names) = &options.names {
             return Ok(names.clone());
         }
         if options.header_with.is_empty() {
+            self.seems = seems::other_than_csv(&self.carry).map(str::to_owned);
             return match self.names(false)? {
                 Some((names, next)) => {
+                    if names.len() == 1 && self.seems.is_none() {
+                        self.seems = seems::other_separator(&self.splitter, &self.carry, self.ended);
+                    }
                     self.carry.drain(..next);
                     Ok(names)
                 }
@@ -187,6 +209,7 @@ impl ReadRecords for Chunks {
             }
             records.first_row = self.rows + 1;
             records.position = self.source.position();
+            records.separator = self.splitter.separator;
             self.rows += records.len() as u64;
             self.fields = records.fields.len() + records.fields.len() / 8;
             return Ok(Some(records));

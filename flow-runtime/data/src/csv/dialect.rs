@@ -6,7 +6,7 @@ use crate::Result;
 use crate::records::Records;
 
 /// What may stand between fields, likeliest first.
-const SEPARATORS: [u8; 4] = [b',', b';', b'\t', b'|'];
+pub(super) const SEPARATORS: [u8; 4] = [b',', b';', b'\t', b'|'];
 /// How many records are looked at to find the separator.
 const LOOKED_AT: usize = 100;
 
@@ -20,6 +20,19 @@ pub(super) fn stated(options: &CsvOptions) -> Result<Splitter> {
         comment: options.comment.as_ref().map(|text| text.as_bytes().to_vec()),
         line_end: b'\n',
     })
+}
+
+/// The separator that the first line of a file says, as Excel takes it: `sep=;` and nothing else. A letter or a digit is no
+/// separator, and such a line a header.
+pub(super) fn said(splitter: &Splitter, text: &[u8]) -> Option<u8> {
+    let end = memchr::memchr(splitter.line_end, text).unwrap_or(text.len());
+    let line = text[..end].strip_suffix(b"\r").unwrap_or(&text[..end]);
+    let [separator] = line.strip_prefix(b"sep=")? else {
+        return None;
+    };
+    let is_one = separator.is_ascii() && !separator.is_ascii_alphanumeric();
+    let is_other = Some(*separator) == splitter.quote || Some(*separator) == splitter.escape;
+    (is_one && !is_other).then_some(*separator)
 }
 
 /// Finds what ends the lines of a text: `\r` only where no `\n` outside of quotes does. The separator need not be known.
@@ -72,7 +85,8 @@ pub(super) fn separator(splitter: &Splitter, text: &[u8], last: bool) -> u8 {
     best.2
 }
 
-fn field_counts(splitter: &Splitter, text: &[u8], last: bool) -> Vec<usize> {
+/// How many fields each of the first records has.
+pub(super) fn field_counts(splitter: &Splitter, text: &[u8], last: bool) -> Vec<usize> {
     let mut counts = Vec::new();
     let mut at = 0;
     while at < text.len() && counts.len() < LOOKED_AT {
@@ -118,6 +132,24 @@ mod tests {
             [("a\rb\r", b'\r'), ("a\r\nb\r\n", b'\n'), ("a\rb\nc", b'\n'), ("a,\"\n\"\rb\r", b'\r'), ("a", b'\n')]
         {
             assert_eq!(line_end(&commas(), text.as_bytes()), want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_first_line_may_say_the_separator() {
+        for (text, want) in [
+            ("sep=;\na;b\n", Some(b';')),
+            ("sep=\t\r\na\tb\r\n", Some(b'\t')),
+            ("sep=,", Some(b',')),
+            ("sep=;;\n", None),
+            ("sep=\na\n", None),
+            ("sep=x\n", None),
+            ("sep=\"\n", None),
+            ("sep=\u{e9}\n", None),
+            (" sep=;\n", None),
+            ("a,sep=;\n", None),
+        ] {
+            assert_eq!(said(&commas(), text.as_bytes()), want, "{text:?}");
         }
     }
 

@@ -61,7 +61,7 @@ impl Header {
             return refused(format!("the stated columns {missing} are missing; the file has {there}"));
         }
         order.extend((0..names.len()).filter(|at| !stated[*at]));
-        Ok(Self { reading: Reading { columns, nulls: schema.nulls().to_vec(), formats }, order })
+        Ok(Self { reading: Reading { columns, nulls: options.nulls_with(schema), formats }, order })
     }
 }
 

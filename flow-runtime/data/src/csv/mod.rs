@@ -4,6 +4,7 @@ mod chunks;
 mod dialect;
 mod header;
 mod options;
+mod seems;
 mod split;
 
 use std::path::Path;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::format::{Item, StrftimeItems};
 use serde::{Deserialize, Serialize};
 
+use crate::schema::Schema;
 use crate::{Error, Result};
 
 /// How a CSV file is written. Unless said: fields between commas, in double quotes where need be (a quote within is
@@ -24,7 +25,8 @@ use crate::{Error, Result};
 #[non_exhaustive]
 pub struct CsvOptions {
     /// What stands between two fields. `None` finds it out: that of `,` `;` tab `|` which gives the first records the
-    /// same number of fields.
+    /// same number of fields. A first line `sep=;`, as Excel takes it, says it where a comma stands here or nothing; where
+    /// something else is stated, the line is passed over. Either way it is neither header nor row.
     pub separator: Option<char>,
     /// What stands around a field that holds separators, line ends or quotes. It counts at the field's begin only: in `5"` it
     /// is a letter.
@@ -36,7 +38,7 @@ pub struct CsvOptions {
     pub encoding: Option<String>,
     /// The names of the columns of a file that has no header.
     pub names: Option<Vec<String>>,
-    /// How many lines before the header are passed over.
+    /// How many lines before the header are passed over. A first line `sep=;` is one of them; without any it goes by itself.
     pub skip_lines: usize,
     /// Passes over all lines before the first that has fields of all these names: that is the header.
     pub header_with: Vec<String>,
@@ -47,6 +49,11 @@ pub struct CsvOptions {
     /// How days and moments of a column are written, in the letters of `strftime`, tried in order. A column that is not
     /// here has the forms that [`Type`](crate::Type) tells.
     pub formats: BTreeMap<String, Vec<String>>,
+    /// What stands for null besides nothing at all: `NA`, `\\N`. It holds for every column, as
+    /// [`Schema::with_null`](crate::Schema::with_null) does; a schema that is guessed has these texts as its own, and looks
+    /// past them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nulls: Vec<String>,
 }
 
 impl Default for CsvOptions {
@@ -62,6 +69,7 @@ impl Default for CsvOptions {
             comment: None,
             number_repeated: false,
             formats: BTreeMap::new(),
+            nulls: Vec::new(),
         }
     }
 }
@@ -76,6 +84,12 @@ impl CsvOptions {
             Ok(byte) if byte.is_ascii() && !matches!(byte, b'\n' | b'\r') => Ok(Some(byte)),
             _ => Err(Error::Invalid(format!("the {what} of a CSV file must be one ASCII letter, not {letter:?}"))),
         }
+    }
+
+    /// The texts that stand for null, those of a schema among them.
+    pub(crate) fn nulls_with(&self, schema: &Schema) -> Vec<String> {
+        let others = self.nulls.iter().filter(|null| !schema.nulls().contains(null));
+        schema.nulls().iter().chain(others).cloned().collect()
     }
 
     /// Refuses what contradicts itself.

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH,
-    IF_RANGE, LAST_MODIFIED, RANGE,
+    IF_RANGE, LAST_MODIFIED, RANGE, TRANSFER_ENCODING,
 };
-use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Version};
 use tokio::io::AsyncWriteExt;
 use url::Url;
 
@@ -64,6 +64,8 @@ struct Transfer<'a> {
     offset: u64,
     options: &'a DownloadOptions,
     progress: &'a dyn Progress,
+    /// It was said that this server names no length.
+    warned: bool,
 }
 
 pub(super) async fn download(
@@ -93,6 +95,7 @@ pub(super) async fn download(
         offset,
         options,
         progress,
+        warned: false,
     };
     let whole = transfer.run(finished.as_ref()).await?;
     let Transfer { part, origin, .. } = transfer;
@@ -125,7 +128,7 @@ impl Transfer<'_> {
             }
             best = best.max(self.offset);
             if !attempts.again(wait).await {
-                return Err(self.given_up(cause, attempts.made()));
+                return Err(self.given_up(attempts.told(cause), attempts.made()));
             }
         }
         Err(self.given_up("too many connections were needed".into(), MAX_CONNECTIONS))
@@ -185,6 +188,7 @@ impl Transfer<'_> {
                 Err(Broken::Maybe("the content changed on the server".into(), Some(Duration::ZERO)))
             }
             StatusCode::OK => {
+                self.warn_of_no_end(&response);
                 let headers = response.headers();
                 self.start_over(Origin {
                     etag: text_of(headers, ETAG),
@@ -195,6 +199,17 @@ impl Transfer<'_> {
                 self.receive(response).await
             }
             status => Err(self.refused(status, response.headers())),
+        }
+    }
+
+    /// Whether all has arrived nobody can tell where the end of the connection is all that ends the content.
+    fn warn_of_no_end(&mut self, response: &Response) {
+        if !has_end(response.version(), response.headers()) && !std::mem::replace(&mut self.warned, true) {
+            tracing::warn!(
+                "{}: the server names no length and ends the content by closing the connection; if that breaks, a file that \
+                 is cut short looks like a whole one: state its SHA-256 if it is known",
+                redact(self.text)
+            );
         }
     }
 
@@ -303,6 +318,28 @@ fn unless_same(request: RequestBuilder, origin: &Origin) -> RequestBuilder {
     }
 }
 
+/// Does an answer say where it ends? HTTP/2 and later frame it; before, a length does, or chunks (RFC 9112, 6.3).
+fn has_end(version: Version, headers: &HeaderMap) -> bool {
+    let is_chunked =
+        || text_of(headers, TRANSFER_ENCODING).is_some_and(|codings| codings.to_ascii_lowercase().ends_with("chunked"));
+    version > Version::HTTP_11 || headers.contains_key(CONTENT_LENGTH) || is_chunked()
+}
+
 fn text_of(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     headers.get(name)?.to_str().ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_named_by_a_length_by_chunks_or_by_frames() {
+        let with = |name: HeaderName, value: &str| HeaderMap::from_iter([(name, value.parse().unwrap())]);
+        assert!(has_end(Version::HTTP_11, &with(CONTENT_LENGTH, "7")));
+        assert!(has_end(Version::HTTP_11, &with(TRANSFER_ENCODING, "gzip, Chunked")));
+        assert!(has_end(Version::HTTP_2, &HeaderMap::new()));
+        assert!(!has_end(Version::HTTP_11, &HeaderMap::new()));
+        assert!(!has_end(Version::HTTP_10, &with(TRANSFER_ENCODING, "gzip")));
+    }
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use self::origin::Origin;
-use crate::files::{self, Part, with_suffix};
+use crate::files::{self, Part, part_path, with_suffix};
 use crate::lake::Place;
 use crate::progress::{decided, while_wanted};
 use crate::redact::redact;
@@ -182,17 +182,22 @@ pub async fn download_into(
 ///   anew, up to 6 times in a row without a new byte, waiting longer each time; a later call, in this process or another,
 ///   continues too. The server is asked for the rest of the very same content (`Range` with `If-Range`); when it has
 ///   other content by now, or knows no ranges, the download starts over. Of an object the very version is asked for that
-///   was seen first. A connection that brings next to nothing counts as broken, and `Retry-After` is waited for.
+///   was seen first. A connection that brings next to nothing counts as broken. `Retry-After` is waited for up
+///   to five minutes; a server that asks for more is given up at once, with an error that says for how long.
 /// * **It is done once.** `PATH.json` remembers what the server called the content (`ETag`, `Last-Modified`). A file that is
 ///   there is asked for conditionally and reused on "304 Not Modified". A server that gave neither is asked for the length
 ///   (`HEAD`); the file is reused when that is its own. A file on disk is reused while size and time of change stay.
+/// * **It is whole**, as far as the server lets that be known: by a length, by chunks, or by HTTP/2. Where it ends the content by
+///   closing the connection alone, one that broke looks the same; a warning is logged, and a stated SHA-256 tells.
 /// * **It can be cancelled**, by dropping the future or by `progress`; only the `.part` files stay. Two downloads to one path take turns.
 ///
-/// `progress` counts bytes, of the length that the server stated, if it did.
+/// `progress` counts bytes, of the length that the server stated, if it did. The proxies of the environment are used
+/// (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`), here and by all else that speaks HTTP.
 ///
 /// # Errors
 /// [`Error::Status`] when the server refuses, which is permanent for most of 4xx; [`Error::Transfer`] when the connection
-/// kept breaking or the length was wrong; [`Error::Io`]; [`Error::Invalid`] for a URL that is none.
+/// kept breaking or the length was wrong; [`Error::Io`]; [`Error::Invalid`] for a URL that is none, and for a file that is
+/// one of those beside `PATH`.
 ///
 /// # Panics
 /// Without a tokio runtime.
@@ -324,6 +329,9 @@ async fn copy(
     if let Some(kept) = kept.filter(|kept| (&kept.etag, kept.total) == (&now.etag, now.total)) {
         return Ok(reused(path, url, &kept, progress));
     }
+    // A copy onto itself changes nothing; what is written beside it would.
+    let part = part_path(path);
+    files::apart(file, &[origin_path(path), with_suffix(&part, ".json"), part])?;
     let (part, ..) = files::copy_part(file, path, progress).await?;
     finish(part, path, url, now, options).await
 }

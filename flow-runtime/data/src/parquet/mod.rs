@@ -2,6 +2,7 @@
 
 mod group;
 mod read;
+mod unfit;
 mod write;
 
 pub(crate) use read::{Footer, ParquetBatches, Rows, read_footer};

@@ -16,6 +16,7 @@ use polars_parquet::read::{
     column_iter_to_arrays, n_columns, read_metadata,
 };
 
+use super::unfit;
 use crate::field::{ColumnType, Field, Unit};
 use crate::schema::Schema;
 use crate::{Error, Result};
@@ -47,7 +48,7 @@ pub fn read_parquet_schema(parquet: impl AsRef<Path>) -> Result<Schema> {
 ///
 /// # Errors
 /// The file cannot be read, is no Parquet file, or has a column that fits no table: a struct, a map, a list of lists, an
-/// interval.
+/// interval, a duration of Arrow, whose unit Parquet does not keep.
 pub fn read_parquet_fields(parquet: impl AsRef<Path>) -> Result<Vec<Field>> {
     Ok(ParquetBatches::open(parquet.as_ref())?.fields)
 }
@@ -129,6 +130,7 @@ impl ParquetBatches {
 fn described(metadata: &FileMetadata, path: &Path) -> Result<(Vec<Field>, Vec<ArrowField>)> {
     let mut fields = Vec::new();
     let mut arrow = Vec::new();
+    let said = unfit::arrow_schema(metadata);
     for parquet in metadata.schema().fields() {
         let name = parquet.name().to_owned();
         let place = || path.display().to_string();
@@ -140,9 +142,13 @@ fn described(metadata: &FileMetadata, path: &Path) -> Result<(Vec<Field>, Vec<Ar
             return Err(Error::columns(place(), format!("two columns are called `{name}`")));
         }
         let Some(kind) = kind_of(parquet, &mut field.dtype) else {
-            let message = format!("column `{name}` holds {:?}, which is not supported", field.dtype);
-            return Err(Error::columns(place(), message));
+            let what = unfit::words(parquet, &field.dtype);
+            return Err(Error::columns(place(), format!("column `{name}` holds {what}")));
         };
+        let element = if let ColumnType::List(of) = &kind { of } else { &kind };
+        if let (ColumnType::Int64, Some(what)) = (element, unfit::duration(&name, said.as_ref())) {
+            return Err(Error::columns(place(), format!("column `{name}` holds {what}")));
+        }
         fields.push(Field { name, kind, nullable: field.is_nullable });
         arrow.push(field);
     }

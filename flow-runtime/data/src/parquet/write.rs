@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::group::GroupWriter;
 use crate::batches::TextBatches;
 use crate::csv::Chunks;
-use crate::files::Part;
+use crate::files::{self, Part, part_path};
 use crate::json::JsonLines;
 use crate::misfit::{Misfit, Misfits, Tolerance};
 use crate::quarantine::{self, Quarantine};
@@ -119,8 +119,9 @@ impl ParquetFile {
 /// ```
 ///
 /// # Errors
-/// A stated column is missing; a value is not of its type, or a record has too few or too many fields, and the options do not
-/// say otherwise, or say that fewer are put up with; the file cannot be read or written; `progress` cancelled.
+/// A stated column is missing, or none is stated and the file seems to be no CSV ([`Schema::infer`]); a value is not of its type, or a record has too few or too many fields, and the options do not
+/// say otherwise, or say that fewer are put up with; the file cannot be read or written; it is the Parquet file, or the
+/// quarantine file beside that, by this name or another ([`Error::Invalid`], and it stays as it is); `progress` cancelled.
 pub fn parquetize(
     csv: impl AsRef<Path>,
     parquet: impl AsRef<Path>,
@@ -129,6 +130,7 @@ pub fn parquetize(
     progress: &dyn Progress,
 ) -> Result<ParquetFile> {
     let csv = csv.as_ref();
+    keep(csv, parquet.as_ref())?;
     let mut schema = Cow::Borrowed(schema);
     if options.widen {
         let total = csv.metadata().map_err(Error::io(csv))?.len();
@@ -142,7 +144,7 @@ pub fn parquetize(
 /// Turns a file of JSON lines, plain or packed with gzip or zstd, into a Parquet file, as [`parquetize`] does with CSV. Each
 /// line is an object, its keys are the columns; a key that is missing is null, lists and objects are kept as JSON text.
 /// Keys that the schema does not state become columns of text if they come in the first MiB; one that comes later, or
-/// twice in one line, does not fit. Of [`CsvOptions`] only the formats matter.
+/// twice in one line, does not fit. Of [`CsvOptions`] only the formats and the nulls matter.
 ///
 /// # Errors
 /// As [`parquetize`]. A line that is no object does not fit.
@@ -154,6 +156,7 @@ pub fn parquetize_json(
     progress: &dyn Progress,
 ) -> Result<ParquetFile> {
     let json = json.as_ref();
+    keep(json, parquet.as_ref())?;
     let mut schema = Cow::Borrowed(schema);
     if options.widen {
         let total = json.metadata().map_err(Error::io(json))?.len();
@@ -162,6 +165,12 @@ pub fn parquetize_json(
     }
     let batches = TextBatches::open_json(json, &schema, &options.csv, options.misfit)?;
     write(json, batches, parquet.as_ref(), options, progress)
+}
+
+/// Refuses a source that [`write()`] would destroy.
+fn keep(source: &Path, parquet: &Path) -> Result<()> {
+    let rejected = quarantine::path_of(parquet);
+    files::apart(source, &[parquet.to_owned(), part_path(parquet), part_path(&rejected), rejected])
 }
 
 fn write(

@@ -1,11 +1,12 @@
 //! Downloads from servers that behave, and from those that do not.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use std::time::Duration;
 
-use flow_data::{Compression, DownloadOptions, Error, Lake, download, download_to, download_with, version};
+use flow_data::{Compression, DownloadOptions, Error, Lake, Progress, download, download_to, download_with, version};
 
 use crate::files::{gzip, noise};
 use crate::google::{Fault, Google};
@@ -189,6 +190,35 @@ async fn a_server_with_a_fault_is_asked_again_and_in_the_end_given_up() {
     assert_eq!(server.requests().len(), 6);
 }
 
+/// The waits themselves are measured at the unit tests of the attempts, by a clock that stands still.
+#[tokio::test]
+async fn a_wait_that_a_server_asks_for_is_told_or_can_be_cancelled() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(|_| Reply::new(429, "").with("Retry-After", 3_600));
+    let error = download(&server.at("/f"), folder.path(), &()).await.unwrap_err();
+    assert!(matches!(error, Error::Transfer { attempts: 1, .. }) && !error.is_permanent(), "{error:?}");
+    assert!(error.to_string().contains("asks to be left alone for 3600 s"), "{error}");
+    assert_eq!(server.requests().len(), 1);
+
+    /// Is not wanted any more once the server was asked.
+    struct Asked(Arc<AtomicBool>);
+    impl Progress for Asked {
+        fn report(&self, _: u64, _: Option<u64>) {}
+
+        fn cancelled(&self) -> bool {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
+    let asked = Arc::new(AtomicBool::new(false));
+    let seen = asked.clone();
+    let server = Server::start(move |_| {
+        seen.store(true, Ordering::SeqCst);
+        Reply::new(429, "").with("Retry-After", 300)
+    });
+    let error = download(&server.at("/f"), folder.path(), &Asked(asked)).await.unwrap_err();
+    assert!(matches!(error, Error::Cancelled), "{error:?}");
+}
+
 #[tokio::test]
 async fn a_length_that_is_never_kept_is_an_error_and_no_file_appears() {
     let server = Server::start(|_| Reply::new(200, noise(1_000)).with("ETag", "W/\"weak\"").cut(600));
@@ -199,6 +229,70 @@ async fn a_length_that_is_never_kept_is_an_error_and_no_file_appears() {
     assert!(!path.exists());
     let ranges = server.requests().iter().filter(|r| r.range_start().is_some()).count();
     assert_eq!(ranges, 0, "a weak tag cannot vouch for a range");
+}
+
+/// Keeps what is said by warnings.
+#[derive(Clone, Default)]
+struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::WARN && metadata.target().starts_with("flow_data")
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Words(String);
+        impl tracing::field::Visit for Words {
+            fn record_debug(&mut self, _: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                self.0.push_str(&format!("{value:?}"));
+            }
+        }
+        let mut words = Words(String::new());
+        event.record(&mut words);
+        self.0.lock().unwrap().push(words.0);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test]
+async fn a_server_that_names_no_length_is_warned_of_once() {
+    let warnings = Warnings::default();
+    let _heard = tracing::subscriber::set_default(warnings.clone());
+    let folder = tempfile::tempdir().unwrap();
+    let chunked = Server::start(|_| Reply::new(200, "3\r\nabc\r\n0\r\n\r\n").with("Transfer-Encoding", "chunked"));
+    let long = Server::start(|r| file(r, b"abc", TAG));
+    for server in [&chunked, &long] {
+        assert_eq!(download(&server.at("/f"), folder.path(), &()).await.unwrap().bytes, 3);
+    }
+    assert!(warnings.0.lock().unwrap().is_empty(), "{warnings:?}", warnings = warnings.0);
+
+    // The first connection is given up, the second begins anew: nothing vouches for what came by the first.
+    let endless = Server::start(|r| {
+        let mut reply = Reply::new(200, "abc");
+        reply.endless = true;
+        reply.drip = (r.number == 0).then_some((1, Duration::from_millis(400)));
+        reply
+    });
+    let options =
+        DownloadOptions { least_bytes: 2, patience: Duration::from_millis(100), ..DownloadOptions::default() };
+    let url = endless.at("/f?sig=hush");
+    let done = download_with(&url, folder.path().join("f"), &options, &()).await.unwrap();
+    assert_eq!((done.bytes, endless.requests().len()), (3, 2));
+    let mut said = warnings.0.lock().unwrap().clone();
+    assert_eq!(said.len(), 1, "{said:?}");
+    let said = said.remove(0);
+    assert!(said.contains("/f") && said.contains("names no length") && !said.contains("hush"), "{said}");
 }
 
 /// An earlier process got all bytes and ended before the file had its name.
@@ -256,6 +350,20 @@ async fn files_on_disk_are_copied_once() {
 
     let error = download("/nowhere/x.csv", &to, &()).await.unwrap_err();
     assert!(error.is_permanent() && error.to_string().contains("/nowhere/x.csv"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_is_not_what_is_written_beside_its_copy() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["f.json", "f.part", "f.part.json"] {
+        let source = crate::files::write(folder.path(), name, "abc");
+        let error = download_to(source.to_str().unwrap(), folder.path().join("f"), &()).await.unwrap_err();
+        assert!(matches!(error, Error::Invalid(_)), "{error:?}");
+        assert_eq!(std::fs::read_to_string(&source).unwrap(), "abc", "{name}");
+    }
+    let source = folder.path().join("f.part");
+    assert_eq!(download_to(source.to_str().unwrap(), &source, &()).await.unwrap().bytes, 3, "onto itself");
+    assert_eq!(std::fs::read_to_string(&source).unwrap(), "abc");
 }
 
 #[tokio::test]

@@ -286,6 +286,27 @@ fn a_quote_that_never_ends_is_no_record_of_the_rest() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
+/// What Excel writes, and reads, where a comma is something else.
+#[test]
+fn a_first_line_may_say_the_separator() {
+    let plain = want(&[(1, "x,y"), (2, "z")]);
+    for text in ["sep=;\na;b\n1;x,y\n2;z\n", "sep=;\r\na;b\r\n1;x,y\r\n2;z\r\n", "\u{feff}sep=;\ra;b\r1;x,y\r2;z\r"] {
+        for separator in [Some(','), Some(';'), None] {
+            assert_eq!(rows_as(text.as_bytes(), options(|o| o.separator = separator)), plain, "{text:?}");
+            // Whoever passed over it so far goes on to.
+            let skipping = options(|o| (o.separator, o.skip_lines) = (separator, 1));
+            assert_eq!(rows_as(text.as_bytes(), skipping), plain, "{text:?}");
+        }
+    }
+    assert_eq!(rows_as(b"sep=;\na|b\n1|x\n", options(|o| o.separator = Some('|'))), want(&[(1, "x")]), "as stated");
+    let named = options(|o| o.names = Some(vec!["a".into(), "b".into()]));
+    assert_eq!(rows_as(b"sep=\t\n1\tx\n", named), want(&[(1, "x")]));
+    let wrong = refused("sep=;\na;b\n1;x\nnone;y\n", CsvOptions::default());
+    assert!(wrong.contains("row 2, column `a`: `none`"), "{wrong}");
+    let (file, _) = convert_as(b"sep=x\n1\n", &Schema::default(), CsvOptions::default()).unwrap();
+    assert_eq!((file.columns[0].name.as_str(), file.rows), ("sep=x", 1), "a name");
+}
+
 #[test]
 fn nul_bytes_are_letters() {
     assert_eq!(rows("a,b\n1,x\0y\n"), want(&[(1, "x\0y")]));

@@ -36,6 +36,7 @@ mod misfit;
 mod parquet;
 mod pg_unload;
 mod postgres;
+mod proxied;
 mod random;
 #[path = "../../../../tests/support/server.rs"]
 mod server;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use flow_data::{Error, Misfit, ParquetFile, ParquetOptions, Schema, Type, parquetize};
+use flow_data::{Error, Misfit, ParquetFile, ParquetOptions, Schema, Type, parquetize, parquetize_json};
 
 use crate::files::{column, read, write};
 
@@ -154,4 +154,33 @@ fn text_that_is_none_and_text_behind_quotes_do_not_fit() {
     let file = convert(&csv, &options(Misfit::Null)).unwrap();
     assert_eq!((file.rows, file.nulled), (3, 2));
     assert_eq!(read(&file.path).column("note").unwrap().null_count(), 2);
+}
+
+/// What is written is finite, what would be kept is not.
+#[test]
+fn a_number_that_64_bits_cannot_hold_does_not_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let csv = write(folder.path(), "f.csv", "x,y\n1,a\n1e400,b\n-1e400,c\ninf,d\n1e-400,e\n");
+    let lines = "{\"x\":1}\n{\"x\":1e400}\n{\"x\":\"-1e400\"}\n{\"x\":\"inf\"}\n{\"x\":1e-400}\n";
+    let json = write(folder.path(), "f.jsonl", lines);
+    let target = folder.path().join("f.parquet");
+    let schema = Schema::new([("x", Type::Float)]);
+    for is_json in [false, true] {
+        let convert = |misfit: Misfit| match is_json {
+            true => parquetize_json(&json, &target, &schema, &options(misfit), &()),
+            false => parquetize(&csv, &target, &schema, &options(misfit), &()),
+        };
+        let error = convert(Misfit::Fail).unwrap_err().to_string();
+        assert!(error.contains("row 2, column `x`: `1e400` is not a number that 64 bits hold"), "{error}");
+        assert_eq!(convert(Misfit::Null).unwrap().nulled, 2);
+        assert_eq!(column(&read(&target), "x"), ["1.0", "null", "null", "inf", "0.0"]);
+        let file = convert(Misfit::Quarantine).unwrap();
+        assert_eq!((file.rows, file.quarantined), (3, 2));
+        let rejected = std::fs::read_to_string(file.quarantine.unwrap()).unwrap();
+        assert!(rejected.contains("`-1e400` is not a number that 64 bits hold"), "{rejected}");
+    }
+    let many = write(folder.path(), "g.csv", "x\n1\n2.5\n1e400\n");
+    assert_eq!(Schema::infer(&many).unwrap(), Schema::new([("x", Type::Text)]));
+    let many = write(folder.path(), "g.jsonl", "{\"x\":1.5}\n{\"x\":1e400}\n");
+    assert_eq!(Schema::infer_json(&many, &Default::default()).unwrap(), Schema::new([("x", Type::Text)]));
 }

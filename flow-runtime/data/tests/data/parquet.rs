@@ -2,10 +2,17 @@
 
 use std::path::Path;
 
-use flow_data::{Error, ParquetFile, ParquetOptions, Schema, Type, parquetize, read_parquet_schema};
+use flow_data::{
+    ColumnType, Error, Field, ParquetFile, ParquetOptions, Schema, Type, parquetize, parquetize_json,
+    read_parquet_fields, read_parquet_schema,
+};
 use polars::prelude::DataFrame;
+use polars_arrow::datatypes::{ArrowDataType, ArrowSchema, Field as ArrowField, TimeUnit};
 use polars_parquet::parquet::compression::Compression;
+use polars_parquet::parquet::metadata::SchemaDescriptor;
 use polars_parquet::parquet::read::read_metadata;
+use polars_parquet::read::{ParquetType, PhysicalType, PrimitiveConvertedType};
+use polars_parquet::write::{CompressionOptions, FileWriter, StatisticsOptions, Version, WriteOptions};
 
 use crate::files::{column, gzip, read, trip_schema, trips, write};
 
@@ -186,6 +193,108 @@ fn the_layout_is_as_the_options_say() {
     let found = groups(&options);
     assert!(found.len() > 3, "a group for each piece");
     assert_eq!(found.iter().map(|group| group.num_rows()).sum::<usize>(), 200_000);
+}
+
+/// What is read is never what is written, by whatever name, nor what is written or removed beside that.
+#[test]
+fn a_file_is_not_made_of_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = write(folder.path(), "x.parquet.rejected.csv", "a\n1\n");
+    let link = folder.path().join("link.csv");
+    std::os::unix::fs::symlink(&source, &link).unwrap();
+    let part = write(folder.path(), "y.parquet.part", "a\n1\n");
+    let schema = Schema::new([("a", Type::Int)]);
+    let targets = [
+        (&source, source.clone()),
+        (&source, folder.path().join("./x.parquet.rejected.csv")),
+        (&source, link.clone()),
+        (&link, source.clone()),
+        (&source, folder.path().join("x.parquet")),
+        (&part, folder.path().join("y.parquet")),
+    ];
+    for (from, target) in targets {
+        let options = ParquetOptions::default();
+        for outcome in
+            [parquetize(from, &target, &schema, &options, &()), parquetize_json(from, &target, &schema, &options, &())]
+        {
+            let error = outcome.unwrap_err();
+            assert!(matches!(&error, Error::Invalid(words) if words.contains("another target")), "{error:?}");
+            assert_eq!(std::fs::read_to_string(from).unwrap(), "a\n1\n", "{}", target.display());
+        }
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3, "nothing was written");
+}
+
+/// A file of no rows with these columns, and with what an Arrow program says of them.
+fn described(path: &Path, message: &str, arrow: ArrowSchema) {
+    let options = WriteOptions {
+        statistics: StatisticsOptions::default(),
+        version: Version::V2,
+        compression: CompressionOptions::Snappy,
+        data_page_size: None,
+    };
+    let mut columns = SchemaDescriptor::try_from_message(message).unwrap().fields().to_vec();
+    for column in &mut columns {
+        // A message has no word for an interval, which has twelve bytes.
+        if let ParquetType::PrimitiveType(primitive) = column
+            && primitive.physical_type == PhysicalType::FixedLenByteArray(12)
+        {
+            primitive.converted_type = Some(PrimitiveConvertedType::Interval);
+        }
+    }
+    let parquet = SchemaDescriptor::new("root".into(), columns);
+    let mut writer = FileWriter::new_with_parquet_schema(std::fs::File::create(path).unwrap(), arrow, parquet, options);
+    writer.end(None).unwrap();
+}
+
+#[test]
+fn columns_that_fit_no_table_are_told_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("f.parquet");
+    let refused = |column: &str, arrow: ArrowSchema| {
+        described(&path, &format!("message root {{ OPTIONAL INT32 n; {column} }}"), arrow);
+        let error = read_parquet_fields(&path).unwrap_err();
+        assert!(error.is_permanent() && matches!(error, Error::Columns { .. }), "{error:?}");
+        error.to_string()
+    };
+    let list = |of: &str| format!("OPTIONAL GROUP c (LIST) {{ REPEATED GROUP list {{ {of} }} }}");
+    for (column, want) in [
+        ("OPTIONAL GROUP c { OPTIONAL INT32 a; OPTIONAL INT32 b; }".to_owned(), "a record (a struct), which fits no table"),
+        ("OPTIONAL GROUP c { OPTIONAL INT32 a; }".to_owned(), "a record (a struct), which fits no table: select its fields"),
+        (
+            "OPTIONAL GROUP c (MAP) { REPEATED GROUP key_value { REQUIRED BYTE_ARRAY key (UTF8); OPTIONAL INT32 value; } }".to_owned(),
+            "a map of keys to values, which fits no table",
+        ),
+        (list("OPTIONAL GROUP element { OPTIONAL INT32 a; OPTIONAL INT32 b; }"), "a list of records, which fits no table"),
+        (
+            list("OPTIONAL GROUP element (LIST) { REPEATED GROUP list { OPTIONAL INT32 element; } }"),
+            "a list of lists or maps, which fits no table: make a row of each",
+        ),
+        ("OPTIONAL FIXED_LEN_BYTE_ARRAY (12) c;".to_owned(), "an interval of months, days and milliseconds, which no table"),
+        ("OPTIONAL FIXED_LEN_BYTE_ARRAY (20) c (DECIMAL (45, 2));".to_owned(), "decimals of 45 digits, 2 of them after"),
+    ] {
+        let said = refused(&column, ArrowSchema::default());
+        assert!(said.contains(&format!("column `c` holds {want}")), "{column}: {said}");
+        assert!(!said.contains("Field"), "{said}");
+    }
+
+    let arrow = |dtype: ArrowDataType| -> ArrowSchema {
+        [("n", ArrowDataType::Int32), ("c", dtype)]
+            .map(|(name, dtype)| (name.into(), ArrowField::new(name.into(), dtype, true)))
+            .into_iter()
+            .collect()
+    };
+    let span = || ArrowDataType::Duration(TimeUnit::Millisecond);
+    let spans = ArrowDataType::LargeList(Box::new(ArrowField::new("element".into(), span(), true)));
+    for (column, dtype) in [("OPTIONAL INT64 c;".to_owned(), span()), (list("OPTIONAL INT64 element;"), spans)] {
+        let said = refused(&column, arrow(dtype));
+        assert!(said.contains("an Arrow duration) in ms") && said.contains("`c_ms`"), "{said}");
+    }
+    // Numbers are numbers, whoever wrote them.
+    for arrow in [arrow(ArrowDataType::Int64), ArrowSchema::default()] {
+        described(&path, "message root { OPTIONAL INT32 n; OPTIONAL INT64 c; }", arrow);
+        assert_eq!(read_parquet_fields(&path).unwrap()[1], Field::new("c", ColumnType::Int64));
+    }
 }
 
 /// Row groups can be passed over by those who look for some rows.

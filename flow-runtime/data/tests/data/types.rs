@@ -279,4 +279,10 @@ async fn every_way_from_csv_makes_the_same_table() {
     assert!(error.contains("row 2 has a quote inside of field 2; load it parsed"), "{error}");
     options.raw_csv = false;
     assert_eq!(warehouse.load(&Input::csv(&quoted, &schema), "way_e", &options, &()).await.unwrap().rows, 2);
+    // A file that says its separator in its first line: COPY is told of commas.
+    let other = crate::files::write(folder.path(), "3.csv", "sep=;\na;b\n1;x,y\n");
+    assert_eq!(warehouse.load(&Input::csv(&other, &schema), "way_f", &options, &()).await.unwrap().rows, 1);
+    options.raw_csv = true;
+    let error = warehouse.load(&Input::csv(&other, &schema), "way_f", &options, &()).await.unwrap_err().to_string();
+    assert!(error.contains("row 1 is separated by ';' and not by commas; load it parsed"), "{error}");
 }
