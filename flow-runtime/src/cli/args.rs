@@ -49,7 +49,7 @@ pub enum Command {
     Scheduler,
     /// Show the runs that a DAG will have by itself
     Next(Next),
-    /// Make the runs that a schedule would have made between two dates; list, pause and cancel such backfills
+    /// Make the runs that a schedule would have made between two dates, up to now; list, pause and cancel such backfills
     Backfill(Backfill),
     /// Let the scheduler make no more runs of these DAGs
     Pause(Dags),
