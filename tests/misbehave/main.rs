@@ -3,6 +3,7 @@
 mod assets;
 mod backfill;
 mod broken;
+mod cleaned;
 mod crash_points;
 mod crowded;
 mod full;

@@ -2,14 +2,15 @@
 
 use super::app::App;
 use super::args::{RunArg, Why};
+use super::coming::coming;
 use super::exit::{CliError, Exit, Result};
 use super::reasons::{Known, Reason, Surroundings, reasons};
 use super::{assets, lookup, session};
 use crate::clock::{Clock, SystemClock};
 use crate::run_event::label;
-use crate::store::{BackfillRow, BackfillState, MetadataStore, RunFilter, RunOrder, StoredRun};
+use crate::store::{BackfillRow, BackfillState, MetadataStore, RunFilter, StoredRun};
 use crate::timetable;
-use flow_core::{Dag, InstanceKey, Restriction, RunStatus, RunType, Schedule, TaskIx, TaskState, Waiting, parse};
+use flow_core::{Dag, InstanceKey, RunStatus, RunType, Schedule, TaskIx, TaskState, Waiting, parse};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -195,19 +196,8 @@ async fn of_schedule(
         return Ok(found);
     }
     let timetable = timetable::of(dag).map_err(|e| CliError::input(e.to_string()))?;
-    let scheduled = RunFilter {
-        dag_id: Some(dag.dag_id.clone()),
-        run_types: vec![RunType::Scheduled],
-        order: RunOrder::Due,
-        limit: 1,
-        ..RunFilter::default()
-    };
-    let last = match store {
-        Some(store) => store.runs(&scheduled).await?.pop().and_then(|run| run.run.data_interval),
-        None => None,
-    };
     let now = SystemClock.now();
-    let next = timetable::upcoming(&*timetable, last, Restriction::of(dag), now).next();
+    let next = coming(store, dag, now, 1).await?.runs.pop();
     let limit = if timetable.foresees() { dag.max_active_runs } else { 1 };
     // Those of backfills take no place away.
     let open: Vec<&StoredRun> = open.iter().filter(|run| run.run.run_type != RunType::Backfill).collect();
