@@ -10,6 +10,7 @@ mod full;
 mod isolated;
 mod postgres;
 mod prints;
+mod promises;
 mod restored;
 mod tells;
 mod ticks;
