@@ -78,10 +78,37 @@ fn what_cannot_be_filled_in_is_said() {
         (&["backfill", "again_and_again", "--from", "2026-01-01", "--to", "2026-01-02"], "has no schedule that tells"),
         (&["backfill", "days", "--from", "2026-01-02", "--to", "2026-01-01"], "--to lies before --from"),
         (&["backfill", "days", "--from", "tomorrow", "--to", "2026-01-01"], "--from: `tomorrow` is not a date"),
+        (&["backfill", "days", "--from", "2999-01-01", "--to", "2999-01-03"], "3 dates that were still ahead"),
+        (
+            &["backfill", "days", "--from", "2019-12-01", "--to", "2019-12-31"],
+            "31 dates before the start_date of the DAG",
+        ),
+        (&["backfill", "pooled", "--from", "2026-02-01", "--to", "2026-02-01"], "1 date after the end_date of the DAG"),
+        (
+            &["backfill", "days", "--from", "2026-01-01T01:00", "--to", "2026-01-01T02:00"],
+            "the nearest are 2026-01-01 00:00:00 and 2026-01-02 00:00:00",
+        ),
     ] {
         let answer = place.dags(words);
         assert!(answer.code == Some(2) && answer.err.contains(said), "{words:?}: {answer:?}");
     }
+    assert_eq!(backfills(&place), [], "nothing of that is kept");
+}
+
+#[test]
+fn dates_that_the_schedule_would_not_have_had_are_left_out() {
+    let place = place();
+    let early = place.dags(&["backfill", "days", "--from", "2019-12-25", "--to", "2020-01-03", "--detach"]);
+    assert_eq!(early.code, Some(0), "{early:?}");
+    assert!(early.err.contains("left out: 7 dates before the start_date of the DAG, 2020-01-01"), "{early:?}");
+    assert!(early.err.contains("3 of 3 dates to run"), "{early:?}");
+    let shown = place.dags(&["backfill", "show", "1"]);
+    assert!(shown.err.contains("3 of 3 dates left") && shown.err.contains("left out: 7 dates"), "{shown:?}");
+    let endless = ["backfill", "days", "--from", "2026-01-01", "--to", "9999-01-01", "--dry-run"];
+    let last = place.json(&endless).as_array().unwrap().last().unwrap()["logical_date"].clone();
+    assert!(last.as_str().unwrap().starts_with("20"), "none of a thousand years ahead: {last}");
+    let said = place.dags(&endless).err;
+    assert!(said.contains("left out: more than 10000 dates that were still ahead when it was asked for"), "{said}");
 }
 
 #[test]

@@ -3,12 +3,14 @@
 mod assets;
 mod backfill;
 mod broken;
+mod cleaned;
 mod crash_points;
 mod crowded;
 mod full;
 mod isolated;
 mod postgres;
 mod prints;
+mod promises;
 mod restored;
 mod tells;
 mod ticks;

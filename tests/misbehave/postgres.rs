@@ -39,12 +39,12 @@ pub fn machine(database: &str) -> Place {
 const TOO_LONG: Duration = Duration::from_millis(2600);
 
 /// A number below this; another one each time.
-fn chance(below: u64) -> u64 {
+pub fn chance(below: u64) -> u64 {
     RandomState::new().build_hasher().finish() % below
 }
 
 /// How many of these runs were active at the same time, at most.
-fn most_at_once(runs: &[Value]) -> usize {
+pub fn most_at_once(runs: &[Value]) -> usize {
     let at = |run: &Value| text(run, "start_date").to_string();
     let active = |run: &Value, then: &str| text(run, "start_date") <= then && then < text(run, "end_date");
     runs.iter().map(|one| runs.iter().filter(|run| active(run, &at(one))).count()).max().unwrap_or(0)

@@ -170,7 +170,7 @@ impl DagBuilder {
     pub fn build(mut self, wire: impl FnOnce(&DagScope)) -> Result<Dag, DagError> {
         // What is wrong with the zone is told already.
         let zone = timetable::zone(self.dag.timezone.as_deref()).unwrap_or_default();
-        let timetable = timetable::of(&self.dag).map(drop);
+        let timetable = timetable::of(&self.dag).and_then(|_| timetable::comes(&self.dag));
         self.or_problem("schedule", timetable);
         let read =
             |date: &Option<String>| date.as_deref().map(|date| flow_core::parse::date_in(date, zone)).transpose();

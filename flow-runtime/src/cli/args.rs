@@ -49,7 +49,7 @@ pub enum Command {
     Scheduler,
     /// Show the runs that a DAG will have by itself
     Next(Next),
-    /// Make the runs that a schedule would have made between two dates; list, pause and cancel such backfills
+    /// Make the runs that a schedule would have made between two dates, up to now; list, pause and cancel such backfills
     Backfill(Backfill),
     /// Let the scheduler make no more runs of these DAGs
     Pause(Dags),
@@ -65,7 +65,7 @@ pub enum Command {
     Cancel(RunArg),
     /// Delete all runs of a DAG, with their logs and values
     Delete(Delete),
-    /// Delete runs that have ended long ago, with their logs and values
+    /// Delete runs that have ended long ago, with their logs and values; but none without which a tick would be run again
     Clean(Clean),
     /// List runs, the one that was made last first
     Runs(Runs),
@@ -179,7 +179,7 @@ pub struct Next {
     /// The DAG [default: the one marked as default]
     pub dag: Option<String>,
     /// How many
-    #[arg(long, short, default_value_t = 5, value_name = "N")]
+    #[arg(long, short, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub number: u32,
 }
 

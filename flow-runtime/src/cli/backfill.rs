@@ -15,6 +15,7 @@ use crate::executor::{CacheUse, EngineError};
 use crate::notify::Deliverer;
 use crate::scheduler::ScheduledDag;
 use crate::scheduler::backfill::{self, BackfillError, Ended, Fill, Filled, Reprocess};
+use crate::scheduler::stretch::Stretch;
 use crate::store::{BackfillRow, BackfillSpec, BackfillState, MetadataStore};
 use crate::{secret, telemetry};
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
@@ -52,11 +53,16 @@ pub fn backfill(app: &App, args: &args::Backfill) -> Result {
     session::block_on(async {
         let store = app.store().await?;
         let there = same(&*store, &spec).await?;
-        let since = there.as_ref().map(|row| row.created);
-        let fills = backfill::plan(&*store, &dag, &spec, since).await.map_err(|error| match error {
-            BackfillError::Store(error) => error.into(),
-            error => CliError::input(error.to_string()),
-        })?;
+        let since = there.as_ref().map_or_else(|| SystemClock.now(), |row| row.created);
+        let fills = backfill::plan(&*store, &dag, &spec, since).await.map_err(refused)?;
+        let stretch = Stretch::of(&dag.dag, &spec, since).map_err(refused)?;
+        let left_out = stretch.left_out();
+        if fills.is_empty() {
+            return Err(no_dates(app, &dag.dag, &spec, &stretch));
+        }
+        if !left_out.is_none() {
+            app.out.note(format!("left out: {left_out}"));
+        }
         if args.dry_run {
             tell(app, &fills);
             store.close().await;
@@ -71,7 +77,7 @@ pub fn backfill(app: &App, args: &args::Backfill) -> Result {
             }
             // As many at one time as is said now.
             Some(row) => BackfillRow { spec: spec.clone(), ..row },
-            None => made(&*store, &spec).await?,
+            None => made(&*store, &spec, since).await?,
         };
         let most = spec.max_active_runs;
         let dates = plural(fills.len(), "date");
@@ -107,11 +113,44 @@ async fn same(store: &dyn MetadataStore, spec: &BackfillSpec) -> Result<Option<B
     Ok(store.backfills(true).await?.into_iter().rev().find(wanted))
 }
 
-async fn made(store: &dyn MetadataStore, spec: &BackfillSpec) -> Result<BackfillRow> {
-    let created = SystemClock.now();
+async fn made(store: &dyn MetadataStore, spec: &BackfillSpec, created: DateTime<Utc>) -> Result<BackfillRow> {
     let id = store.put_backfill(spec, created).await?;
     let (spec, state) = (spec.clone(), BackfillState::Running);
     Ok(BackfillRow { id, spec, state, created, ended: None, owner: None })
+}
+
+fn refused(error: BackfillError) -> CliError {
+    match error {
+        BackfillError::Store(error) => error.into(),
+        error => CliError::input(error.to_string()),
+    }
+}
+
+/// Why nothing of what was asked for can be filled in, and where there is something.
+fn no_dates(app: &App, dag: &Dag, spec: &BackfillSpec, stretch: &Stretch) -> CliError {
+    let (from, to, left_out) = (date(spec.from), date(spec.to), stretch.left_out());
+    if left_out.is_none() {
+        let schedule = dag.schedule.as_ref().map_or("", |schedule| schedule.as_str());
+        let hint = match stretch.nearest() {
+            (Some(before), Some(after)) => format!("the nearest are {} and {}", date(before), date(after)),
+            (Some(before), None) => format!("its last is {}", date(before)),
+            (None, Some(after)) => format!("its first is {}", date(after)),
+            (None, None) => "it has none at all".into(),
+        };
+        let sentence = format!("DAG `{}` has no date from {from} to {to}: its schedule is `{schedule}`", dag.dag_id);
+        return CliError::input(sentence).hint(hint);
+    }
+    let sentence = format!("no date of DAG `{}` from {from} to {to} can be filled in: {left_out}", dag.dag_id);
+    let mut error = CliError::input(sentence);
+    if left_out.ahead > 0 {
+        let next = app.command(&["next", &dag.dag_id]);
+        error = error.hint(format!("the scheduler makes the runs of what is ahead when they are due: see `{next}`"));
+    }
+    if left_out.before.is_some() || left_out.after.is_some() {
+        let run = app.command(&["run", &dag.dag_id, "--logical-date", "DATE"]);
+        error = error.hint(format!("one run about any date: `{run}`"));
+    }
+    error
 }
 
 /// The params as they may be stored.

@@ -10,6 +10,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::executor::Engine;
 use crate::scheduler::ScheduledDag;
 use crate::scheduler::backfill;
+use crate::scheduler::stretch::Stretch;
 use crate::store::{BackfillChange, BackfillRow, BackfillState, MetadataStore, RunFilter};
 use flow_core::{Event, RunStatus, RunType};
 use serde_json::{Value, json};
@@ -135,9 +136,11 @@ fn list(app: &App, rows: &[BackfillRow]) {
 async fn show(app: &App, store: &dyn MetadataStore, row: &BackfillRow) -> Result<()> {
     let dag = lookup::dag(app, Some(&row.spec.dag_id))?;
     let dag = ScheduledDag { dag: dag.clone(), params: Ok(row.spec.conf.clone()) };
-    let fills = backfill::plan(store, &dag, &row.spec, Some(row.created)).await;
+    let fills = backfill::plan(store, &dag, &row.spec, row.created).await;
     let fills = fills.map_err(|error| CliError::input(error.to_string()))?;
     let left = fills.iter().filter(|fill| fill.is_work()).count();
+    let left_out = Stretch::of(&dag.dag, &row.spec, row.created).map(|stretch| stretch.left_out());
+    let left_out = left_out.map_err(|error| CliError::input(error.to_string()))?;
     let out = &app.out;
     if out.json {
         let dates: Vec<Value> = fills
@@ -176,5 +179,8 @@ async fn show(app: &App, store: &dyn MetadataStore, row: &BackfillRow) -> Result
     }
     table.lines(out.width, out.paint).iter().for_each(|line| out.line(line));
     out.note(format!("{} of {} left", left, plural(fills.len(), "date")));
+    if !left_out.is_none() {
+        out.note(format!("left out: {left_out}"));
+    }
     Ok(())
 }

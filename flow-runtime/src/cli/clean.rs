@@ -4,29 +4,35 @@ use super::app::App;
 use super::args::{Clean, Delete};
 use super::exit::{CliError, Exit, Result};
 use super::format::{date, plural};
+use super::kept::{Because, kept};
 use super::session::scheduler_may_live;
 use super::table::Table;
 use super::{lookup, session};
 use crate::clock::{Clock as _, SystemClock};
 use crate::executor::{Engine, EngineError};
-use crate::store::{BackfillChange, BackfillState, MetadataStore, RunFilter, StoredRun};
+use crate::store::{BackfillChange, BackfillState, MetadataStore, RunFilter, RunPk, StoredRun};
 use chrono::{DateTime, TimeDelta, Utc};
 use flow_core::RunStatus;
 use serde_json::json;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Deletes what has ended before a date.
+/// Deletes what has ended before a date, but what would be done again without it.
 pub fn clean(app: &App, args: &Clean) -> Result {
-    let before = before(&args.before, SystemClock.now())?;
+    let now = SystemClock.now();
+    let before = before(&args.before, now)?;
     session::block_on(async {
         let Some(store) = app.store_to_read().await? else { return Err(lookup::no_runs(app, args.dag.as_deref())) };
         let states = vec![RunStatus::Success, RunStatus::Failed];
         let runs = store.runs(&RunFilter { dag_id: args.dag.clone(), states, ..RunFilter::default() }).await?;
         let old = |run: &StoredRun| run.run.end_date.unwrap_or(run.run.run_after) < before;
         let runs: Vec<StoredRun> = runs.into_iter().filter(old).collect();
+        let known = |dag_id: &str| app.registry.dag(dag_id).map(|dag| (**dag).clone());
+        let kept = kept(&*store, &known, &runs, now).await?;
+        let (stay, runs): (Vec<_>, Vec<_>) = runs.into_iter().partition(|run| kept.contains_key(&run.pk));
         if args.dry_run {
             tell(app, &runs);
+            tell_kept(app, &stay, &kept);
             app.out.note(format!(
                 "{} would be deleted, with their logs and values; outputs that caches kept before then, and events of assets from \
                  before that nobody needs any more, would be forgotten",
@@ -37,6 +43,7 @@ pub fn clean(app: &App, args: &Clean) -> Result {
         }
         let forgotten = store.forget_cached(args.dag.as_deref(), before).await?;
         remove(app, &store, runs).await?;
+        tell_kept(app, &stay, &kept);
         app.out.note(format!("{} of the cache forgotten", plural(forgotten as usize, "output")));
         // Now, for those that the runs were made for are of no use without them.
         let forgotten = store.forget_asset_events(args.dag.as_deref(), before).await?;
@@ -135,6 +142,20 @@ fn before(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>> {
             "--before: `{text}` is neither a date like `2026-01-31` nor a length of time like `30d`"
         ))
     })
+}
+
+/// What stays, and why: a line for each reason of a DAG.
+fn tell_kept(app: &App, runs: &[StoredRun], kept: &BTreeMap<RunPk, Because>) {
+    let mut groups: BTreeMap<(&str, Because), Vec<&str>> = BTreeMap::new();
+    for (run, because) in runs.iter().filter_map(|run| Some((run, *kept.get(&run.pk)?))) {
+        groups.entry((&run.run.dag_id, because)).or_default().push(&run.run.run_id);
+    }
+    for ((dag_id, because), runs) in groups {
+        app.out.note(match runs[..] {
+            [run] => format!("kept: {dag_id} {run}, {because}"),
+            _ => format!("kept: {} of {dag_id}, each {because}", plural(runs.len(), "run")),
+        });
+    }
 }
 
 fn tell(app: &App, runs: &[StoredRun]) {

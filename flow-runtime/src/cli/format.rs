@@ -27,8 +27,15 @@ pub fn seconds(from: DateTime<Utc>, to: DateTime<Utc>) -> f64 {
     (to - from).as_seconds_f64()
 }
 
-/// Whole seconds until then, at least one: `9s`, `1m 30s`.
+/// Whole seconds until then, or milliseconds where it is less than one: `9s`, `1m 30s`, `300ms`.
 pub fn until(now: DateTime<Utc>, due: DateTime<Utc>) -> String {
+    let wait = seconds(now, due).max(0.001);
+    let millis = if wait < 1.0 { (wait * 1e3).ceil() } else { wait.ceil() * 1e3 };
+    flow_core::parse::human(Duration::from_millis(millis as u64))
+}
+
+/// The same for what is shown again and again: whole seconds, at least one.
+pub fn countdown(now: DateTime<Utc>, due: DateTime<Utc>) -> String {
     let wait = seconds(now, due).ceil().max(1.0);
     flow_core::parse::human(Duration::from_secs(wait as u64))
 }
@@ -153,7 +160,10 @@ mod tests {
     fn a_wait_is_never_zero() {
         let now = DateTime::UNIX_EPOCH;
         assert_eq!(until(now, now + Duration::from_millis(8_200)), "9s");
-        assert_eq!(until(now, now), "1s");
+        assert_eq!(until(now, now + Duration::from_micros(999_300)), "1s");
+        assert_eq!(until(now, now + Duration::from_millis(300)), "300ms");
+        assert_eq!(until(now, now), "1ms");
+        assert_eq!(countdown(now, now + Duration::from_millis(300)), "1s");
         assert_eq!(until(now, now + Duration::from_secs(90)), "1m 30s");
     }
 }

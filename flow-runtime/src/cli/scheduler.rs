@@ -2,6 +2,7 @@
 
 use super::app::App;
 use super::args::{Dags, Next, ParamArgs};
+use super::coming::{Coming, coming};
 use super::exit::{CliError, Exit, Result};
 use super::format::{clock, date, one_line, plural, took, until};
 use super::observe::Watch;
@@ -16,10 +17,9 @@ use crate::executor::{CacheUse, EngineError, obstacles};
 use crate::notify::Deliverer;
 use crate::run_event::{RunEvent, label};
 use crate::scheduler::{Listener, ScheduledDag, Scheduler, Told};
-use crate::store::{MetadataStore, RunFilter, RunOrder, StoredRun};
+use crate::store::{MetadataStore, RunFilter, StoredRun};
 use crate::telemetry;
-use crate::timetable;
-use flow_core::{Dag, DagRun, NextRun, Restriction, RunStatus, RunType, TaskState};
+use flow_core::{Dag, DagRun, RunStatus, TaskState};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -196,24 +196,19 @@ pub fn pause(app: &App, args: &Dags, paused: bool) -> Result {
 /// Shows the runs that a DAG will have by itself.
 pub fn next(app: &App, args: &Next) -> Result {
     let dag = lookup::dag(app, args.dag.as_deref())?;
-    let (last, paused) = session::block_on(async {
-        let Some(store) = app.store_to_read().await? else { return Ok((None, false)) };
-        let filter = RunFilter {
-            dag_id: Some(dag.dag_id.clone()),
-            run_types: vec![RunType::Scheduled],
-            order: RunOrder::Due,
-            limit: 1,
-            ..RunFilter::default()
-        };
-        let last = store.runs(&filter).await?.pop().and_then(|run| run.run.data_interval);
-        let said = store.paused().await?.get(&dag.dag_id).copied();
-        store.close().await;
-        Ok((last, said.unwrap_or(app.config.paused_at_creation)))
-    })?;
-    let timetable = timetable::of(dag).map_err(|e| CliError::input(e.to_string()))?;
     let now = SystemClock.now();
-    let runs = timetable::upcoming(&*timetable, last, Restriction::of(dag), now);
-    let runs: Vec<NextRun> = runs.take(args.number as usize).collect();
+    let (Coming { runs, taken }, paused) = session::block_on(async {
+        let store = app.store_to_read().await?;
+        let coming = coming(store.as_deref(), dag, now, args.number as usize).await?;
+        let said = match &store {
+            Some(store) => store.paused().await?.get(&dag.dag_id).copied(),
+            None => None,
+        };
+        if let Some(store) = store {
+            store.close().await;
+        }
+        Ok((coming, said.unwrap_or(app.config.paused_at_creation)))
+    })?;
     let out = &app.out;
     if out.json {
         let runs = runs.iter().map(|run| {
@@ -240,6 +235,13 @@ pub fn next(app: &App, args: &Next) -> Result {
         table.row([date(run.run_after), wait, date(run.logical_date), span]);
     }
     table.lines(out.width, out.paint).iter().for_each(|line| out.line(line));
+    match taken {
+        0 => {}
+        1 => out.note("left out: 1 date has a run already, which somebody asked for; the scheduler passes over it"),
+        many => out.note(format!(
+            "left out: {many} dates have a run already, which somebody asked for; the scheduler passes over them"
+        )),
+    }
     let waiting = assets::waiting_now(app, dag)?;
     match &dag.schedule {
         Some(_) if paused && waiting.is_some() => {
@@ -260,6 +262,7 @@ pub fn next(app: &App, args: &Next) -> Result {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use flow_core::RunType;
 
     fn run(run_id: &str, state: RunStatus) -> DagRun {
         DagRun {

@@ -52,9 +52,11 @@ fn at_once(bodies: &Bodies) {
 }
 
 fn ask(stop: Stop, watch: Arc<Watch>) -> JoinHandle<()> {
+    // Made once: a signal between two waits is kept for the second. And made here: from the task, which begins some time later, a
+    // signal might come before anybody listens, and end the process.
+    let signals = Signals::new();
     tokio::spawn(async move {
-        // Made once: a signal between two waits is kept for the second.
-        let Some(mut signals) = Signals::new() else { return };
+        let Some(mut signals) = signals else { return };
         signals.next().await;
         watch.say("stopping: running tasks are asked to end; press Ctrl-C again to stop at once");
         watch.stopping();

@@ -2,14 +2,15 @@
 
 use super::app::App;
 use super::args::{RunArg, Why};
+use super::coming::coming;
 use super::exit::{CliError, Exit, Result};
 use super::reasons::{Known, Reason, Surroundings, reasons};
 use super::{assets, lookup, session};
 use crate::clock::{Clock, SystemClock};
 use crate::run_event::label;
-use crate::store::{BackfillRow, BackfillState, MetadataStore, RunFilter, RunOrder, StoredRun};
+use crate::store::{BackfillRow, BackfillState, MetadataStore, RunFilter, StoredRun};
 use crate::timetable;
-use flow_core::{Dag, InstanceKey, Restriction, RunStatus, RunType, Schedule, TaskIx, TaskState, Waiting, parse};
+use flow_core::{Dag, InstanceKey, RunStatus, RunType, Schedule, TaskIx, TaskState, Waiting, parse};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,8 +38,9 @@ enum Asked {
 
 /// Says why things wait.
 pub fn why(app: &App, args: &Why) -> Result {
-    let (said, note) = session::block_on(async {
+    let (said, note, counts_alone) = session::block_on(async {
         let store = app.store_to_read().await?;
+        let counts_alone = store.as_ref().is_some_and(|store| !store.shares_slots());
         let answer = match (asked(app, store.as_deref(), args).await?, store.as_deref()) {
             (Asked::Run(stored), Some(store)) => of_run(app, store, *stored, args.task.as_deref()).await?,
             (Asked::Dag(dag_id), store) => (of_dags(app, store, Some(&dag_id)).await?, None),
@@ -47,7 +49,7 @@ pub fn why(app: &App, args: &Why) -> Result {
         if let Some(store) = store {
             store.close().await;
         }
-        Ok(answer)
+        Ok((answer.0, answer.1, counts_alone))
     })?;
     let out = &app.out;
     if out.json {
@@ -56,6 +58,10 @@ pub fn why(app: &App, args: &Why) -> Result {
     }
     for line in lines(app, args, &said) {
         out.line(line);
+    }
+    let is_rate = |(_, reason): &(Subject, Reason)| matches!(reason, Reason::Waiting(Waiting::Rate { .. }));
+    if counts_alone && said.iter().any(is_rate) {
+        out.note("a rate counts what the process has started that works on the run: the next process begins anew");
     }
     if said.is_empty() {
         out.note(note.unwrap_or_else(|| "nothing waits".into()));
@@ -195,19 +201,8 @@ async fn of_schedule(
         return Ok(found);
     }
     let timetable = timetable::of(dag).map_err(|e| CliError::input(e.to_string()))?;
-    let scheduled = RunFilter {
-        dag_id: Some(dag.dag_id.clone()),
-        run_types: vec![RunType::Scheduled],
-        order: RunOrder::Due,
-        limit: 1,
-        ..RunFilter::default()
-    };
-    let last = match store {
-        Some(store) => store.runs(&scheduled).await?.pop().and_then(|run| run.run.data_interval),
-        None => None,
-    };
     let now = SystemClock.now();
-    let next = timetable::upcoming(&*timetable, last, Restriction::of(dag), now).next();
+    let next = coming(store, dag, now, 1).await?.runs.pop();
     let limit = if timetable.foresees() { dag.max_active_runs } else { 1 };
     // Those of backfills take no place away.
     let open: Vec<&StoredRun> = open.iter().filter(|run| run.run.run_type != RunType::Backfill).collect();

@@ -1,10 +1,11 @@
-//! Backfill: the runs that a timetable would have made over a stretch of time, made now.
+//! Backfill: the runs that a timetable would have made over a [`stretch`](super::stretch) of time, made now.
 //!
 //! What is there already is left alone, gone on with, or run again, as one asks. A backfill is a row in the store. Nothing is
 //! written down of how far it is: that is told by the runs, of which a DAG has one for each logical date. What has ended since the
 //! backfill was asked for is done with, however it ended. So whoever works on it next, after any crash, finds out what is left by
 //! [`plan`], and each date is run once.
 
+use super::stretch::Stretch;
 use super::{Listener, POLL, ScheduledDag, Told, secrets};
 use crate::executor::{Again, Engine, EngineError, Lease, RunReport, RunRequest, Stop};
 use crate::run_event::Observer;
@@ -12,9 +13,9 @@ pub use crate::store::Reprocess;
 use crate::store::{
     BackfillChange, BackfillRow, BackfillSpec, BackfillState, MetadataStore, RunFilter, StoreError, StoredRun,
 };
-use crate::timetable::{self, TimetableError};
+use crate::timetable::TimetableError;
 use chrono::{DateTime, Utc};
-use flow_core::{NextRun, RunStatus, RunType, Schedule, Selection};
+use flow_core::{NextRun, RunStatus, RunType, Selection};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -74,7 +75,8 @@ pub enum BackfillError {
     Store(#[from] StoreError),
 }
 
-/// What becomes of every date, in the order in which they are run. A run that has ended since that instant is left as it is.
+/// What becomes of every date, in the order in which they are run; `since` is when it was asked for. A run that has ended since
+/// then is left as it is, and a date that was still ahead then is none of them.
 ///
 /// # Errors
 /// A DAG without a schedule, a store that fails.
@@ -82,13 +84,10 @@ pub async fn plan(
     store: &dyn MetadataStore,
     dag: &ScheduledDag,
     spec: &BackfillSpec,
-    since: Option<DateTime<Utc>>,
+    since: DateTime<Utc>,
 ) -> Result<Vec<Fill>, BackfillError> {
     let dag = &dag.dag;
-    let timetable = timetable::of(dag)?;
-    if !dag.schedule.as_ref().is_some_and(Schedule::tells_times) || !timetable.foresees() {
-        return Err(BackfillError::NoDates(dag.dag_id.clone()));
-    }
+    let stretch = Stretch::of(dag, spec, since)?;
     let filter = RunFilter { dag_id: Some(dag.dag_id.clone()), ..RunFilter::default() };
     let there = store.runs(&filter).await?.into_iter().filter_map(|run| Some((run.run.logical_date?, run)));
     let mut there: HashMap<DateTime<Utc>, StoredRun> = there.collect();
@@ -96,13 +95,13 @@ pub async fn plan(
         None => Fill::Make(next),
         Some(run) => match (run.run.state, spec.reprocess) {
             (RunStatus::Queued | RunStatus::Running, _) => Fill::GoOn(run),
-            _ if since.is_some_and(|since| run.run.end_date.is_some_and(|end| end >= since)) => Fill::Leave(run),
+            _ if run.run.end_date.is_some_and(|end| end >= since) => Fill::Leave(run),
             (_, Reprocess::Completed) => Fill::Again(run),
             (RunStatus::Failed, Reprocess::Failed) => Fill::Retry(run),
             _ => Fill::Leave(run),
         },
     };
-    let mut fills: Vec<Fill> = timetable::runs_between(&*timetable, spec.from, spec.to).map(fill).collect();
+    let mut fills: Vec<Fill> = stretch.runs().map(fill).collect();
     if spec.backwards {
         fills.reverse();
     }
@@ -191,7 +190,7 @@ async fn work(
     lock: &mut Option<Lease>,
     (listener, stop): (&Listener, &Stop),
 ) -> Result<(Vec<Filled>, Ended), EngineError> {
-    let fills = plan(&**engine.store(), dag, &row.spec, Some(row.created)).await;
+    let fills = plan(&**engine.store(), dag, &row.spec, row.created).await;
     let fills = fills.map_err(|error| match error {
         BackfillError::Store(error) => error.into(),
         error => EngineError::NotResumable(error.to_string()),
@@ -207,7 +206,7 @@ async fn work(
 /// It is done if there is nothing left to do.
 async fn settle(engine: &Engine, dag: &ScheduledDag, row: &BackfillRow) -> Result<Ended, StoreError> {
     let store = engine.store();
-    match plan(&**store, dag, &row.spec, Some(row.created)).await {
+    match plan(&**store, dag, &row.spec, row.created).await {
         Ok(fills) if !fills.iter().any(Fill::is_work) => {}
         Ok(_) => return Ok(Ended::Left),
         Err(BackfillError::Store(error)) => return Err(error),

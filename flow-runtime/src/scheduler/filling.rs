@@ -43,7 +43,7 @@ impl Scheduler {
         let Some(owned) = self.dags.get(&row.spec.dag_id) else { return Ok(()) };
         let dag = owned.of().clone();
         let store = self.engine.store().clone();
-        let fills = match backfill::plan(&*store, &dag, &row.spec, Some(row.created)).await {
+        let fills = match backfill::plan(&*store, &dag, &row.spec, row.created).await {
             Ok(fills) => fills,
             Err(BackfillError::Store(error)) => return Err(error),
             Err(error) => {

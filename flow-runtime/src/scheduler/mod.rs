@@ -18,6 +18,7 @@ mod assets;
 pub mod backfill;
 mod filling;
 mod owned;
+pub mod stretch;
 
 use crate::executor::{Again, Engine, EngineError, Holders, Lease, OnlyIf, RunReport, RunRequest, Stop};
 use crate::run_event::{RunEvent, paused};

@@ -102,6 +102,14 @@ fn what_makes_no_sense_is_said_when_the_dag_is_built() {
     let dag = DagBuilder::new("d").schedule(["2026-01-01"]).data_intervals(true);
     let error = dag.build(|_| _ = about::node()).expect_err("no intervals");
     assert!(error.to_string().contains("`on 2026-01-01` has no data intervals"), "{error}");
+    let never = ["0 0 30 2 *", "0 0 31 4,6,9,11 *"];
+    for schedule in never {
+        let error = DagBuilder::new("d").schedule(schedule).build(|_| _ = about::node()).expect_err("never");
+        assert!(error.to_string().contains(&format!("schedule: `{schedule}` never comes")), "{error}");
+    }
+    let error = DagBuilder::new("d").schedule(["@daily", never[0]]).build(|_| _ = about::node());
+    assert!(error.expect_err("one of them never").to_string().contains("`0 0 30 2 *` never comes"));
+    assert!(DagBuilder::new("d").schedule("0 0 29 2 *").build(|_| _ = about::node()).is_ok(), "every four years");
     let error = DagBuilder::new("d").schedule(["@daily", "2026-01-01"]).build(|_| _ = about::node());
     assert!(error.expect_err("mixed").to_string().contains("a list is of dates or of cron expressions"));
 }

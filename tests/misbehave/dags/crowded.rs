@@ -71,3 +71,16 @@ fn stays_in_the_past(ctx: &Context) -> Result<()> {
 pub fn filled_up() {
     stays_in_the_past();
 }
+
+/// Takes a slot for a moment.
+#[task(retries = 9, retry_delay = "1ms", pool = "api")]
+async fn takes_a_slot(n: u32) -> u32 {
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    n
+}
+
+/// Fifty tasks a day for one pool; its days are over, and are run when somebody asks.
+#[dag(schedule = "@daily", start_date = "2026-01-01", end_date = "2026-01-04", max_active_runs = 4)]
+pub fn pooled() {
+    takes_a_slot::expand(each(1..=50u32));
+}

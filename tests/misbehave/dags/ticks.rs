@@ -71,6 +71,16 @@ pub fn days(
     needs_a_file(file);
 }
 
+/// A day that waits for the day before; when somebody asks.
+#[dag]
+pub fn days_in_line(
+    /// What it needs.
+    #[default("there")]
+    file: String,
+) {
+    needs_a_file(file).depends_on_past(true);
+}
+
 /// A run with a password in a plain param.
 #[dag(schedule = "@once")]
 pub fn with_url(

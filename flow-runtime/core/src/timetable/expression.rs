@@ -7,7 +7,7 @@ use std::fmt;
 
 /// No search goes further than this: croniter, which answers for Airflow, gives up after as many years. The rarest
 /// date that an expression can name is the fifth Friday of a February, up to 40 years apart.
-const MOST_YEARS: i32 = 50;
+pub(super) const MOST_YEARS: i32 = 50;
 
 /// A cron expression of five fields, or of six with the seconds last, in the dialect of Airflow 3.
 ///

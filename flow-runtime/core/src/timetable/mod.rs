@@ -140,6 +140,12 @@ pub enum TimetableError {
     /// Not a date.
     #[error("{0}")]
     Date(String),
+    /// A cron expression that names a date which no year has.
+    #[error(
+        "`{0}` never comes: no year of the next {years} has such a date (a 30th of February, say)",
+        years = expression::MOST_YEARS
+    )]
+    NeverComes(String),
     /// A schedule without intervals, which was to run at the end of each.
     #[error(
         "`{0}` has no data intervals: they lie between the ticks of one cron expression, or between the steps of \
@@ -167,6 +173,28 @@ pub fn of_with(dag: &Dag, own: Find<'_>) -> Result<Box<dyn Timetable>, Timetable
         None => Ok(Box::new(Never)),
         Some(schedule) if dag.data_intervals => with_intervals(schedule, timezone),
         Some(schedule) => of_schedule_with(schedule, timezone, own),
+    }
+}
+
+/// Does every cron expression of a DAG's schedule name some time? One that names none would wait for ever, and say nothing.
+///
+/// # Errors
+/// The first that names none: [`TimetableError::NeverComes`].
+pub fn comes(dag: &Dag) -> Result<(), TimetableError> {
+    fn texts(schedule: &Schedule) -> &[String] {
+        match schedule.kind() {
+            ScheduleKind::Cron(text) => std::slice::from_ref(text),
+            ScheduleKind::Crons(texts) => texts,
+            ScheduleKind::AssetsOr(_, times) => texts(times),
+            _ => &[],
+        }
+    }
+    // Any date will do: whatever comes at all does so again within as many years as are looked at.
+    let some_day = DateTime::<Utc>::UNIX_EPOCH.naive_utc();
+    let never = |text: &&String| CronExpression::parse(text).is_ok_and(|cron| cron.after(some_day).is_none());
+    match dag.schedule.as_ref().map(texts).unwrap_or_default().iter().find(never) {
+        Some(text) => Err(TimetableError::NeverComes(text.clone())),
+        None => Ok(()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Drawing a [`RunView`](super::RunView): one line a task, none wider than the terminal, no more than it is high.
 
 use super::{Progress, Row, RunView};
-use crate::cli::format::{count, middle_cut, plural, short, took, until};
+use crate::cli::format::{count, countdown, middle_cut, plural, short, took};
 use crate::cli::pretty::brief;
 use crate::cli::style::{Paint, glyph, spinner};
 use chrono::{DateTime, Utc};
@@ -97,13 +97,13 @@ impl RunView {
             }
             Failed => format!("{time}{tries}  {}", paint.bad(why)),
             UpForRetry => {
-                let due = one.due.map_or(String::new(), |due| format!(" in {}", until(now, due)));
+                let due = one.due.map_or(String::new(), |due| format!(" in {}", countdown(now, due)));
                 paint.warn(format!("try {} of {}{due}: {why}", one.try_number + 1, one.tries))
             }
             UpstreamFailed => paint.warn(why),
             Skipped => paint.dim(if why.is_empty() { "skipped".into() } else { why }),
             UpForReschedule => {
-                let due = one.due.map_or(String::new(), |due| format!(" in {}", until(now, due)));
+                let due = one.due.map_or(String::new(), |due| format!(" in {}", countdown(now, due)));
                 paint.warn(format!("looks again{due}"))
             }
             other => paint.dim(other),
