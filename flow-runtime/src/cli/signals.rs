@@ -107,3 +107,21 @@ impl Signals {
         }
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::cli::output::{Captured, Output};
+
+    /// One thread: the task has not begun when the signal comes.
+    #[tokio::test]
+    async fn a_signal_is_heard_from_the_moment_on_that_somebody_is_told_to_listen() {
+        let (stop, said) = (Stop::default(), Captured::default());
+        let out = Arc::new(Output::captured(false, &Captured::default(), &said));
+        let asking = ask(stop.clone(), Arc::new(Watch::Json(out)));
+        let own = std::process::id().to_string();
+        assert!(std::process::Command::new("kill").args(["-s", "TERM", &own]).status().unwrap().success());
+        stop.graceful.cancelled().await;
+        asking.abort();
+    }
+}
