@@ -420,6 +420,7 @@ async fn unload_rows(ctx: &Context, connection: &Connection, query: &str, how: &
     }
     let mut options = UnloadOptions::default();
     (options.fields, options.row_group_rows) = (how.fields.clone(), how.row_group_rows);
+    options.row_group_bytes = ctx.memory().map_or(0, |memory| (memory / 2).max(1) as usize);
     let made = warehouse.unload(&select, path, &options, &ctx.counting(Unit::Rows)).await?;
     // Not where it is now: the next run's file is of the same source.
     let index = ctx.map_index().map_or(String::new(), |index| format!("[{index}]"));

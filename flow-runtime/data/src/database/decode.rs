@@ -175,17 +175,6 @@ impl Builder {
             }
         })
     }
-
-    /// Roughly the memory that is taken.
-    pub(super) fn bytes(&self) -> usize {
-        match &self.values {
-            Values::Bytes(v, ends) => v.len() + ends.len() * 8,
-            Values::List(of, ends) => of.bytes() + ends.len() * 8,
-            Values::Decimal(v) => v.len() * 16,
-            Values::Fixed(v) => v.len(),
-            _ => self.validity.len() * 8,
-        }
-    }
 }
 
 fn primitive<T: NativeType>(

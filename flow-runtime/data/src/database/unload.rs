@@ -34,8 +34,8 @@ use crate::{Error, Progress, Result};
 const PIECE_BYTES: usize = 1 << 20;
 /// How many pieces may wait.
 const QUEUE: usize = 4;
-/// A row group is written when it has this size in memory, however few its rows.
-const MAX_GROUP_BYTES: usize = 64 << 20;
+/// A row group is written when its rows were so many bytes on the way, however few they are; unless another number is said.
+const GROUP_BYTES: usize = 64 << 20;
 /// What a binary COPY begins with: a signature, flags, and the length of what nobody uses.
 pub(super) const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 /// Names the query to the database, in a transaction that is taken back.
@@ -117,7 +117,7 @@ impl Sink {
     ) -> Result<Self> {
         let part = Part::start(parquet).await?;
         let (out, pieces) = mpsc::channel(QUEUE);
-        let writer = Writer::new(&part, &fields, options.row_group_rows)?;
+        let writer = Writer::new(&part, &fields, options)?;
         let decoder = Decoder { builders, fields: fields.clone(), writer, place };
         let worker = tokio::task::spawn_blocking(move || decoder.run(pieces));
         let (piece, parquet) = (Vec::with_capacity(PIECE_BYTES * 2), parquet.to_owned());
@@ -254,7 +254,7 @@ impl Decoder {
         let mut begun = false;
         let mut ended = false;
         let mut rows = 0;
-        let mut group = 0;
+        let (mut group, mut bytes) = (0, 0);
         loop {
             match pieces.blocking_recv() {
                 Some(Sent::Piece(piece)) if waiting.is_empty() => waiting = piece,
@@ -272,12 +272,15 @@ impl Decoder {
                     return Err(self.wrong("the database sent something else than binary rows"));
                 }
             }
+            let mut before = rest.0.len();
             while !ended && self.row(&mut rest, rows + 1, &mut ended)? {
                 rows += 1;
                 group += 1;
-                if group >= self.writer.group_rows || (group % 1_024 == 0 && self.bytes() >= MAX_GROUP_BYTES) {
+                bytes += before - rest.0.len();
+                before = rest.0.len();
+                if group >= self.writer.group_rows || bytes >= self.writer.group_bytes {
                     self.flush(group)?;
-                    group = 0;
+                    (group, bytes) = (0, 0);
                 }
             }
             waiting = rest.0.to_vec();
@@ -294,10 +297,6 @@ impl Decoder {
 
     fn wrong(&self, message: &str) -> Error {
         Error::columns(self.place.clone(), message)
-    }
-
-    fn bytes(&self) -> usize {
-        self.builders.iter().map(Builder::bytes).sum()
     }
 
     /// Reads a row off the front, if it is whole. Says no at the end, too.
@@ -348,10 +347,11 @@ struct Writer {
     writer: FileWriter<BufWriter<File>>,
     path: PathBuf,
     group_rows: usize,
+    group_bytes: usize,
 }
 
 impl Writer {
-    fn new(part: &Part, fields: &[Field], group_rows: usize) -> Result<Self> {
+    fn new(part: &Part, fields: &[Field], layout: &UnloadOptions) -> Result<Self> {
         let path = part.path().to_owned();
         let failed = |e: PolarsError| Error::format(&path, e.to_string());
         let arrow = fields.iter().map(|f| ArrowField::new(f.name.as_str().into(), arrow(&f.kind), f.nullable));
@@ -372,7 +372,9 @@ impl Writer {
         let out = BufWriter::with_capacity(1 << 20, file);
         let described = SchemaDescriptor::new("root".into(), types);
         let writer = FileWriter::new_with_parquet_schema(out, schema, described, options);
-        Ok(Self { writer, path, group_rows: if group_rows == 0 { 1 << 17 } else { group_rows } })
+        let or = |given: usize, usual| if given == 0 { usual } else { given };
+        let (group_rows, group_bytes) = (or(layout.row_group_rows, 1 << 17), or(layout.row_group_bytes, GROUP_BYTES));
+        Ok(Self { writer, path, group_rows, group_bytes })
     }
 
     fn write(&mut self, rows: usize, arrays: &[Box<dyn Array>]) -> Result<()> {

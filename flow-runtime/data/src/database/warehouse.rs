@@ -150,6 +150,9 @@ pub struct UnloadOptions {
     pub fields: Vec<Field>,
     /// The most rows in one row group; 0 is 131,072.
     pub row_group_rows: usize,
+    /// A row group is ended earlier when its rows are so many bytes; 0 is 64 MiB. About so much is in memory, and once more while it is
+    /// encoded.
+    pub row_group_bytes: usize,
 }
 
 /// What a query's rows were written to.

@@ -147,6 +147,11 @@ async fn a_table_is_unloaded_and_comes_back_the_same() {
     let same = format!("SELECT {all} FROM t EXCEPT SELECT {all} FROM back");
     assert_eq!(ask(&url, &same).await.unwrap().rows, Vec::<Vec<serde_json::Value>>::new());
 
+    // Less memory is more row groups, of the same rows.
+    options.row_group_bytes = 1;
+    let parts = warehouse.unload(&table, &file, &options, &()).await.unwrap();
+    assert!(parts.rows == 3 && parts.bytes > unloaded.bytes, "{} and {}", parts.bytes, unloaded.bytes);
+
     let query = Select::Query("SELECT count(*) AS n, max(note) AS note, sum(fare) / 2 AS half FROM t;".into());
     let unloaded = warehouse.unload(&query, &file, &UnloadOptions::default(), &()).await.unwrap();
     let kinds: Vec<_> = unloaded.fields.iter().map(|f| f.kind.to_string()).collect();
