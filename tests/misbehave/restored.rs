@@ -17,6 +17,22 @@ fn put_back(place: &Place, backup: &str) {
     copy(place.folder.path().join(backup), place.home().join("flow.db")).unwrap();
 }
 
+/// Is a run under way in this copy?
+fn is_in_the_middle(place: &Place, backup: &str) -> bool {
+    use flow_runtime::core::RunStatus;
+    use flow_runtime::store::{Durability, MetadataStore as _, RunFilter, SqliteStore};
+    // Of the copy itself nothing is changed.
+    let looked_at = place.folder.path().join("looked_at.db");
+    copy(place.folder.path().join(backup), &looked_at).unwrap();
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let store = SqliteStore::open(&looked_at, Durability::Process).await.unwrap();
+        let states = vec![RunStatus::Queued, RunStatus::Running];
+        let open = store.runs(&RunFilter { states, ..RunFilter::default() }).await.unwrap();
+        store.close().await;
+        !open.is_empty()
+    })
+}
+
 fn ids(runs: &[Value]) -> BTreeSet<String> {
     runs.iter().map(|run| text(run, "dag_run_id").to_owned()).collect()
 }
@@ -29,7 +45,13 @@ fn a_snapshot_of_a_running_scheduler_is_gone_on_from() {
     let ended = || all().iter().filter(|run| run["state"] == "success").count();
     let scheduler = Scheduler::start(&place);
     soon("some have run, and some run", || ended() >= 3);
-    place.ok(&["db", "backup", "snapshot.db"]);
+    // Between two runs, nothing is under way.
+    let is_good = |snapshot: &String| {
+        assert!(ended() < 15, "no snapshot is in the middle of a run");
+        place.ok(&["db", "backup", snapshot]);
+        is_in_the_middle(&place, snapshot)
+    };
+    let snapshot = (1..).map(|n| format!("snapshot{n}.db")).find(is_good).unwrap();
     let there = ended();
     soon("more have run", || ended() >= there + 4);
     // Made, ended and marked since the snapshot: nothing of that is known any more.
@@ -37,7 +59,7 @@ fn a_snapshot_of_a_running_scheduler_is_gone_on_from() {
     assert_eq!(scheduler.end("KILL").1, None);
     let lost = ids(&all());
 
-    put_back(&place, "snapshot.db");
+    put_back(&place, &snapshot);
     assert_eq!(place.json(&["db", "check"])["is_current"], true);
     let kept = all();
     assert!(kept.len() < lost.len() && ids(&kept).is_subset(&lost), "{} of {}", kept.len(), lost.len());
