@@ -187,3 +187,23 @@ fn one_death_at_each_kind_of_write_on_postgres() {
         }
     });
 }
+
+/// One life dies in the middle of its runs, the next as it takes them up, or as it says that it still has them.
+fn dies_twice(place: &Place, crash_at: &str) {
+    assert!(live(place, Some("commit:3:after")), "{crash_at}: the first one lived");
+    assert!(live(place, Some(crash_at)), "{crash_at}: it never came");
+    assert!(!live(place, None), "{crash_at}");
+    check(place, crash_at);
+}
+
+#[test]
+fn a_death_while_the_runs_of_a_dead_one_are_taken_up() {
+    for crash_at in ["acquire_run:1:before", "acquire_run:1:after", "acquire_run:2:after"] {
+        dies_twice(&place(), crash_at);
+    }
+    std::thread::scope(|scope| {
+        for crash_at in ["take_run:1:before", "take_run:1:after", "renew:1:before", "renew:1:after"] {
+            scope.spawn(move || place_on_postgres().map(|place| dies_twice(&place, crash_at)));
+        }
+    });
+}
