@@ -35,6 +35,10 @@ pub fn mark(app: &App, args: &Mark) -> Result {
                 tell(app, &[(&stored, &dag, &edited.changed)]);
                 let count = plural(edited.changed.len(), "task instance");
                 app.out.note(format!("\n{count} changed; the run is {}", edited.status));
+                let ends = args.tasks.tasks.is_empty() && args.state == TaskState::Failed;
+                if ends && !edited.status.is_finished() {
+                    app.out.note("teardowns of what is set up are left to run; once more, and they are ended too");
+                }
                 if let Some(failures) = edited.has_paused {
                     app.out.note(paused(&stored.run.dag_id, failures));
                 }

@@ -58,6 +58,13 @@ pub(super) struct Flight {
     pub(super) log: Arc<TryLog>,
 }
 
+impl Flight {
+    /// It was told to end, and has not yet.
+    pub(super) fn is_told_to_end(&self) -> bool {
+        self.cancel.is_cancelled()
+    }
+}
+
 /// One run under way.
 pub(super) struct RunLoop {
     pub(super) scope: Arc<Scope>,
@@ -69,7 +76,8 @@ pub(super) struct RunLoop {
     pub(super) queue: Queue,
     /// Scheduled instances whose keys are made of arguments which may be of this step: they wait from the next one on.
     pub(super) unnamed: Vec<InstanceKey>,
-    /// Scheduled instances whose try before was told to end, and has not yet: they wait until it is gone.
+    /// Scheduled instances whose try before was told to end, and has not yet: they wait until it is gone. Also teardowns, while
+    /// any try was told to end.
     pub(super) behind: BTreeSet<InstanceKey>,
     pub(super) past: Past,
     pub(super) readers: Readers,
