@@ -15,7 +15,7 @@ use super::readers::Readers;
 use super::report::Wanted;
 use super::rows::Rows;
 use super::scope::Scope;
-use super::{Engine, EngineError, RunReport, Stop};
+use super::{Engine, EngineError, EngineSettings, RunReport, Stop};
 use crate::asset::AssetEvent;
 use crate::context::MOST_TRIGGERING_EVENTS;
 use crate::run_event::{Observer, RunEvent};
@@ -121,6 +121,7 @@ pub(super) async fn drive(
     observer: Observer,
     stop: Stop,
 ) -> Result<RunReport, EngineError> {
+    make_home(engine)?;
     let made_for = made_for(engine, &begun).await?;
     let (run, happened, record, hold) = prepare(engine, begun, made_for, observer, stop);
     let Some(lost) = hold.lost() else { return go(engine, run, happened, record, &hold).await };
@@ -189,6 +190,14 @@ async fn go(
 pub(super) fn pause_at(dag: &Dag, run: &DagRun) -> Option<u32> {
     let most = dag.max_consecutive_failed_dag_runs;
     (most > 0 && run.run_type.is_scheduled()).then_some(most)
+}
+
+/// Bodies write there as well, and where the records are in Postgres nobody has made it before.
+fn make_home(engine: &Engine) -> Result<(), EngineError> {
+    let EngineSettings { home, logs, .. } = &*engine.settings;
+    // An engine in memory writes nothing there.
+    let made = if *logs { std::fs::create_dir_all(home) } else { Ok(()) };
+    made.map_err(|error| EngineError::Io(format!("the home folder `{}` cannot be made: {error}", home.display())))
 }
 
 type Prepared = (RunLoop, Happened, (DagRun, DateTime<Utc>), Hold);

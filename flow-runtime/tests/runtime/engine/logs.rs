@@ -1,6 +1,8 @@
 //! What a try logs is filed under its number, and streamed.
 
 use super::World;
+use flow_runtime::core::RunStatus;
+use flow_runtime::executor::EngineSettings;
 use flow_runtime::prelude::*;
 use flow_runtime::run_event::RunEvent;
 use flow_runtime::telemetry::read_log;
@@ -81,4 +83,27 @@ async fn progress_is_thinned_and_the_last_report_is_kept() {
         })
         .collect();
     assert!(told.len() < 20 && told.last() == Some(&100), "{told:?}");
+}
+
+#[task]
+fn writes_at_home(ctx: &Context) -> Result<()> {
+    std::fs::write(ctx.home().join("mine.txt"), "7")?;
+    Ok(())
+}
+
+#[dag]
+fn at_home() {
+    writes_at_home();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_home_folder_is_there_before_a_task_runs() {
+    let mut world = World::new().await;
+    // As with the records in Postgres: nothing else is written there before.
+    let home = world.home.path().join("fresh/home");
+    let settings = EngineSettings::new(&home);
+    world.settings = EngineSettings { locks: false, spill: false, ..settings };
+    let ran = world.run(at_home::dag(), "at-home").await;
+    assert_eq!(ran.run.state, RunStatus::Success, "{:?}", ran.instances);
+    assert!(home.join("mine.txt").exists());
 }
