@@ -99,7 +99,7 @@ fn the_same_tasks_of_the_runs_before_and_after_are_cleared_too() {
     assert!(cleared.err.contains("run --resume day-01`, and so with 1 more"), "{cleared:?}");
     let runs = place.json(&["runs"]);
     let state = |id: &str| runs.as_array().unwrap().iter().find(|r| r["dag_run_id"] == id).unwrap()["state"].clone();
-    let states = ["day-01", "day-02", "day-03", "dateless"].map(|id| state(id));
+    let states = ["day-01", "day-02", "day-03", "dateless"].map(state);
     assert_eq!(states, ["queued", "queued", "success", "success"]);
     // Of those that failed in earlier runs there is none.
     let none = place.dags(&["clear", "day-03", "--only-failed", "--past", "--yes"]);

@@ -43,7 +43,7 @@ pub fn mark(app: &App, args: &Mark) -> Result {
                     app.out.note(paused(&stored.run.dag_id, failures));
                 }
                 if !edited.status.is_finished() {
-                    go_on(app, &*store, &stored.run.dag_id, &[stored.run.run_id.clone()]).await?;
+                    go_on(app, &*store, &stored.run.dag_id, std::slice::from_ref(&stored.run.run_id)).await?;
                 }
             }
             ordered => {
