@@ -61,8 +61,10 @@ fn what_is_cleared_runs_again_with_what_is_below_it() {
     assert!(upload.len() == 2 && upload[0].contains("1/") && !upload[1].contains('/'), "{tasks}");
     assert_eq!(place.json(&["tasks", "one"])[2]["tries"].as_array().unwrap().len(), 1);
     assert_eq!(place.dags(&["xcom", "one", "upload"]).code, Some(2), "what is to run again has no value");
+    let first = place.json(&["runs"])[0]["start_date"].clone();
     let (events, code) = place.start(&["run", "--resume", "one"]).end();
     assert_eq!((code, begun(&events)), (Some(0), ["upload", "load", "summary"].map(String::from).into()));
+    assert_ne!(place.json(&["runs"])[0]["start_date"], first, "the time between is no part of it");
     let tries: Vec<u64> = states(&place, "one").into_iter().map(|(_, _, tries)| tries).collect();
     assert_eq!(tries, [1, 1, 2, 2, 2]);
     // The first tries are on record.

@@ -219,13 +219,15 @@ fn prepare(engine: &Engine, begun: Begun, made_for: Arc<[AssetEvent]>, observer:
         begun;
     let (sender, hints) = mpsc::channel(HINTS);
     let settings = &engine.settings;
+    // One that goes on; any other begins anew.
+    let start = run.start_date.filter(|_| run.state == RunStatus::Running);
     let scope = Arc::new(Scope {
         engine: engine.clone(),
         ids: Ids::of(&dag),
         pk,
         epoch,
         run_id: run.run_id.clone(),
-        run_start: run.start_date.unwrap_or_else(|| engine.clock.now()),
+        run_start: start.unwrap_or_else(|| engine.clock.now()),
         logical_date: run.logical_date,
         data_interval: run.data_interval,
         made_for,
