@@ -46,12 +46,12 @@ fn what_is_cleared_runs_again_with_what_is_below_it() {
     place.ok(&["run", "taxi", "--run-id", "one"]);
     let all: Vec<_> =
         ["download", "parquetize", "upload", "load", "summary"].map(|task| row(task, "success", 1)).into();
-    let dry = place.dags(&["clear", "one", "upload", "--downstream", "--dry-run"]);
+    let dry = place.dags(&["clear", "one", "upload", "--downstream"]);
     assert!(dry.out.contains("upload") && dry.out.contains("summary") && !dry.out.contains("download"), "{dry:?}");
-    assert!(dry.err.contains("3 task instances would be cleared"), "{dry:?}");
+    assert!(dry.err.contains("3 task instances would be cleared; `--yes` does it"), "{dry:?}");
     assert_eq!(states(&place, "one"), all, "nothing has changed");
 
-    let cleared = place.dags(&["clear", "one", "upload", "--downstream"]);
+    let cleared = place.dags(&["clear", "one", "upload", "--downstream", "--yes"]);
     assert_eq!(cleared.code, Some(0), "{cleared:?}");
     assert!(cleared.err.contains("3 task instances cleared") && cleared.err.contains("run --resume one"));
     assert_eq!(place.json(&["runs"])[0]["state"], "queued");
@@ -61,8 +61,10 @@ fn what_is_cleared_runs_again_with_what_is_below_it() {
     assert!(upload.len() == 2 && upload[0].contains("1/") && !upload[1].contains('/'), "{tasks}");
     assert_eq!(place.json(&["tasks", "one"])[2]["tries"].as_array().unwrap().len(), 1);
     assert_eq!(place.dags(&["xcom", "one", "upload"]).code, Some(2), "what is to run again has no value");
+    let first = place.json(&["runs"])[0]["start_date"].clone();
     let (events, code) = place.start(&["run", "--resume", "one"]).end();
     assert_eq!((code, begun(&events)), (Some(0), ["upload", "load", "summary"].map(String::from).into()));
+    assert_ne!(place.json(&["runs"])[0]["start_date"], first, "the time between is no part of it");
     let tries: Vec<u64> = states(&place, "one").into_iter().map(|(_, _, tries)| tries).collect();
     assert_eq!(tries, [1, 1, 2, 2, 2]);
     // The first tries are on record.
@@ -71,6 +73,42 @@ fn what_is_cleared_runs_again_with_what_is_below_it() {
 
     let (events, code) = place.start(&["run", "--resume", "one", "--only", "load"]).end();
     assert_eq!((code, begun(&events)), (Some(0), vec!["load".to_string()]));
+}
+
+#[test]
+fn the_same_tasks_of_the_runs_before_and_after_are_cleared_too() {
+    let place = Place::new();
+    for day in ["01", "02", "03"] {
+        let date = format!("2026-03-{day}");
+        place.ok(&["run", "taxi", "--run-id", &format!("day-{day}"), "--logical-date", &date]);
+    }
+    place.ok(&["run", "taxi", "--run-id", "dateless"]);
+    let cleared_of = |args: &[&str]| -> Vec<String> {
+        let told = place.json(&[&["clear", "day-02", "load"], args].concat());
+        let row = |t: &Value| format!("{} {}", t["dag_run_id"].as_str().unwrap(), t["task_id"].as_str().unwrap());
+        told.as_array().unwrap().iter().map(row).collect()
+    };
+    assert_eq!(cleared_of(&["--past"]), ["day-01 load", "day-02 load"]);
+    assert_eq!(cleared_of(&["--future"]), ["day-02 load", "day-03 load"]);
+    assert_eq!(cleared_of(&["--past", "--future"]), ["day-01 load", "day-02 load", "day-03 load"]);
+    let told = place.dags(&["clear", "day-02", "load", "-d", "--past", "--dry-run"]);
+    assert!(told.out.starts_with("RUN ") && told.out.contains("day-01") && told.out.contains("summary"), "{told:?}");
+    assert!(told.err.contains("4 task instances of 2 runs would be cleared; `--yes` does it"), "{told:?}");
+    assert!(place.json(&["runs"]).as_array().unwrap().iter().all(|run| run["state"] == "success"), "nothing was done");
+
+    let cleared = place.dags(&["clear", "day-02", "load", "--past", "--yes"]);
+    assert!(cleared.err.contains("2 task instances of 2 runs cleared"), "{cleared:?}");
+    assert!(cleared.err.contains("run --resume day-01`, and so with 1 more"), "{cleared:?}");
+    let runs = place.json(&["runs"]);
+    let state = |id: &str| runs.as_array().unwrap().iter().find(|r| r["dag_run_id"] == id).unwrap()["state"].clone();
+    let states = ["day-01", "day-02", "day-03", "dateless"].map(state);
+    assert_eq!(states, ["queued", "queued", "success", "success"]);
+    // Of those that failed in earlier runs there is none.
+    let none = place.dags(&["clear", "day-03", "--only-failed", "--past", "--yes"]);
+    assert!(none.code == Some(0) && none.err.contains("0 task instances would be cleared\n"), "{none:?}");
+    let dateless = place.dags(&["clear", "dateless", "--past"]);
+    assert!(dateless.code == Some(2) && dateless.err.contains("`dateless` has no logical date"), "{dateless:?}");
+    assert_eq!(place.dags(&["clear", "day-03", "--dry-run", "--yes"]).code, Some(2), "which of the two?");
 }
 
 #[test]
@@ -100,7 +138,7 @@ fn a_run_that_somebody_works_on_is_changed_by_him() {
     let mut run = place.start(&["run", "taxi", "--run-id", "one", "-p", &format!("url={}", server.at("/trips.csv"))]);
     run.until("download", "running");
     // The new try has begun before the old one is out of the way: nobody waits for a body that hears of its end.
-    let cleared = place.dags(&["clear", "one", "download"]);
+    let cleared = place.dags(&["clear", "one", "download", "--yes"]);
     assert_eq!(cleared.code, Some(0), "{cleared:?}");
     assert!(cleared.err.contains("carried out by the process that works on the run"), "{cleared:?}");
     run.until("download", "running");
@@ -112,7 +150,7 @@ fn a_run_that_somebody_works_on_is_changed_by_him() {
     let tasks = place.json(&["tasks", "one"]);
     assert_eq!(tasks[0]["cause"]["message"], "somebody marked its run as failed", "{:#}", tasks[0]);
     // Nobody works on it any more.
-    assert_eq!(place.dags(&["clear", "one", "download"]).code, Some(0));
+    assert_eq!(place.dags(&["clear", "one", "download", "--yes"]).code, Some(0));
 }
 
 #[test]
@@ -171,7 +209,7 @@ fn an_element_of_a_mapped_group_goes_its_own_way() {
     one.sort();
     let month = ["download", "load", "locate", "parquetize", "upload"].map(|task| format!("month.{task}[1]"));
     assert_eq!(one, [&month[..], &["total[-1]".to_string()]].concat());
-    let mut group = keys(&place.json(&["clear", "one", "month", "--map-index", "1"]));
+    let mut group = keys(&place.json(&["clear", "one", "month", "--map-index", "1", "--yes"]));
     group.sort();
     assert_eq!(group, month);
     place.ok(&["run", "--resume", "one"]);

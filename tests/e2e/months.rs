@@ -95,7 +95,7 @@ fn killed_twice_and_every_month_is_there_once() {
 fn one_month_runs_again_alone() {
     let place = Place::new();
     place.ok(&["run", "taxi_months", "--run-id", "year", "-p", "to=2021-03", "-p", "trips=50"]);
-    let cleared = place.dags(&["clear", "year", "month.load", "--map-index", "1", "--downstream"]);
+    let cleared = place.dags(&["clear", "year", "month.load", "--map-index", "1", "--downstream", "--yes"]);
     assert!(cleared.out.contains("month.load[1]") && !cleared.out.contains("month.load[0]"), "{cleared:?}");
     assert!(cleared.out.contains("total") && cleared.out.contains("month=2021-02"), "{cleared:?}");
     let (events, code) = place.start(&["run", "--resume", "year"]).end();

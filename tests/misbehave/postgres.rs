@@ -257,7 +257,7 @@ fn the_commands_work_without_the_home_folder_of_another_machine() {
         check.contains("database: postgres://flow:***@127.0.0.1:") && check.contains("which is current"),
         "{check}"
     );
-    there.ok(&["clear", "mine"]);
+    there.ok(&["clear", "mine", "--yes"]);
     here.ok(&["run", "--resume", "mine"]);
     assert!(there.ok(&["db", "migrate"]).contains("nothing to do"));
     let backup = there.dags(&["db", "backup", "copy.db"]);

@@ -85,6 +85,6 @@ fn a_snapshot_of_a_running_scheduler_is_gone_on_from() {
     }
     // What a run was named that is lost, another may be named.
     place.ok(&["run", "prints", "--run-id", "mine"]);
-    place.ok(&["clear", "mine"]);
+    place.ok(&["clear", "mine", "--yes"]);
     assert_eq!(place.json(&["db", "check"])["is_current"], true);
 }

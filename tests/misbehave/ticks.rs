@@ -169,7 +169,8 @@ fn what_a_person_cleared_is_run_by_the_scheduler() {
     place.ok(&["pause", "twenty_seconds", "again_and_again", "each_second", "once", "with_url"]);
     place.ok(&["run", "prints", "--run-id", "mine"]);
     let scheduler = Scheduler::start(&place);
-    place.ok(&["clear", "mine"]);
+    let cleared = place.dags(&["clear", "mine", "--yes"]);
+    assert!(cleared.err.contains("the scheduler takes it up") && !cleared.err.contains("--resume"), "{cleared:?}");
     let tries = || place.json(&["tasks", "mine"])[0]["try_number"].clone();
     soon("it runs again", || tries() == 2 && runs(&place, "prints")[0]["state"] == "success");
     assert_eq!(scheduler.end("INT").1, Some(0));

@@ -76,7 +76,8 @@ fn a_command_whose_engine_is_killed_is_ended_by_whoever_takes_the_run_up() {
         run.kill();
         // Nobody is there who could end them. (One that becomes another program is not to be read for a moment.)
         soon("its processes are there still", || with_mark(&mark).len() == 2);
-        let args: &[&str] = if word == "clear" { &["clear", "one", "bash"] } else { &["run", "--resume", "one"] };
+        let args: &[&str] =
+            if word == "clear" { &["clear", "one", "bash", "--yes"] } else { &["run", "--resume", "one"] };
         let answer = place.dags(args);
         // Gone on with, it fails, for it has no retries.
         assert_eq!(answer.code, code, "{answer:?}");

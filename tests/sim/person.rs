@@ -7,7 +7,8 @@ use crate::rng::Rng;
 use crate::wishes::Wishes;
 use crate::world::Days;
 use flow_runtime::clock::Clock;
-use flow_runtime::core::{Dag, Event, RunState, RunStatus, Selection, TaskState, select};
+use flow_runtime::core::dag::TaskKind;
+use flow_runtime::core::{Dag, Event, RunState, RunStatus, Selection, TaskDef, TaskState, select};
 use flow_runtime::executor::{Changed, Engine, EngineError, RunRequest, Stop};
 use flow_runtime::store::{MetadataStore, RunFilter, StoreError, StoredRun};
 use std::sync::Arc;
@@ -137,7 +138,7 @@ impl<'w> Person<'w> {
         self.want(engine, &run, |dag, of| vec![Event::Marked(select(dag, of, &wanted), state)]).await.map(drop)
     }
 
-    /// Cancels a run, or says that it is well. Once that is carried out, it has ended.
+    /// Cancels a run, or says that it is well. Once that is carried out, it has ended; but for teardowns of one that is cancelled.
     async fn mark_run(&mut self, engine: &Engine, store: &dyn MetadataStore) -> Result<(), String> {
         let open = vec![RunStatus::Queued, RunStatus::Running];
         let states = if self.rng.chance(800) { open } else { Vec::new() };
@@ -153,8 +154,21 @@ impl<'w> Person<'w> {
         let now = self.days.memory.run(&run.run.dag_id, &run.run.run_id).await.map_err(|e| e.to_string())?;
         match now.map(|stored| stored.run.state) {
             Some(state) if state == status => Ok(()),
+            Some(RunStatus::Running) if status == RunStatus::Failed && self.only_takes_away(&run).await? => Ok(()),
             other => Err(format!("{name} was marked as {status}, and is {other:?} when that is carried out")),
         }
+    }
+
+    /// Has all of it ended but teardowns?
+    async fn only_takes_away(&self, run: &StoredRun) -> Result<bool, String> {
+        let rows = self.days.memory.instances(run.pk).await.map_err(|e| e.to_string())?;
+        let dag = self.days.memory.dag_version(&run.dag_version).await.map_err(|e| e.to_string())?;
+        let ended = |task: &str| {
+            let mut of_task = rows.iter().filter(|row| *row.task_id == *task).peekable();
+            of_task.peek().is_some() && of_task.all(|row| row.state.is_finished())
+        };
+        let work = |task: &&TaskDef| !matches!(task.kind, TaskKind::Teardown { .. });
+        Ok(dag.tasks.iter().filter(work).all(|task| ended(&task.task_id)))
     }
 
     async fn want(

@@ -104,3 +104,10 @@ fn the_readme_begins_with_a_program() {
     assert!(text[..program].lines().count() <= 6, "the first screen is a program");
     assert!(text.contains("cargo run --bin dags\n") && text.contains("cargo test --workspace\n"));
 }
+
+#[test]
+fn every_mutant_has_its_text() {
+    let looked = Command::new("python3").args(["tests/mutants.py", "--texts"]).current_dir(root()).output();
+    let looked = looked.expect("python3 runs");
+    assert!(looked.status.success(), "mend tests/mutants.py:\n{}", String::from_utf8_lossy(&looked.stderr));
+}

@@ -3,7 +3,7 @@
 -- file, and the older program is refused.
 
 -- Which edition of this file a database has: one more with each change.
-CREATE OR REPLACE FUNCTION flow_edition() RETURNS BIGINT LANGUAGE sql IMMUTABLE AS $$ SELECT 1::BIGINT $$;
+CREATE OR REPLACE FUNCTION flow_edition() RETURNS BIGINT LANGUAGE sql IMMUTABLE AS $$ SELECT 2::BIGINT $$;
 
 -- The present instant, in the form of all instants here.
 CREATE OR REPLACE FUNCTION flow_now() RETURNS BIGINT LANGUAGE sql VOLATILE AS
@@ -67,7 +67,10 @@ BEGIN
                 THEN s.value->>1
                 ELSE flow_illegal('run ' || dag_run.id, dag_run.state, s.value->>1)
             END,
-            start_date = CASE WHEN s.value->>1 = 'running' THEN coalesce(start_date, (s.value->>2)::BIGINT) ELSE start_date END,
+            start_date = CASE
+                WHEN s.value->>1 = 'running' AND (dag_run.state <> 'running' OR start_date IS NULL) THEN (s.value->>2)::BIGINT
+                ELSE start_date
+            END,
             end_date = CASE WHEN s.value->>1 IN ('success', 'failed') THEN (s.value->>2)::BIGINT END
         FROM json_array_elements(part->1) AS s
         WHERE dag_run.id = (s.value->>0)::BIGINT AND dag_run.id <> ALL (done);

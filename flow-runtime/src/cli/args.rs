@@ -294,7 +294,7 @@ pub struct RunArg {
 }
 
 /// Which tasks of a run are meant.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct TaskArgs {
     /// The tasks, or groups of them
     pub tasks: Vec<String>,
@@ -321,8 +321,17 @@ pub struct Clear {
     /// Of all these only what failed, or could not run since something failed
     #[arg(long)]
     pub only_failed: bool,
-    /// Tell what would be cleared, and change nothing
+    /// The same of the DAG's runs before it, by logical date
     #[arg(long)]
+    pub past: bool,
+    /// The same of the DAG's runs after it
+    #[arg(long)]
+    pub future: bool,
+    /// Do it; without this, tell what would be cleared
+    #[arg(long)]
+    pub yes: bool,
+    /// Tell what would be cleared, as without --yes
+    #[arg(long, conflicts_with = "yes")]
     pub dry_run: bool,
 }
 

@@ -32,6 +32,7 @@ pub fn check(program: String, global: &Global, out: Arc<Output>) -> Result {
         for dag in app.registry.dags() {
             checked.push(dag.dag_id.clone());
             problems.extend(problems_of(&app, dag));
+            notes.extend(queues(dag));
         }
         problems.extend(two_places(&app.registry));
         // No problem of the project: where this is checked, nobody may have the keys.
@@ -89,6 +90,21 @@ fn two_places(registry: &Registry) -> Vec<String> {
         }
     }
     problems
+}
+
+/// What to say of the queues that a DAG names.
+fn queues(dag: &Dag) -> Option<String> {
+    const DEFAULT: &str = "default";
+    let named: BTreeSet<&str> = dag.tasks.iter().map(|task| &*task.queue).filter(|queue| *queue != DEFAULT).collect();
+    let names: Vec<String> = named.into_iter().map(|queue| format!("`{queue}`")).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "DAG `{}` names {} {}: queues matter once workers take tasks; here every queue is worked by this process",
+            dag.dag_id,
+            if names.len() == 1 { "the queue" } else { "the queues" },
+            names.join(", ")
+        )
+    })
 }
 
 fn problems_of(app: &App, dag: &Dag) -> Vec<String> {

@@ -1,54 +1,18 @@
-//! `clear`, `mark` and `cancel`: a person changes what is on record of a run; where somebody works on it, he is told to.
+//! `mark` and `cancel`, and what `clear` shares with them: a person changes what is on record of a run; where somebody works on it, he is told to.
 
 use super::app::App;
-use super::args::{Clear, Mark, RunArg, TaskArgs};
+use super::args::{Mark, RunArg, TaskArgs};
 use super::exit::{CliError, Exit, Result};
 use super::format::plural;
 use super::style::glyph;
 use super::table::Table;
 use super::{describe, lookup, session};
-use crate::executor::{Changed, Edited, Engine, run_state};
+use crate::executor::{Changed, Engine};
 use crate::run_event::{label, paused};
 use crate::store::{InstanceRow, MetadataStore, StoredRun};
 use flow_core::{Dag, Event, InstanceKey, RunStatus, Selection, TaskState, mapping, select};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-
-/// Lets tasks run again.
-pub fn clear(app: &App, args: &Clear) -> Result {
-    session::block_on(async {
-        let (store, stored, dag) = found(app, &args.run).await?;
-        let mut wanted = selection(&dag, &args.tasks)?;
-        wanted.only_failed = args.only_failed;
-        let rows = store.instances(stored.pk).await?;
-        is_there(&dag, &rows, &wanted)?;
-        let keys = select(&dag, &run_state(&dag, &stored, &rows), &wanted);
-        if args.dry_run || keys.is_empty() {
-            tell(app, &stored, &dag, &of(&dag, rows, &keys));
-            app.out.note(format!("{} would be cleared", plural(keys.len(), "task instance")));
-            store.close().await;
-            return Ok(Exit::Success);
-        }
-        let clear = |dag: &Dag, state: &_| vec![Event::Cleared(select(dag, state, &wanted))];
-        match engine(app, &store).change(&stored, clear).await? {
-            Changed::Made(edited) => {
-                tell(app, &stored, &dag, &edited.changed);
-                app.out.note(format!("\n{} cleared", plural(edited.changed.len(), "task instance")));
-                if edited.held_back > 0 && !args.tasks.downstream {
-                    let how = "what is below them runs as well with --downstream";
-                    app.out.note(format!("{} upstream_failed: {how}", stay(edited.held_back)));
-                }
-                go_on(app, &stored, &edited);
-            }
-            ordered => {
-                tell(app, &stored, &dag, &of(&dag, store.instances(stored.pk).await?, &keys));
-                app.out.note(format!("\n{}", carried_out(&ordered)));
-            }
-        }
-        store.close().await;
-        Ok(Exit::Success)
-    })
-}
 
 /// Sets the state of tasks, or of the run.
 pub fn mark(app: &App, args: &Mark) -> Result {
@@ -68,13 +32,22 @@ pub fn mark(app: &App, args: &Mark) -> Result {
         };
         match changed {
             Changed::Made(edited) => {
-                tell(app, &stored, &dag, &edited.changed);
+                tell(app, &[(&stored, &dag, &edited.changed)]);
                 let count = plural(edited.changed.len(), "task instance");
                 app.out.note(format!("\n{count} changed; the run is {}", edited.status));
-                go_on(app, &stored, &edited);
+                let ends = args.tasks.tasks.is_empty() && args.state == TaskState::Failed;
+                if ends && !edited.status.is_finished() {
+                    app.out.note("teardowns of what is set up are left to run; once more, and they are ended too");
+                }
+                if let Some(failures) = edited.has_paused {
+                    app.out.note(paused(&stored.run.dag_id, failures));
+                }
+                if !edited.status.is_finished() {
+                    go_on(app, &*store, &stored.run.dag_id, std::slice::from_ref(&stored.run.run_id)).await?;
+                }
             }
             ordered => {
-                tell(app, &stored, &dag, &store.instances(stored.pk).await?);
+                tell(app, &[(&stored, &dag, &store.instances(stored.pk).await?)]);
                 app.out.note(format!("\n{}", carried_out(&ordered)));
             }
         }
@@ -99,7 +72,7 @@ pub fn cancel(app: &App, run: &RunArg) -> Result {
 }
 
 /// What became of an order.
-fn carried_out(changed: &Changed) -> &'static str {
+pub(super) fn carried_out(changed: &Changed) -> &'static str {
     match changed {
         Changed::Made(_) | Changed::CarriedOut => "carried out by the process that works on the run",
         Changed::Ordered => {
@@ -109,7 +82,7 @@ fn carried_out(changed: &Changed) -> &'static str {
 }
 
 /// The run that is meant, and the version of its DAG that it was made from.
-async fn found(app: &App, run: &RunArg) -> Result<(Arc<dyn MetadataStore>, StoredRun, Dag)> {
+pub(super) async fn found(app: &App, run: &RunArg) -> Result<(Arc<dyn MetadataStore>, StoredRun, Dag)> {
     let store = app.store_to_read().await?;
     let stored = lookup::run(app, store.as_deref(), run).await?;
     let Some(store) = store else { return Err(lookup::no_runs(app, None)) };
@@ -117,12 +90,17 @@ async fn found(app: &App, run: &RunArg) -> Result<(Arc<dyn MetadataStore>, Store
     Ok((store, stored, dag))
 }
 
-fn engine(app: &App, store: &Arc<dyn MetadataStore>) -> Engine {
+/// The engine that changes the record.
+pub(super) fn engine(app: &App, store: &Arc<dyn MetadataStore>) -> Engine {
     let settings = session::settings(app);
     Engine::new(store.clone(), app.registry.bodies().clone(), settings).with_dags(session::askables(app))
 }
 
-fn selection(dag: &Dag, args: &TaskArgs) -> Result<Selection> {
+/// The tasks that are meant.
+///
+/// # Errors
+/// A task that the DAG does not have, a map index of several tasks.
+pub(super) fn selection(dag: &Dag, args: &TaskArgs) -> Result<Selection> {
     let tasks: Vec<u32> = if args.tasks.is_empty() {
         (0..dag.tasks.len() as u32).collect()
     } else {
@@ -143,7 +121,7 @@ fn selection(dag: &Dag, args: &TaskArgs) -> Result<Selection> {
 }
 
 /// The one instance that is named must be one.
-fn is_there(dag: &Dag, rows: &[InstanceRow], wanted: &Selection) -> Result<()> {
+pub(super) fn is_there(dag: &Dag, rows: &[InstanceRow], wanted: &Selection) -> Result<()> {
     for (task, map_index) in &wanted.tasks {
         let id = &dag.tasks[*task as usize].task_id;
         let of_task: Vec<&InstanceRow> = rows.iter().filter(|row| *row.task_id == **id).collect();
@@ -155,7 +133,7 @@ fn is_there(dag: &Dag, rows: &[InstanceRow], wanted: &Selection) -> Result<()> {
 }
 
 /// The rows of these instances.
-fn of(dag: &Dag, rows: Vec<InstanceRow>, keys: &[InstanceKey]) -> Vec<InstanceRow> {
+pub(super) fn of(dag: &Dag, rows: Vec<InstanceRow>, keys: &[InstanceKey]) -> Vec<InstanceRow> {
     let keys: BTreeSet<&InstanceKey> = keys.iter().collect();
     let task = |row: &InstanceRow| dag.task_ix(&row.task_id);
     let meant = |row: &InstanceRow| {
@@ -164,32 +142,51 @@ fn of(dag: &Dag, rows: Vec<InstanceRow>, keys: &[InstanceKey]) -> Vec<InstanceRo
     rows.into_iter().filter(meant).collect()
 }
 
-fn tell(app: &App, stored: &StoredRun, dag: &Dag, rows: &[InstanceRow]) {
+/// These rows of each run.
+pub(super) fn tell(app: &App, told: &[(&StoredRun, &Dag, &[InstanceRow])]) {
     let out = &app.out;
-    let rows = rows.iter().filter(|row| row.state != TaskState::Removed);
+    let rows = told.iter().flat_map(|(stored, dag, rows)| rows.iter().map(move |row| (stored, dag, row)));
+    let rows = rows.filter(|(.., row)| row.state != TaskState::Removed);
     if out.json {
-        let described = rows.map(|row| describe::instance(stored, row, dag.task(&row.task_id)));
+        let described = rows.map(|(stored, dag, row)| describe::instance(stored, row, dag.task(&row.task_id)));
         return out.json_pretty(&described.collect::<Vec<_>>());
     }
-    let mut table = Table::new(&["TASK", "STATE", "ABOUT"], &[0, 2]);
-    for row in rows {
+    let mut table = Table::new(&["RUN", "TASK", "STATE", "ABOUT"], &[1, 3, 0]);
+    for (stored, _, row) in rows {
         let state = out.paint.task(row.state, format!("{} {}", glyph(row.state), row.state));
         let about = row.label.as_deref().unwrap_or_default().to_string();
-        table.row([label(&row.task_id, row.map_index), state, about]);
+        // Of a single run, whoever named it knows which.
+        let run = if told.len() > 1 { stored.run.run_id.clone() } else { String::new() };
+        table.row([run, label(&row.task_id, row.map_index), state, about]);
     }
     table.lines(out.width, out.paint).iter().for_each(|line| out.line(line));
 }
 
-/// `1 task instance stays`
-fn stay(count: usize) -> String {
-    format!("{} {}", plural(count, "task instance"), if count == 1 { "stays" } else { "stay" })
-}
-
-fn go_on(app: &App, stored: &StoredRun, edited: &Edited) {
-    if let Some(failures) = edited.has_paused {
-        app.out.note(paused(&stored.run.dag_id, failures));
+/// Who goes on with these runs of a DAG, now that something of them is to run.
+pub(super) async fn go_on(app: &App, store: &dyn MetadataStore, dag_id: &str, open: &[String]) -> Result<()> {
+    let [first, rest @ ..] = open else { return Ok(()) };
+    let by_hand = app.command(&["run", "--resume", first]);
+    let (what, it) = match rest.len() {
+        0 => ("the run", "it"),
+        _ => ("the runs", "them"),
+    };
+    let by_hand = match rest.len() {
+        0 => format!("`{by_hand}`"),
+        more => format!("`{by_hand}`, and so with {more} more"),
+    };
+    if !session::scheduler_may_live(app) || app.registry.dag(dag_id).is_none() {
+        app.out.note(format!("go on with {what} by {by_hand}"));
+        return Ok(());
     }
-    if !edited.status.is_finished() {
-        app.out.note(format!("go on with the run by `{}`", app.command(&["run", "--resume", &stored.run.run_id])));
+    let is_paused = store.paused().await?.get(dag_id).copied().unwrap_or(app.config.paused_at_creation);
+    // Nobody sees from here whether one works on the same database somewhere else.
+    let who = if app.config.postgres.is_some() { "a scheduler, where one runs," } else { "the scheduler" };
+    app.out.note(match is_paused {
+        false => format!("{who} takes {it} up"),
+        true => format!("{dag_id} is paused: {who} takes {it} up after `{}`", app.command(&["unpause", dag_id])),
+    });
+    if is_paused || app.config.postgres.is_some() {
+        app.out.note(format!("without one: {by_hand}"));
     }
+    Ok(())
 }

@@ -22,6 +22,7 @@ mod bench;
 mod callbacks;
 mod check;
 mod clean;
+mod clear;
 mod coming;
 mod connections;
 mod database;
@@ -158,7 +159,7 @@ fn dispatch(program: String, cli: Cli, out: &Arc<Output>) -> exit::Result {
         Some(Command::Pause(args)) => scheduler::pause(&app(None)?, &args, true),
         Some(Command::Unpause(args)) => scheduler::pause(&app(None)?, &args, false),
         Some(Command::Emit(args)) => emit::emit(&history()?, &args),
-        Some(Command::Clear(args)) => edit::clear(&history()?, &args),
+        Some(Command::Clear(args)) => clear::clear(&history()?, &args),
         Some(Command::Mark(args)) => edit::mark(&history()?, &args),
         Some(Command::Cancel(run)) => edit::cancel(&history()?, &run),
         Some(Command::Delete(args)) => clean::delete(&history()?, &args),

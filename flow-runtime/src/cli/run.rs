@@ -8,6 +8,7 @@ use super::params::{self, Origin};
 use super::prints::Prints;
 use super::session::Bodies;
 use super::{callbacks, list, lookup, session, signals, summary};
+use crate::clock::{Clock as _, SkippingClock, SystemClock};
 use crate::executor::{Again, CacheUse, Engine, EngineError, EngineSettings, RunReport, RunRequest, Stop};
 use crate::notify::Deliverer;
 use crate::run_event::{self, Observer};
@@ -17,6 +18,7 @@ use crate::telemetry;
 use flow_core::{Dag, RunStatus, RunType, Selection};
 use serde_json::{Map, Value};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The program alone: the default DAG once, and what to try next; without one, what there is.
 pub fn default(app: &App) -> Result {
@@ -218,12 +220,20 @@ pub fn test(app: &App, args: &Test) -> Result {
         ..session::settings(app)
     };
     let store = Arc::new(MemoryStore::new());
-    let engine = Engine::new(store.clone(), app.registry.bodies().clone(), settings);
+    let began = SystemClock.now();
+    let clock = Arc::new(SkippingClock::starting_at(began));
+    let engine = Engine::new(store.clone(), app.registry.bodies().clone(), settings).with_clock(clock.clone());
     let request = RunRequest { params, logical_date, ..RunRequest::default() };
-    session::block_on(async {
+    let exit = session::block_on(async {
         let run = |observer, stop| engine.run(dag.clone(), request, observer, stop);
         watched(app, (dag, &[]), &bodies, (&*store, Kept::Nowhere), None, run).await
-    })
+    })?;
+    let left_out = (clock.now() - SystemClock.now()).to_std().unwrap_or_default().as_secs();
+    if left_out > 0 {
+        let left_out = flow_core::parse::human(Duration::from_secs(left_out));
+        app.out.note(format!("a test waits for nothing: {left_out} in which nothing ran were left out of its clock"));
+    }
+    Ok(exit)
 }
 
 /// Where a run's records are afterwards.

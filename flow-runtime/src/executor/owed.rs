@@ -30,7 +30,9 @@ impl Owed {
         // Once it has ended, or a person has let tasks of it run again, it is late for no fault of its own.
         let goes_on = run.state == RunStatus::Running || run.start_date.is_none();
         let is_watched = dag.deadline.is_some() && goes_on;
-        let mut owed = Owed { run: run.clone(), start: run.start_date, is_watched, deadline: None, list: Vec::new() };
+        // Any other begins anew.
+        let start = run.start_date.filter(|_| run.state == RunStatus::Running);
+        let mut owed = Owed { run: run.clone(), start, is_watched, deadline: None, list: Vec::new() };
         owed.find_deadline(dag);
         owed
     }

@@ -15,7 +15,7 @@ use super::readers::Readers;
 use super::report::Wanted;
 use super::rows::Rows;
 use super::scope::Scope;
-use super::{Engine, EngineError, RunReport, Stop};
+use super::{Engine, EngineError, EngineSettings, RunReport, Stop};
 use crate::asset::AssetEvent;
 use crate::context::MOST_TRIGGERING_EVENTS;
 use crate::run_event::{Observer, RunEvent};
@@ -58,6 +58,13 @@ pub(super) struct Flight {
     pub(super) log: Arc<TryLog>,
 }
 
+impl Flight {
+    /// It was told to end, and has not yet.
+    pub(super) fn is_told_to_end(&self) -> bool {
+        self.cancel.is_cancelled()
+    }
+}
+
 /// One run under way.
 pub(super) struct RunLoop {
     pub(super) scope: Arc<Scope>,
@@ -69,7 +76,8 @@ pub(super) struct RunLoop {
     pub(super) queue: Queue,
     /// Scheduled instances whose keys are made of arguments which may be of this step: they wait from the next one on.
     pub(super) unnamed: Vec<InstanceKey>,
-    /// Scheduled instances whose try before was told to end, and has not yet: they wait until it is gone.
+    /// Scheduled instances whose try before was told to end, and has not yet: they wait until it is gone. Also teardowns, while
+    /// any try was told to end.
     pub(super) behind: BTreeSet<InstanceKey>,
     pub(super) past: Past,
     pub(super) readers: Readers,
@@ -113,6 +121,7 @@ pub(super) async fn drive(
     observer: Observer,
     stop: Stop,
 ) -> Result<RunReport, EngineError> {
+    make_home(engine)?;
     let made_for = made_for(engine, &begun).await?;
     let (run, happened, record, hold) = prepare(engine, begun, made_for, observer, stop);
     let Some(lost) = hold.lost() else { return go(engine, run, happened, record, &hold).await };
@@ -183,6 +192,14 @@ pub(super) fn pause_at(dag: &Dag, run: &DagRun) -> Option<u32> {
     (most > 0 && run.run_type.is_scheduled()).then_some(most)
 }
 
+/// Bodies write there as well, and where the records are in Postgres nobody has made it before.
+fn make_home(engine: &Engine) -> Result<(), EngineError> {
+    let EngineSettings { home, logs, .. } = &*engine.settings;
+    // An engine in memory writes nothing there.
+    let made = if *logs { std::fs::create_dir_all(home) } else { Ok(()) };
+    made.map_err(|error| EngineError::Io(format!("the home folder `{}` cannot be made: {error}", home.display())))
+}
+
 type Prepared = (RunLoop, Happened, (DagRun, DateTime<Utc>), Hold);
 
 /// The events of assets that the run was made for, the oldest first.
@@ -202,13 +219,15 @@ fn prepare(engine: &Engine, begun: Begun, made_for: Arc<[AssetEvent]>, observer:
         begun;
     let (sender, hints) = mpsc::channel(HINTS);
     let settings = &engine.settings;
+    // One that goes on; any other begins anew.
+    let start = run.start_date.filter(|_| run.state == RunStatus::Running);
     let scope = Arc::new(Scope {
         engine: engine.clone(),
         ids: Ids::of(&dag),
         pk,
         epoch,
         run_id: run.run_id.clone(),
-        run_start: run.start_date.unwrap_or_else(|| engine.clock.now()),
+        run_start: start.unwrap_or_else(|| engine.clock.now()),
         logical_date: run.logical_date,
         data_interval: run.data_interval,
         made_for,

@@ -97,15 +97,33 @@ impl RunLoop {
                 step.ends.insert(end.of.key, end);
             }
         }
+        self.let_take_away();
         ended.append(&mut events);
         (step, ended)
     }
 
+    /// Teardowns that waited for bodies which were told to end wait for slots, now that those are gone.
+    fn let_take_away(&mut self) {
+        if self.behind.is_empty() || self.flights.values().any(Flight::is_told_to_end) {
+            return;
+        }
+        let is_free = |key: &InstanceKey| self.is_teardown(key.task) && !self.flights.keys().any(|of| of.key == *key);
+        let free: Vec<InstanceKey> = self.behind.iter().copied().filter(is_free).collect();
+        for key in free {
+            self.behind.remove(&key);
+            self.wait(key, false);
+        }
+    }
+
+    fn is_teardown(&self, task: TaskIx) -> bool {
+        matches!(self.scope.dag.tasks[task as usize].kind, TaskKind::Teardown { .. })
+    }
+
     /// Why the rest of a run ends that stops at the first failure.
     fn first_failure(&self, step: &Step, plan: &Plan) -> Option<Cause> {
-        let is_work = |task: TaskIx| !matches!(self.scope.dag.tasks[task as usize].kind, TaskKind::Teardown { .. });
         let failed = |change: &&Transition| {
-            change.to == TaskState::Failed && step.ends.contains_key(&change.key) && is_work(change.key.task)
+            let has_failed = change.to == TaskState::Failed && step.ends.contains_key(&change.key);
+            has_failed && !self.is_teardown(change.key.task)
         };
         let key = plan.transitions.iter().find(failed)?.key;
         let message =
@@ -140,9 +158,17 @@ impl RunLoop {
                 self.owed.try_ended(&dag.tasks[change.key.task as usize], row, &end.outcome, step.now);
             }
         }
+        for of in plan.cancel {
+            if let Some(flight) = self.flights.get(&of) {
+                flight.cancel.cancel();
+                self.be_patient();
+            }
+        }
         for key in plan.ready {
             let try_number = self.state.instance(key).map_or(0, |i| i.try_number);
-            if self.flights.contains_key(&TryRef { key, try_number }) {
+            // What is taken away may be in use until whoever was told to end is gone.
+            let is_in_use = self.is_teardown(key.task) && self.flights.values().any(Flight::is_told_to_end);
+            if is_in_use || self.flights.contains_key(&TryRef { key, try_number }) {
                 self.behind.insert(key);
                 continue;
             }
@@ -150,12 +176,6 @@ impl RunLoop {
             self.wait(key, step.ends.contains_key(&key));
         }
         self.wake_at = plan.wake_at;
-        for of in plan.cancel {
-            if let Some(flight) = self.flights.get(&of) {
-                flight.cancel.cancel();
-                self.be_patient();
-            }
-        }
     }
 
     /// Lets wait for a slot what has waited for the past long enough.

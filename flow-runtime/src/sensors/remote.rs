@@ -127,14 +127,27 @@ async fn answers(ctx: &Context, request: &Http, contains: &str) -> Result<bool> 
 }
 
 /// Waits until the first value of the first row that a query gives is something: not null, not false, not 0, and no empty text.
-/// Whatever the query writes is taken back.
+/// Whatever the query writes is taken back. A database that cannot be reached, or whose file is not there, is not there yet.
 ///
 /// # Errors
-/// The database refuses, or cannot be reached.
+/// The database refuses.
 #[sensor]
 pub async fn sql(ctx: &Context, connection: Connection, query: String) -> Result<bool> {
-    let answer = ctx.place(connection.expose())?.warehouse()?.ask(&query).await?;
-    Ok(answer.first().is_some_and(is_something))
+    match ctx.place(connection.expose())?.warehouse()?.ask(&query).await {
+        Ok(answer) => Ok(answer.first().is_some_and(is_something)),
+        Err(error) if is_not_there(&error) => {
+            tracing::info!("not there yet: {error}");
+            Ok(false)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Can the database not be reached, or has nobody made its file yet?
+fn is_not_there(error: &Error) -> bool {
+    // The words of SQLite, and of the driver where no server answers: for a load the first is for good, here it is waited for.
+    const WORDS: [&str; 2] = ["unable to open database file", "error communicating with database"];
+    matches!(error, Error::Database { message, .. } if WORDS.iter().any(|words| message.contains(words)))
 }
 
 fn is_something(value: &Value) -> bool {

@@ -109,8 +109,8 @@ pub struct RunCommit {
     /// A person has ordered a part of it. No other commit may move what has ended, or do more at once than one can; see
     /// [`TaskState::may_pass_to`] and [`RunStatus::may_pass_to`]. (An instance that has no row yet is in no state.)
     pub is_order: bool,
-    /// The run's new state, if it changed. The first `Running` sets `start_date` if it is unset, a finished state sets
-    /// `end_date`, an unfinished one after a finished one takes `end_date` away.
+    /// The run's new state, if it changed. `Running` after any other state sets `start_date` (a run that was cleared
+    /// begins anew), a finished state sets `end_date`, an unfinished one after a finished one takes `end_date` away.
     pub status: Option<(RunStatus, DateTime<Utc>)>,
     /// If the run has failed by this, and it is one of at least so many scheduled runs of its DAG (also those for assets) that have
     /// failed in a row, no later one having ended well, the DAG is paused.
@@ -577,9 +577,9 @@ fn fingerprint(dag: &Dag) -> Result<(String, String)> {
 
 /// Dates and state of a run after it moved to `status` at `at`; see [`RunCommit::status`].
 fn apply_status(run: &mut DagRun, status: RunStatus, at: DateTime<Utc>) {
-    run.state = status;
-    if status == RunStatus::Running && run.start_date.is_none() {
+    if status == RunStatus::Running && (run.state != RunStatus::Running || run.start_date.is_none()) {
         run.start_date = Some(at);
     }
+    run.state = status;
     run.end_date = status.is_finished().then_some(at);
 }

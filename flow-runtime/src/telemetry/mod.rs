@@ -32,10 +32,23 @@ pub fn init_with(directives: &str) {
     let others = std::env::var("RUST_LOG").ok().filter(|given| !given.is_empty());
     let console = tracing_subscriber::fmt::layer()
         .with_writer(|| Redacted)
+        .with_ansi(colours())
         .with_filter(filter(others.as_deref().unwrap_or("warn"), "warn").and(outside_of_tries()));
     let subscriber =
         tracing_subscriber::registry().with(TaskLayer.with_filter(filter(directives, "info"))).with(console);
     drop(tracing::subscriber::set_global_default(subscriber));
+}
+
+/// Does standard error take colours? A file or a pipe does not, unless somebody asks for them (`CLICOLOR_FORCE`).
+#[cfg(feature = "cli")]
+fn colours() -> bool {
+    console::colors_enabled_stderr() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+#[cfg(not(feature = "cli"))]
+fn colours() -> bool {
+    use std::io::IsTerminal as _;
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
 }
 
 /// What [`init_with`] was given first.

@@ -5,6 +5,7 @@ mod broken;
 mod crash_points;
 mod crowded;
 mod isolated;
+mod patient;
 mod prints;
 mod tells;
 mod ticks;

@@ -1,6 +1,6 @@
 //! What each event does to the instance or the run that it speaks of.
 
-use super::{Batch, outlook};
+use super::{Batch, has_to_take_away, outlook};
 use crate::backoff::{Seed, retry_delay};
 use crate::clear;
 use crate::dag::TaskKind;
@@ -189,16 +189,47 @@ impl Batch<'_> {
     fn run_marked(&mut self, status: RunStatus) {
         if status.is_finished() {
             let stopped = if status == RunStatus::Failed { TaskState::Failed } else { TaskState::Skipped };
+            // Whoever says so again, while nothing but teardowns is left, means those.
+            if status == RunStatus::Failed && self.end_work(stopped) > Some(0) {
+                return;
+            }
             self.end_all(stopped);
             self.run.status = status;
         }
     }
 
     fn run_timed_out(&mut self) {
-        if !self.run.status.is_finished() {
+        // Whoever goes on with a run that took too long finds so again.
+        if !self.run.status.is_finished() && self.end_work(TaskState::Skipped).is_none() {
             self.end_all(TaskState::Skipped);
             self.run.status = RunStatus::Failed;
         }
+    }
+
+    /// Ends a run that is to fail as far as it can be ended while something is set up: the teardowns that take it away are left
+    /// to run, and all else is ended, as [`Batch::end_all`] does. Says how many instances that were. `None`, and nothing is
+    /// changed, where no such teardown is left.
+    ///
+    /// That the run fails in the end is for its leaves to say, as ever: those that are ended here have failed, or could not run.
+    /// Where no leaf would say so (the run has done all but take away, or its only leaf is such a teardown), nothing is left.
+    fn end_work(&mut self, stopped: TaskState) -> Option<usize> {
+        let unfinished = self.run.filter(|s| !s.is_finished());
+        let (left, work): (Vec<_>, Vec<_>) =
+            unfinished.partition(|(key, _)| has_to_take_away(self.dag, self.run, *key));
+        let graph = std::sync::Arc::clone(&self.run.graph);
+        let decides = |key: InstanceKey| graph.node(key.task).is_some_and(|node| node.leaf);
+        let fails = self.run.failed_leaves > 0 || work.iter().any(|(key, _)| decides(*key));
+        if left.is_empty() || !fails || self.run.status.is_finished() {
+            return None;
+        }
+        for &(key, instance) in &work {
+            let (stopped, left) = match decides(key) {
+                true => (TaskState::Failed, TaskState::UpstreamFailed),
+                false => (stopped, TaskState::Skipped),
+            };
+            self.end_one(key, instance, stopped, left);
+        }
+        Some(work.len())
     }
 
     /// Ends every instance that is unfinished: what is running takes the state `stopped`, all else is skipped.

@@ -102,6 +102,14 @@ fn beside(run: &RunState, tasks: &[TaskIx], map_index: i32, counts: &mut Upstrea
     }
 }
 
+/// Is this a teardown that has something to take away: has a setup right above it succeeded?
+pub(super) fn has_to_take_away(dag: &Dag, run: &RunState, key: InstanceKey) -> bool {
+    let Some(node) = run.graph.node(key.task).filter(|node| node.teardown) else { return false };
+    let Some(mut facts) = Facts::counted(dag, run, key.task) else { return false };
+    beside(run, &node.up_beside, key.map_index, &mut facts.upstream);
+    facts.upstream.setups_success > 0
+}
+
 /// Did an upstream value that the task is conditional on come out otherwise?
 fn declined(run: &RunState, key: InstanceKey) -> bool {
     run.graph.nodes[key.task as usize].judges.iter().any(|&judge| run.declined(judge, key))

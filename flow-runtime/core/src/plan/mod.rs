@@ -11,7 +11,7 @@ mod settle;
 pub(crate) mod tests;
 
 pub use decide::decide;
-use decide::decide_task;
+use decide::{decide_task, has_to_take_away};
 pub use end::outlook;
 
 use crate::dag::{Dag, TaskIx};

@@ -62,20 +62,23 @@ pub async fn instances_are_sorted(store: Store) {
     assert_eq!(store.instances(other.0).await.unwrap().len(), 1);
 }
 
-/// The first `Running` sets the start, a finished state the end, an unfinished one takes the end away.
+/// `Running` sets the start, once more where the run begins anew; a finished state the end, an unfinished one takes the end away.
 pub async fn the_status_moves_the_dates(store: Store) {
     use RunStatus::{Failed, Queued, Running, Success};
     let held = begin(&store, "one").await;
     let steps = [
-        (Some(Running), Some(1), None),
-        (None, Some(1), None),
-        (Some(Running), Some(1), None),
-        (Some(Failed), Some(1), Some(3)),
-        (Some(Success), Some(1), Some(4)),
-        (None, Some(1), Some(4)),
-        (Some(Queued), Some(1), None),
-        (Some(Running), Some(1), None),
-        (Some(Success), Some(1), Some(8)),
+        (Some(Running), 0, None),
+        (None, 0, None),
+        (Some(Running), 0, None),
+        (Some(Failed), 0, Some(3)),
+        (Some(Success), 0, Some(4)),
+        (None, 0, Some(4)),
+        // Cleared: it waits, and begins anew.
+        (Some(Queued), 0, None),
+        (Some(Running), 7, None),
+        (Some(Success), 7, Some(8)),
+        // Cleared while somebody has it.
+        (Some(Running), 9, None),
     ];
     let mut last = Queued;
     for (i, (status, start, end)) in steps.into_iter().enumerate() {
@@ -84,8 +87,7 @@ pub async fn the_status_moves_the_dates(store: Store) {
         store.commit(&[ordered(change)]).await.unwrap();
         last = status.unwrap_or(last);
         let run = store.run("taxi", "one").await.unwrap().unwrap().run;
-        // The first step, at 0, gave the start.
-        let want = (last, start.map(|_| at(0)), end.map(at));
+        let want = (last, Some(at(start)), end.map(at));
         assert_eq!((run.state, run.start_date, run.end_date), want, "step {i}");
     }
     // A run that never ran has no start, and one that came with a start keeps it.
@@ -276,7 +278,7 @@ pub async fn commits_of_one_run_are_applied_in_order(store: Store) {
     assert_eq!(store.xcoms(held.0, XComFilter::default()).await.unwrap(), [row_of(&xcom("t", -1, "2"))]);
     assert_eq!(store.instances(other.0).await.unwrap().len(), 1);
     let run = store.run("taxi", "one").await.unwrap().unwrap().run;
-    assert_eq!((run.state, run.start_date, run.end_date), (RunStatus::Running, Some(at(0)), None));
+    assert_eq!((run.state, run.start_date, run.end_date), (RunStatus::Running, Some(at(2)), None));
 }
 
 /// No commits at all, and a commit without a change (which is still refused under an old epoch).

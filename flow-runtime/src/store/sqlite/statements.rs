@@ -27,7 +27,10 @@ pub(super) const COMMIT_VIEW: &str = "
                 THEN j.value->>1
                 ELSE RAISE(ABORT, 'illegal: run ' || dag_run.id || ' would go from ' || dag_run.state || ' to ' || (j.value->>1))
             END,
-            start_date = CASE WHEN j.value->>1 = 'running' THEN coalesce(start_date, j.value->>2) ELSE start_date END,
+            start_date = CASE
+                WHEN j.value->>1 = 'running' AND (dag_run.state <> 'running' OR start_date IS NULL) THEN j.value->>2
+                ELSE start_date
+            END,
             end_date = CASE WHEN j.value->>1 IN ('success', 'failed') THEN j.value->>2 END
         FROM json_each(NEW.states) AS j WHERE dag_run.id = j.value->>0;
         INSERT INTO has_paused (run)

@@ -3,7 +3,8 @@
 use super::World;
 use flow_runtime::Unit;
 use flow_runtime::clock::{Clock, SkippingClock};
-use flow_runtime::executor::RunRequest;
+use flow_runtime::core::RunStatus;
+use flow_runtime::executor::{EngineSettings, RunRequest};
 use flow_runtime::prelude::*;
 use flow_runtime::run_event::RunEvent;
 use flow_runtime::telemetry::read_log;
@@ -121,4 +122,27 @@ async fn a_long_try_has_its_progress_in_its_log_too() {
     let events = world.events.lock();
     let told = |event: &&RunEvent| matches!(event, RunEvent::Log { message, logger, .. } if message == "12.0 MB of 47.1 MB (25 %)" && logger == "flow.progress");
     assert_eq!(events.iter().filter(told).count(), 1, "{events:?}");
+}
+
+#[task]
+fn writes_at_home(ctx: &Context) -> Result<()> {
+    std::fs::write(ctx.home().join("mine.txt"), "7")?;
+    Ok(())
+}
+
+#[dag]
+fn at_home() {
+    writes_at_home();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_home_folder_is_there_before_a_task_runs() {
+    let mut world = World::new().await;
+    // As with the records in Postgres: nothing else is written there before.
+    let home = world.home.path().join("fresh/home");
+    let settings = EngineSettings::new(&home);
+    world.settings = EngineSettings { locks: false, spill: false, ..settings };
+    let ran = world.run(at_home::dag(), "at-home").await;
+    assert_eq!(ran.run.state, RunStatus::Success, "{:?}", ran.instances);
+    assert!(home.join("mine.txt").exists());
 }

@@ -162,6 +162,66 @@ async fn a_run_that_was_cancelled_is_cleared_before_its_tries_have_ended() {
     assert_eq!(noted(run_id), ["begin 1", "go", "end 1", "begin 2", "end 2"], "never two tries at once");
 }
 
+#[task(setup)]
+fn opens(ctx: &Context) -> u32 {
+    note(ctx, "open");
+    1
+}
+
+#[task(teardown)]
+fn closes(ctx: &Context) {
+    note(ctx, "close");
+}
+
+#[dag]
+fn set_up() {
+    let (opened, work) = (opens(), stubborn().retries(1));
+    let closed = closes().teardown_of(opened);
+    opened >> work >> closed;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_set_up_is_taken_away_once_a_cancelled_body_is_gone() {
+    let (mut world, run_id) = (World::new().await, "orders-teardown");
+    world.settings.grace = Duration::from_secs(60);
+    let dag = Arc::new(set_up::dag());
+    let request = RunRequest { run_id: Some(run_id.into()), ..RunRequest::default() };
+    let engine = world.engine();
+    let running = engine.run(dag.clone(), request, world.observer(), world.stop.clone());
+    let person = async {
+        until("it runs", || noted(run_id).len() == 2).await;
+        let stored = world.stored(&dag, run_id).await;
+        let changed = world.engine().change(&stored, |_, _| vec![Event::RunMarked(RunStatus::Failed)]).await.unwrap();
+        assert!(matches!(changed, Changed::CarriedOut), "{changed:?}");
+        assert_eq!(world.stored(&dag, run_id).await.run.state, RunStatus::Running);
+        super::note_in(run_id, "go");
+    };
+    let (report, ()) = tokio::join!(running, person);
+    let ran = world.with_values(report.expect("it ends")).await;
+    assert_eq!(noted(run_id), ["open", "begin 1", "go", "end 1", "close"]);
+    assert_eq!(ran.run.state, RunStatus::Failed);
+    let states = ["opens", "stubborn", "closes"].map(|task| row(&ran, task).state);
+    assert_eq!(states, [TaskState::Success, TaskState::Failed, TaskState::Success]);
+    assert_eq!(row(&ran, "closes").cause, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_works_on_is_taken_away_by_whoever_takes_it_next() {
+    let (world, run_id) = (World::new().await, "orders-teardown-left");
+    tokio::select! {
+        _ = world.run(set_up::dag(), run_id) => panic!("it should not end"),
+        () = until("it runs", || noted(run_id).len() == 2) => {}
+    }
+    let stored = world.stored(&set_up::dag(), run_id).await;
+    let cancel = |_: &_, _: &_| vec![Event::RunMarked(RunStatus::Failed)];
+    let Changed::Made(edited) = world.engine().change(&stored, cancel).await.unwrap() else { panic!("nobody has it") };
+    assert_eq!(edited.status, RunStatus::Running);
+    super::note_in(run_id, "go");
+    let ran = world.resume(set_up::dag(), run_id).await;
+    assert_eq!(ran.run.state, RunStatus::Failed);
+    assert!(noted(run_id).contains(&"close".to_string()), "{:?}", noted(run_id));
+}
+
 /// Gives other elements the second time.
 #[task]
 fn gives(ctx: &Context) -> Vec<u32> {

@@ -92,14 +92,20 @@ fn waiting(db: String) {
     sensors::sql(db, "select count(*) from t").poke_interval("5ms") >> operators::empty();
 }
 
+#[dag]
+fn in_vain(db: String) {
+    sensors::sql(db, "select 1").timeout("10ms").poke_interval("1ms").soft_fail(true);
+}
+
+#[dag]
+fn waiting_in_vain(db: String) {
+    sensors::sql(db, "select no_such_column from t").poke_interval("5ms");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_is_waited_for() {
     let (world, folder) = (World::new().await, tempfile::tempdir().unwrap());
     let url = format!("sqlite://{}/t.db", folder.path().display());
-    let missing = world.try_run(waiting::dag(), "sql-missing", json!({"db": url})).await.unwrap();
-    assert_eq!(missing.run.state, RunStatus::Failed, "a sensor makes no file");
-    assert!(!folder.path().join("t.db").exists());
-    flow_runtime::data::execute(&url, "create table t (id int)").await.unwrap();
     let run = world.try_run(waiting::dag(), "sql-waits", json!({"db": url}));
     let writing = async {
         crate::engine::until("it has looked in vain", || {
@@ -107,10 +113,23 @@ async fn a_row_is_waited_for() {
             events.iter().any(|e| format!("{e:?}").contains("UpForReschedule"))
         })
         .await;
-        flow_runtime::data::execute(&url, "insert into t values (1)").await.unwrap();
+        assert!(!folder.path().join("t.db").exists(), "a sensor makes no file");
+        // There with its table, and not a moment before.
+        let (made, there) = (folder.path().join("made.db"), folder.path().join("t.db"));
+        flow_runtime::data::execute(&format!("sqlite://{}", made.display()), "create table t as select 1")
+            .await
+            .unwrap();
+        std::fs::rename(made, there).unwrap();
     };
     let (ran, ()) = tokio::join!(run, writing);
     assert_eq!(ran.unwrap().run.state, RunStatus::Success);
+    // Nobody listens there.
+    let nobody = json!({"db": "postgres://127.0.0.1:1/nowhere"});
+    let ran = world.try_run(in_vain::dag(), "sql-unreachable", nobody).await.unwrap();
+    assert_eq!(row(&ran, "sql").state, TaskState::Skipped, "it has looked in vain");
+    // What the database refuses is no matter of time.
+    let strange = world.try_run(waiting_in_vain::dag(), "sql-refused", json!({"db": url})).await.unwrap();
+    assert_eq!(strange.run.state, RunStatus::Failed);
 }
 
 #[test]

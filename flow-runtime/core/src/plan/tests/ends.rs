@@ -50,6 +50,92 @@ fn a_run_that_took_too_long_fails() {
 }
 
 #[test]
+fn what_is_set_up_is_taken_away_although_the_run_is_ended() {
+    for (how, work) in [("run failed", "failed"), ("timeout", "failed")] {
+        let mut w = given("open > slow > last; open: setup; open > close; last > close; close: teardown; other > more");
+        w.when("");
+        w.when("go open");
+        w.when("ok open, go other");
+        w.when("go slow");
+        // `slow` is no leaf; `last` and `more` are, and say how the run ends.
+        let slow = if how == "timeout" { "skipped" } else { work };
+        let expected = format!(
+            "slow running>{slow}, last none>upstream_failed, close none>scheduled, other running>{slow}, more none>upstream_failed"
+        );
+        assert_eq!(w.when(how), expected);
+        assert_eq!(w.cancelled(), "slow#1, other#1");
+        assert_eq!(w.when("ok slow"), "");
+        w.when("go close");
+        // Whoever goes on with it finds it late again.
+        assert_eq!(w.when("timeout"), "");
+        assert_eq!(w.when("ok close"), "close running>success; run failed");
+    }
+}
+
+#[test]
+fn who_ends_a_run_twice_ends_its_teardowns() {
+    let mut w = given("open > work; open: setup; open > close; work > close; close: teardown");
+    w.when("");
+    w.when("go open");
+    w.when("ok open");
+    w.when("go work");
+    assert_eq!(w.when("run failed"), "work running>failed, close none>scheduled");
+    w.when("go close");
+    assert_eq!(w.when("run failed"), "close running>failed; run failed");
+    assert_eq!(w.cancelled(), "close#1");
+}
+
+#[test]
+fn what_is_not_set_up_is_not_taken_away() {
+    // Not begun, and stopped midway.
+    for (happens, said) in [("", "open scheduled>skipped"), ("go open", "open running>failed")] {
+        let mut w = given("open > work; open: setup; open > close; work > close; close: teardown");
+        w.when("");
+        w.when(happens);
+        let expected = format!("{said}, work none>skipped, close none>skipped; run failed");
+        assert_eq!(w.when("run failed"), expected);
+    }
+}
+
+#[test]
+fn a_run_ends_at_once_where_nothing_would_say_that_it_failed() {
+    // All work has succeeded; or the teardown itself says how the run ends.
+    let mut w = given("open > work; open: setup; open > close; work > close; close: teardown");
+    w.when("");
+    w.when("go open");
+    w.when("ok open");
+    w.when("go work");
+    w.when("ok work");
+    assert_eq!(w.when("timeout"), "close scheduled>skipped; run failed");
+
+    let mut w = given("open > work; open: setup; open > close; work > close; close: teardown!");
+    w.when("");
+    w.when("go open");
+    w.when("ok open");
+    w.when("go work");
+    assert_eq!(w.when("run failed"), "work running>failed, close none>skipped; run failed");
+}
+
+#[test]
+fn each_element_takes_away_what_it_has_set_up() {
+    let mut w = given(
+        "list > open; list > work; list > close; open > work; open > close; work > close; \
+         open: over=list group setup; work: group over=list; close: group over=list teardown",
+    );
+    w.when("");
+    w.when("go list");
+    w.when("ok list len=2");
+    w.when("go open[0], go open[1]");
+    w.when("ok open[0]");
+    w.when("go work[0]");
+    let said = w.when("run failed");
+    assert!(said.contains("open[1] running>failed") && said.contains("close[0] none>scheduled"), "{said}");
+    assert!(said.contains("close[1] none>skipped") && !said.contains("; run"), "{said}");
+    w.when("go close[0]");
+    assert_eq!(w.when("fail close[0]"), "close[0] running>failed; run failed");
+}
+
+#[test]
 fn a_run_can_end_before_it_began() {
     let mut w = given("a");
     assert_eq!(w.when("run failed"), "a none>skipped; run failed");
