@@ -149,11 +149,18 @@ pub(crate) fn apart(source: &Path, written: &[PathBuf]) -> Result<()> {
     Err(Error::Invalid(message))
 }
 
-/// Do both paths lead to one file that is there?
+/// Do both paths lead to one file that is there? They are not opened: who writes to a named pipe would take that for a reader.
+#[cfg(unix)]
+fn is_one_file(a: &Path, b: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let known = |path: &Path| fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
+    known(a).is_some_and(|a| known(b) == Some(a))
+}
+
+#[cfg(not(unix))]
 fn is_one_file(a: &Path, b: &Path) -> bool {
     let resolved = |path: &Path| fs::canonicalize(path).ok();
-    File::open(a).is_ok_and(|file| is_same_file(&file, b) && cfg!(unix))
-        || resolved(a).is_some_and(|a| resolved(b).is_some_and(|b| a == b))
+    resolved(a).is_some_and(|a| resolved(b) == Some(a))
 }
 
 /// `DEST.part`.

@@ -24,7 +24,7 @@ use crate::retry::{Attempts, retry_after};
 use crate::{Error, Result};
 
 /// Where Google credentials are kept by the course that many pipelines come from.
-const HOME_CREDENTIALS: &str = ".google/credentials/google_credentials.json";
+pub(crate) const HOME_CREDENTIALS: &str = ".google/credentials/google_credentials.json";
 /// Where `gcloud auth application-default login` writes.
 const GCLOUD_LOGIN: &str = ".config/gcloud/application_default_credentials.json";
 /// Where tokens are given out, unless the key says otherwise.
@@ -86,22 +86,25 @@ pub(crate) fn find(option: &dyn Fn(&str) -> Option<String>, emulator: Option<&st
     if let Some(path) = option("google_application_credentials") {
         return read(Path::new(&path));
     }
-    let home = option("home").map(PathBuf::from).or_else(std::env::home_dir).unwrap_or_default();
-    let (own, gcloud) = (home.join(HOME_CREDENTIALS), home.join(GCLOUD_LOGIN));
-    if own.is_file() {
-        return read(&own);
-    }
-    if gcloud.is_file() {
-        return Ok(match read(&gcloud)? {
-            Found::Key { key, .. } if key.kind != "service_account" => Found::Default,
-            found => found,
-        });
-    }
-    let looked = format!(
-        "there is neither a file {} nor {}, and GOOGLE_APPLICATION_CREDENTIALS names none",
-        own.display(),
-        gcloud.display()
-    );
+    let home = option("home").map(PathBuf::from).or_else(std::env::home_dir);
+    // Without one, the places would be in whatever folder the process is at work.
+    let looked = match home.filter(|home| !home.as_os_str().is_empty()) {
+        Some(home) => {
+            let (own, gcloud) = (home.join(HOME_CREDENTIALS), home.join(GCLOUD_LOGIN));
+            if own.is_file() {
+                return read(&own);
+            }
+            if gcloud.is_file() {
+                return Ok(match read(&gcloud)? {
+                    Found::Key { key, .. } if key.kind != "service_account" => Found::Default,
+                    found => found,
+                });
+            }
+            format!("there is neither a file {} nor {}", own.display(), gcloud.display())
+        }
+        None => "nobody has said where the home folder is (HOME), in which they are looked for".to_owned(),
+    };
+    let looked = format!("{looked}, and GOOGLE_APPLICATION_CREDENTIALS names none");
     Ok(Found::Machine(Arc::new(Machine::new(option("gce_metadata_host"), looked)?)))
 }
 

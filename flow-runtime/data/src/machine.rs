@@ -13,6 +13,7 @@ use reqwest::Client;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
+use crate::google::HOME_CREDENTIALS;
 use crate::http::reason;
 use crate::retry::Attempts;
 use crate::{Error, Result, tls};
@@ -31,6 +32,8 @@ const RENEW_BEFORE: Duration = Duration::from_secs(60);
 pub(crate) struct Machine {
     client: Client,
     host: String,
+    /// Somebody has said that there is one to ask.
+    stated: bool,
     /// Where credentials were looked for before.
     looked: String,
     kept: Mutex<Option<Kept>>,
@@ -59,7 +62,9 @@ impl Machine {
         tls::ready();
         let builder = Client::builder().no_proxy().connect_timeout(CONNECT_TIMEOUT).timeout(TIMEOUT);
         let client = builder.build().map_err(|e| Error::Invalid(format!("no HTTP client: {}", reason(e, ""))))?;
-        Ok(Self { client, host: host.unwrap_or_else(|| HOST.to_owned()), looked, kept: Mutex::default() })
+        let stated = host.is_some();
+        let host = host.unwrap_or_else(|| HOST.to_owned());
+        Ok(Self { client, host, stated, looked, kept: Mutex::default() })
     }
 
     async fn granted(&self) -> Result<Granted> {
@@ -80,7 +85,7 @@ impl Machine {
                     why
                 }
                 // In Google's cloud the server may come a moment after the machine.
-                Err(error) => return Err(self.nothing(&reason(error, &url), !in_google())),
+                Err(error) => return Err(self.nothing(&reason(error, &url), !self.stated && !in_google())),
             };
             if !attempts.again(None).await {
                 return Err(self.nothing(&busy, false));
@@ -91,7 +96,7 @@ impl Machine {
     fn nothing(&self, why: &str, permanent: bool) -> Error {
         let Self { host, looked, .. } = self;
         let words = format!(
-            "no Google credentials: {looked}; nor does this machine have an account in Google's cloud (http://{host}: {why}). Put the key of a service account into the first of these files, or say by \
+            "no Google credentials: {looked}; nor does this machine have an account in Google's cloud (http://{host}: {why}). Put the key of a service account into ~/{HOME_CREDENTIALS}, or say by \
              GOOGLE_APPLICATION_CREDENTIALS, or google_service_account in the options of a connection, where it is"
         );
         if permanent { Error::Invalid(words) } else { Error::Request { url: format!("http://{host}/"), reason: words } }
@@ -101,7 +106,8 @@ impl Machine {
 /// Is this one of Google's machines, or one of which nobody knows?
 fn in_google() -> bool {
     let product = std::fs::read_to_string(Path::new("/sys/class/dmi/id/product_name")).unwrap_or_default();
-    product.starts_with("Google") || ["KUBERNETES_SERVICE_HOST", "K_SERVICE"].iter().any(|v| env::var_os(v).is_some())
+    let services = ["KUBERNETES_SERVICE_HOST", "K_SERVICE", "CLOUD_RUN_JOB"];
+    product.starts_with("Google") || services.iter().any(|name| env::var_os(name).is_some())
 }
 
 #[async_trait]

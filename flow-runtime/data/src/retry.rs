@@ -42,6 +42,11 @@ impl Attempts {
         true
     }
 
+    /// [`Attempts::again`] where the client has waited for what the server asked for: only too long a wait counts, as the end.
+    pub(crate) async fn again_waited(&mut self, asked: Option<Duration>) -> bool {
+        self.again(asked.filter(|asked| *asked > LONGEST_ASKED)).await
+    }
+
     /// The last attempt got somewhere: counting begins anew.
     pub(crate) fn progressed(&mut self) {
         self.made = 0;
@@ -68,7 +73,7 @@ impl Attempts {
 /// The wait after so many failed attempts: the doubled first one, of which a random part is left away so that many clients
 /// do not come back at once. What a server asks for comes before, up to five minutes; beyond them it is not kept, and whoever
 /// goes on all the same waits the longest of their own.
-pub(crate) fn pause(made: u32, asked: Option<Duration>) -> Duration {
+fn pause(made: u32, asked: Option<Duration>) -> Duration {
     let own = FIRST.saturating_mul(2u32.saturating_pow(made.saturating_sub(1))).min(LONGEST);
     match asked {
         Some(asked) if asked <= LONGEST_ASKED => asked,
@@ -124,11 +129,19 @@ mod tests {
         let begun = tokio::time::Instant::now();
         let mut attempts = Attempts::new();
         assert!(!attempts.again(Some(Duration::from_secs(3_600))).await);
-        assert_eq!((begun.elapsed(), attempts.made()), (Duration::ZERO, 1));
+        assert!(!attempts.again_waited(Some(Duration::from_secs(3_600))).await);
+        assert_eq!((begun.elapsed(), attempts.made()), (Duration::ZERO, 2));
         assert_eq!(
             attempts.told("busy".into()),
             "busy; it asks to be left alone for 3600 s, and no more than 300 s are waited for"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_client_has_waited_for_is_not_waited_for_twice() {
+        let begun = tokio::time::Instant::now();
+        assert!(Attempts::new().again_waited(Some(Duration::from_secs(20))).await);
+        assert!(begun.elapsed() <= FIRST + Duration::from_millis(1), "{:?}", begun.elapsed());
     }
 
     #[test]

@@ -20,6 +20,7 @@ use Conversion::{Changes, Keeps, None};
 const ROUNDS: &str = "rounds";
 const NO_TIME: &str = "leaves out the time of day";
 const NO_ZONE: &str = "leaves out the zone";
+const SESSION_ZONE: &str = "takes the zone of its session for";
 
 /// Postgres reads the text of each value: <https://www.postgresql.org/docs/current/datatype.html>.
 pub(super) fn postgres(there: &str, field: &Field) -> Conversion {
@@ -36,14 +37,19 @@ pub(super) fn postgres(there: &str, field: &Field) -> Conversion {
 
 fn of_postgres(there: &str, digits: bool, kind: &ColumnType) -> Conversion {
     use ColumnType as C;
-    let text = matches!(there, "text" | "character varying" | "citext" | "name");
+    let text = matches!(there, "text" | "character varying" | "citext");
     let rounds = if digits { Changes(ROUNDS) } else { Keeps };
     let number = matches!(kind, C::Float32 | C::Float64 | C::Decimal { .. }) || is_whole(kind);
     match (kind, there) {
         (_, _) if text => Keeps,
         (_, "character") => Changes("pads with blanks"),
+        (_, "name") => Changes("cuts at 63 bytes"),
         // What is read is up to the type, also to one that somebody made.
         (C::Text | C::Json, "numeric") | (C::Text | C::Json, "real" | "double precision") => Changes(ROUNDS),
+        // A text may say more than there is room for, which nobody refuses; one without a zone gets that of the session.
+        (C::Text | C::Json, "date") => Changes(NO_TIME),
+        (C::Text | C::Json, "timestamp without time zone" | "time without time zone") => Changes(NO_ZONE),
+        (C::Text | C::Json, "timestamp with time zone" | "time with time zone") => Changes(SESSION_ZONE),
         (C::Text | C::Json, _) => rounds,
         (C::Float64 | C::Decimal { .. }, "real") => Changes(ROUNDS),
         (C::Decimal { .. }, "double precision") => Changes(ROUNDS),
@@ -58,10 +64,10 @@ fn of_postgres(there: &str, digits: bool, kind: &ColumnType) -> Conversion {
         (C::Date, "timestamp without time zone" | "timestamp with time zone") => Keeps,
         (C::Timestamp { .. }, "date") => Changes(NO_TIME),
         (C::Timestamp { utc: true, .. }, "timestamp without time zone") => Changes(NO_ZONE),
-        (C::Timestamp { utc: false, .. }, "timestamp with time zone") => Changes("takes the zone of its session for"),
+        (C::Timestamp { utc: false, .. }, "timestamp with time zone") => Changes(SESSION_ZONE),
         (C::Timestamp { .. }, "timestamp without time zone" | "timestamp with time zone") => rounds,
         (C::Time(_), "time without time zone" | "interval") => rounds,
-        (C::Time(_), "time with time zone") => Changes("takes the zone of its session for"),
+        (C::Time(_), "time with time zone") => Changes(SESSION_ZONE),
         _ => None,
     }
 }
@@ -93,7 +99,8 @@ pub(super) fn bigquery(there: &str, own: &str) -> Conversion {
         (_, "JSON" | "GEOGRAPHY" | "STRUCT") | ("JSON", _) => None,
         (own, there) if own.starts_with("ARRAY") || there.starts_with("ARRAY") => None,
         ("STRING", "NUMERIC" | "BIGNUMERIC" | "FLOAT64") => Changes(ROUNDS),
-        ("STRING", _) | (_, "STRING") | ("INT64", "BOOL") | ("BOOL", "INT64") => Keeps,
+        ("INT64", "BOOL") => Changes("makes true of all but 0, for"),
+        ("STRING", _) | (_, "STRING") | ("BOOL", "INT64") => Keeps,
         ("INT64" | "NUMERIC", "BIGNUMERIC") | ("INT64", "NUMERIC") => Keeps,
         (own, there) if number(own) && number(there) => Changes(ROUNDS),
         ("DATE", "DATETIME" | "TIMESTAMP") => Keeps,
@@ -126,6 +133,13 @@ mod tests {
             ("timestamp(3) without time zone", moment(false), Changes(ROUNDS)),
             ("timestamp without time zone", moment(true), Changes(NO_ZONE)),
             ("date", moment(false), Changes(NO_TIME)),
+            ("date", ColumnType::Text, Changes(NO_TIME)),
+            ("timestamp(3) without time zone", ColumnType::Text, Changes(NO_ZONE)),
+            ("timestamp with time zone", ColumnType::Json, Changes(SESSION_ZONE)),
+            ("time with time zone", ColumnType::Text, Changes(SESSION_ZONE)),
+            ("interval(0)", ColumnType::Text, Changes(ROUNDS)),
+            ("character varying(5)", ColumnType::Text, Keeps),
+            ("name", ColumnType::Text, Changes("cuts at 63 bytes")),
             ("timestamp with time zone", ColumnType::Date, Keeps),
             ("integer", ColumnType::Bool, None),
             ("bytea", ColumnType::Uuid, None),
@@ -138,6 +152,8 @@ mod tests {
         assert_eq!(sqlite("STRING", &Field::new("a", ColumnType::Text)), number);
         assert_eq!(sqlite("BIGINT", &Field::new("a", ColumnType::Float64)), Keeps);
         assert_eq!(bigquery("INT64", "FLOAT64"), Changes(ROUNDS));
+        assert_eq!(bigquery("BOOL", "INT64"), Changes("makes true of all but 0, for"));
+        assert_eq!(bigquery("INT64", "BOOL"), Keeps);
         assert_eq!((bigquery("JSON", "STRING"), bigquery("BYTES", "INT64")), (None, None));
     }
 }

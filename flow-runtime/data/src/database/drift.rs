@@ -39,7 +39,7 @@ pub struct Difference {
     /// True when nothing can be loaded because of it. False for a column that the database fills by itself, or a type
     /// that it may convert.
     pub stops: bool,
-    /// True for a column of the table that is null in every row that is loaded.
+    /// True for a column of the table that is null in every row that is new (an upsert leaves it as it is in the others).
     #[serde(default)]
     pub nulls: bool,
 }
@@ -57,7 +57,7 @@ impl Drift {
         lines
     }
 
-    /// The columns of the table that are null in every row that is loaded.
+    /// The columns of the table that are null in every row that is new.
     pub(super) fn nulls(&self) -> Vec<&str> {
         self.differences.iter().filter(|d| d.nulls).map(|d| d.column.as_str()).collect()
     }
@@ -79,7 +79,7 @@ impl fmt::Display for Difference {
             (Some(file), None) => write!(f, "+ {} {file}: the table lacks it", self.column),
             (None, Some(table)) if self.stops => write!(f, "- {} {table}: the file lacks it", self.column),
             (None, Some(table)) if self.nulls => {
-                write!(f, "- {} {table}: the file lacks it, it is null in what is loaded", self.column)
+                write!(f, "- {} {table}: the file lacks it, it is null in rows that are new", self.column)
             }
             (None, Some(table)) => {
                 write!(f, "- {} {table}: the file lacks it, the database fills it", self.column)
@@ -220,7 +220,7 @@ mod tests {
             drift.to_string(),
             "table trips does not fit the file\n  + tip float64: the table lacks it\n  ~ fare: the file has text, the table \
              has double precision\n  - toll double precision not null: the file lacks it\n  - at timestamp not null: the \
-             file lacks it, the database fills it\n  - note text: the file lacks it, it is null in what is loaded\n\
+             file lacks it, the database fills it\n  - note text: the file lacks it, it is null in rows that are new\n\
              state the type of `fare` where the file is read or made (its Schema, `columns`)"
         );
         assert_eq!(drift.nulls(), ["note"]);

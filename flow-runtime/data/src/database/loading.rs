@@ -144,7 +144,12 @@ impl<'a> Job<'a> {
         if !nulls.is_empty() {
             let names: Vec<_> = nulls.iter().map(|name| format!("`{name}`")).collect();
             let names = names.join(", ");
-            tracing::warn!("the file lacks {names} of table {}: null in every row that is loaded", self.table);
+            let rows = match self.options.mode {
+                // One that is there keeps its value.
+                Mode::Upsert(_) => "rows that are new",
+                _ => "every row that is loaded",
+            };
+            tracing::warn!("the file lacks {names} of table {}: null in {rows}", self.table);
         }
         if drift.differences.len() > nulls.len() {
             tracing::info!("{drift}");

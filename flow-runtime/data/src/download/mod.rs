@@ -182,8 +182,9 @@ pub async fn download_into(
 ///   anew, up to 6 times in a row without a new byte, waiting longer each time; a later call, in this process or another,
 ///   continues too. The server is asked for the rest of the very same content (`Range` with `If-Range`); when it has
 ///   other content by now, or knows no ranges, the download starts over. Of an object the very version is asked for that
-///   was seen first. A connection that brings next to nothing counts as broken. `Retry-After` is waited for up
-///   to five minutes; a server that asks for more is given up at once, with an error that says for how long.
+///   was seen first. A connection that brings next to nothing counts as broken. By HTTP, `Retry-After` is waited for up
+///   to five minutes; a server that asks for more is given up at once, with an error that says for how long. The client of a
+///   store keeps its own time: it tries each request for three minutes in all.
 /// * **It is done once.** `PATH.json` remembers what the server called the content (`ETag`, `Last-Modified`). A file that is
 ///   there is asked for conditionally and reused on "304 Not Modified". A server that gave neither is asked for the length
 ///   (`HEAD`); the file is reused when that is its own. A file on disk is reused while size and time of change stay.

@@ -1,7 +1,8 @@
-//! What object_store's HTTP client does not do by itself: renew a token that is refused, wait as long as a server asks for,
-//! name a condition where an upload is completed, and note which uploads are under way.
+//! What object_store's HTTP client does not do by itself: renew a token that is refused, wait when a server asks for it, name
+//! a condition where an upload is completed, and note which uploads are under way.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use object_store::ClientOptions;
@@ -13,7 +14,10 @@ use reqwest::{Method, StatusCode};
 
 use super::notes::Notes;
 use crate::google::Tokens;
-use crate::retry::{pause, retry_after};
+use crate::retry::retry_after;
+
+/// The longest wait within a request: it counts among the three minutes after which object_store makes no further one.
+const LONGEST: Duration = Duration::from_secs(20);
 
 /// Makes clients for one store.
 #[derive(Debug, Clone, Default)]
@@ -67,7 +71,7 @@ impl HttpService for Service {
             && let Some(asked) = retry_after(response.headers())
         {
             // The caller makes the request again, after a wait of its own that knows nothing of this one.
-            tokio::time::sleep(pause(1, Some(asked))).await;
+            tokio::time::sleep(asked.min(LONGEST)).await;
         }
         match noted {
             Some((notes, step)) => note(notes.clone(), step, response).await,

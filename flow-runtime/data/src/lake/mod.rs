@@ -178,8 +178,8 @@ impl Lake {
     }
 
     /// Notes uploads in parts in this folder while they are under way, and ends those that are noted there of processes that have
-    /// died: before each [`Lake::upload`] to the same bucket, whatever its key. Processes of one machine may share a folder. (Stores
-    /// keep parts, and charge for them, until somebody ends the upload: [`Lake::clean`], or a rule of the bucket.)
+    /// died: before each [`Lake::upload`] to the same bucket, whatever its key, for ten seconds at most. Processes of one machine may
+    /// share a folder. (Stores keep parts, and charge for them, until somebody ends the upload: [`Lake::clean`], or a rule of the bucket.)
     #[must_use]
     pub fn with_notes(mut self, folder: impl Into<PathBuf>) -> Self {
         self.notes = Some(folder.into());

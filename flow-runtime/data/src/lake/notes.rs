@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -17,11 +18,16 @@ use crate::files::hex;
 
 /// How the name of every note ends.
 const ENDING: &str = ".upload.json";
+/// How the name of a note ends that is being written.
+const BEGUN: &str = ".begun";
+/// One that a killed process was writing is removed when it is as old as this.
+const LEFT: Duration = Duration::from_secs(24 * 3600);
 
 /// Those of one bucket.
 #[derive(Debug)]
 pub(crate) struct Notes {
     folder: PathBuf,
+    /// Where it is, its scheme and its name, which another server may have too: `eu-central-1 s3://lake`.
     bucket: String,
     /// Of this process, by the names of their uploads and those of [`Notes::staged`].
     held: Mutex<HashMap<String, Held>>,
@@ -37,7 +43,7 @@ struct Held {
 /// What is noted.
 #[derive(Debug, Serialize, Deserialize)]
 struct Note {
-    /// The scheme and the bucket: `s3://lake`.
+    /// As [`Notes`] have it.
     bucket: String,
     key: String,
     /// None: the object itself is to go.
@@ -109,16 +115,17 @@ impl Notes {
 
     fn write(&self, name: &str, note: &Note) -> std::io::Result<Held> {
         fs::create_dir_all(&self.folder)?;
-        let name = &hex(&Sha256::digest(format!("{}\0{name}", note.bucket)))[..20];
+        let hash = &hex(&Sha256::digest(format!("{}\0{name}", note.bucket)))[..20];
+        // Objects come last, by their names: parts that are aborted later could still become the object that was deleted.
+        let name = if note.upload_id.is_some() { hash.to_owned() } else { format!("object-{hash}") };
         let path = self.folder.join(format!("{name}{ENDING}"));
-        let begun = self.folder.join(format!("{name}.begun"));
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&begun)?;
-        // Before anybody can find it.
-        file.lock()?;
-        file.write_all(&serde_json::to_vec(note)?)?;
-        file.sync_data()?;
-        fs::rename(&begun, &path)?;
-        Ok(Held { path, _lock: file })
+        let begun = self.folder.join(format!("{name}{BEGUN}"));
+        let file = OpenOptions::new().write(true).create(true).truncate(true).open(&begun)?;
+        let written = fill(&file, note).and_then(|()| fs::rename(&begun, &path));
+        if written.is_err() {
+            let _gone = fs::remove_file(&begun);
+        }
+        written.map(|()| Held { path, _lock: file })
     }
 
     /// The upload of this name has ended; or what was [`staged`](Notes::staged) is gone.
@@ -128,14 +135,26 @@ impl Notes {
         }
     }
 
-    /// Those of processes that have died.
-    pub(super) fn left(&self) -> Vec<Left> {
-        let entries = self.folder.read_dir().into_iter().flatten().flatten().map(|entry| entry.path());
-        let notes = entries.filter(|path| path.to_string_lossy().ends_with(ENDING));
-        notes.filter_map(|path| self.take(&path)).collect()
+    /// Where all notes are, those of objects last. What was not written to its end, long ago, is removed.
+    pub(super) fn paths(&self) -> Vec<PathBuf> {
+        let mut paths = Vec::new();
+        for entry in self.folder.read_dir().into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.ends_with(ENDING) {
+                paths.push(entry.path());
+            } else if name.ends_with(BEGUN) {
+                let changed = entry.metadata().and_then(|metadata| metadata.modified());
+                if changed.is_ok_and(|changed| changed.elapsed().is_ok_and(|age| age > LEFT)) {
+                    let _gone = fs::remove_file(entry.path());
+                }
+            }
+        }
+        paths.sort();
+        paths
     }
 
-    fn take(&self, path: &Path) -> Option<Left> {
+    /// What the note there is of, if that is in this bucket and its process has died.
+    pub(super) fn take(&self, path: &Path) -> Option<Left> {
         let mut file = File::open(path).ok()?;
         // Where a folder knows no locks, nobody is known to have died.
         file.try_lock().ok()?;
@@ -151,9 +170,20 @@ impl Notes {
     }
 }
 
+/// Locks a note before anybody can find it, and writes it.
+fn fill(mut file: &File, note: &Note) -> std::io::Result<()> {
+    file.lock()?;
+    file.write_all(&serde_json::to_vec(note)?)?;
+    file.sync_data()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn left(notes: &Notes) -> Vec<Left> {
+        notes.paths().iter().filter_map(|path| notes.take(path)).collect()
+    }
 
     fn answer(key: &str, id: &str) -> String {
         format!(
@@ -167,11 +197,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let notes = |bucket: &str| Notes::new(folder.path().join("notes"), bucket.into());
         let (one, other) = (notes("s3://lake"), notes("s3://lake"));
-        assert!(one.left().is_empty());
+        assert!(left(&one).is_empty());
         one.begun(answer("raw/a &amp; b", "id/1+").as_bytes());
         one.begun(answer("raw/c", "2").as_bytes());
         one.begun(b"<Error/>");
-        assert!(other.left().is_empty(), "it lives");
+        assert!(left(&other).is_empty(), "it lives");
         let stage = one.staged("raw/c.part-1");
         one.staged("raw/d.part-2");
         one.ended("2");
@@ -179,13 +209,36 @@ mod tests {
         one.ended("nobody's");
         // Its files are closed, as those of a process that is killed.
         drop(one);
-        assert!(notes("s3://another").left().is_empty());
-        let mut left = other.left();
-        left.sort_by_key(|left| left.key.clone());
-        let told: Vec<_> = left.iter().map(|left| (&*left.key, left.upload_id.as_deref())).collect();
+        assert!(left(&notes("s3://another")).is_empty());
+        let found = left(&other);
+        let told: Vec<_> = found.iter().map(|left| (&*left.key, left.upload_id.as_deref())).collect();
         assert_eq!(told, [("raw/a & b", Some("id/1+")), ("raw/d.part-2", None)]);
-        assert!(notes("s3://lake").left().is_empty(), "somebody is at it");
-        left.into_iter().for_each(Left::forget);
+        assert!(left(&notes("s3://lake")).is_empty(), "somebody is at it");
+        found.into_iter().for_each(Left::forget);
         assert_eq!(folder.path().join("notes").read_dir().unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_note_that_was_not_written_to_its_end_does_not_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let notes = Notes::new(folder.path().to_owned(), "s3://lake".into());
+        for (name, age) in [("old.begun", LEFT * 2), ("young.begun", LEFT / 2), ("old.other", LEFT * 2)] {
+            let file = File::create(folder.path().join(name)).unwrap();
+            file.set_modified(std::time::SystemTime::now() - age).unwrap();
+        }
+        assert!(notes.paths().is_empty());
+        let there = || {
+            let mut names: Vec<_> = folder.path().read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(there(), ["old.other", "young.begun"]);
+        // A folder stands where a note should.
+        let note = Note { bucket: "s3://lake".into(), key: "f".into(), upload_id: Some("1".into()) };
+        let held = notes.write("1", &note).unwrap();
+        held.remove();
+        fs::create_dir_all(held.path.join("in the way")).unwrap();
+        assert!(notes.write("1", &note).is_err());
+        assert_eq!(there().len(), 3, "{:?}", there());
     }
 }

@@ -302,13 +302,13 @@ async fn copy_in_google(google: &Google, from: &Key, to: &Key, generation: &str)
             let value = value.parse().map_err(|e| generic(Box::new(e)))?;
             headers.insert(reqwest::header::HeaderName::from_static(name), value);
         }
-        let (error, wait) = match google.http.execute(request).await {
+        let (cause, asked) = match google.http.execute(request).await {
             Ok(answer) if answer.status().is_success() => return Ok(()),
             Ok(answer) => {
                 let status = answer.status().as_u16();
-                let source = format!("the copy was answered {status}").into();
+                let cause = format!("the copy was answered {status}");
                 if !may_pass(status) {
-                    let path = to.to_string();
+                    let (path, source) = (to.to_string(), cause.into());
                     return Err(match status {
                         404 => object_store::Error::NotFound { path, source },
                         412 => object_store::Error::Precondition { path, source },
@@ -316,12 +316,12 @@ async fn copy_in_google(google: &Google, from: &Key, to: &Key, generation: &str)
                         _ => generic(source),
                     });
                 }
-                (generic(source), retry_after(answer.headers()))
+                (cause, retry_after(answer.headers()))
             }
-            Err(error) => (generic(Box::new(error)), None),
+            Err(error) => (error.to_string(), None),
         };
-        if !attempts.again(wait).await {
-            return Err(error);
+        if !attempts.again_waited(asked).await {
+            return Err(generic(attempts.told(cause).into()));
         }
     }
 }

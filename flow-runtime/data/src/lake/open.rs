@@ -32,8 +32,16 @@ static MEMORIES: LazyLock<Mutex<HashMap<String, Arc<InMemory>>>> = LazyLock::new
 /// One bucket or container.
 pub(crate) enum Store {
     Google(Google),
-    Amazon { store: AmazonS3, region: String, notes: Option<Arc<Notes>> },
-    Azure(MicrosoftAzure),
+    Amazon {
+        store: AmazonS3,
+        region: String,
+        notes: Option<Arc<Notes>>,
+    },
+    /// Notes of objects alone: Azure forgets parts by itself.
+    Azure {
+        store: MicrosoftAzure,
+        notes: Option<Arc<Notes>>,
+    },
     Memory(Arc<InMemory>),
 }
 
@@ -48,11 +56,11 @@ pub(crate) struct Google {
 
 impl Store {
     /// Uploads in parts that are under way there, if they are noted.
-    pub(super) fn notes(&self) -> Option<&Notes> {
+    pub(super) fn notes(&self) -> Option<&Arc<Notes>> {
         match self {
-            Self::Google(google) => google.notes.as_deref(),
-            Self::Amazon { notes, .. } => notes.as_deref(),
-            Self::Azure(_) | Self::Memory(_) => None,
+            Self::Google(google) => google.notes.as_ref(),
+            Self::Amazon { notes, .. } | Self::Azure { notes, .. } => notes.as_ref(),
+            Self::Memory(_) => None,
         }
     }
 
@@ -60,7 +68,7 @@ impl Store {
         match self {
             Self::Google(google) => &google.store,
             Self::Amazon { store, .. } => store,
-            Self::Azure(store) => store,
+            Self::Azure { store, .. } => store,
             Self::Memory(store) => &**store,
         }
     }
@@ -116,7 +124,7 @@ impl Lake {
             None => Store::Memory(memory(&name)),
             Some(ObjectStoreScheme::GoogleCloudStorage) => Store::Google(self.google(url)?),
             Some(ObjectStoreScheme::AmazonS3) => self.amazon(url, Connector::default()).map_err(failed(url))?,
-            Some(_) => Store::Azure(self.azure(url).map_err(failed(url))?),
+            Some(_) => self.azure(url).map_err(failed(url))?,
         };
         let store = Arc::new(store);
         stores.insert(name, store.clone());
@@ -139,13 +147,15 @@ impl Lake {
         }
         let plain = builder.get_config_value(&AmazonS3ConfigKey::Endpoint).is_some_and(|e| e.starts_with("http://"));
         let builder = if plain { builder.with_allow_http(true) } else { builder };
-        let notes = self.notes_of(url);
-        let connector = Connector { notes: notes.clone(), ..connector };
         let region = builder.get_config_value(&AmazonS3ConfigKey::Region).unwrap_or_else(|| "us-east-1".to_owned());
+        let endpoint = [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint];
+        let endpoint = endpoint.iter().find_map(|key| builder.get_config_value(key));
+        let notes = self.notes_of(url, endpoint.as_ref().unwrap_or(&region));
+        let connector = Connector { notes: notes.clone(), ..connector };
         Ok(Store::Amazon { store: builder.with_http_connector(connector).build()?, region, notes })
     }
 
-    fn azure(&self, url: &Url) -> object_store::Result<MicrosoftAzure> {
+    fn azure(&self, url: &Url) -> object_store::Result<Store> {
         tls::ready();
         let mut builder = MicrosoftAzureBuilder::from_env().with_url(url.as_str());
         for (key, value) in TIMEOUTS {
@@ -158,7 +168,10 @@ impl Lake {
         }
         let plain = builder.get_config_value(&AzureConfigKey::Endpoint).is_some_and(|e| e.starts_with("http://"));
         let builder = if plain { builder.with_allow_http(true) } else { builder };
-        builder.with_http_connector(Connector::default()).build()
+        let at = [AzureConfigKey::Endpoint, AzureConfigKey::AccountName];
+        let at: Vec<_> = at.iter().filter_map(|key| builder.get_config_value(key)).collect();
+        let notes = self.notes_of(url, &at.join(" "));
+        Ok(Store::Azure { store: builder.with_http_connector(Connector::default()).build()?, notes })
     }
 
     /// Google's credentials, as the options and the environment say. With the option `emulator` nobody is asked for a token.
@@ -215,22 +228,19 @@ impl Lake {
             Found::Machine(machine) => builder.with_credentials(machine.clone()),
             Found::Default => builder,
         };
-        let notes = self.notes_of(url);
+        let base = base.unwrap_or_else(|| "https://storage.googleapis.com".to_owned());
+        let notes = self.notes_of(url, &base);
         let connector = Connector { tokens, notes: notes.clone(), ..Connector::default() };
         let http = connector.connect(&options).map_err(failed(url))?;
         let store = builder.with_client_options(options).with_http_connector(connector).build().map_err(failed(url))?;
-        Ok(Google {
-            store,
-            http,
-            base: base.unwrap_or_else(|| "https://storage.googleapis.com".to_owned()),
-            bucket: url.host_str().unwrap_or_default().to_owned(),
-            notes,
-        })
+        Ok(Google { store, http, base, bucket: url.host_str().unwrap_or_default().to_owned(), notes })
     }
 
-    fn notes_of(&self, url: &Url) -> Option<Arc<Notes>> {
+    /// Those of a bucket of the server there: connections with one name for two buckets may share the folder.
+    fn notes_of(&self, url: &Url, server: &str) -> Option<Arc<Notes>> {
         let folder = self.notes.clone()?;
-        Some(Arc::new(Notes::new(folder, format!("{}://{}", url.scheme(), url.authority()))))
+        let bucket = redact(&format!("{server} {}://{}", url.scheme(), url.authority()));
+        Some(Arc::new(Notes::new(folder, bucket)))
     }
 }
 

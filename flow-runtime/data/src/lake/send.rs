@@ -202,7 +202,7 @@ impl Sending<'_> {
                 let connector = Connector { on_complete: Some((condition.0, value)), ..Connector::default() };
                 store = Arc::new(self.lake.amazon(self.url, connector).map_err(failed(self.url))?);
             }
-            (When::Unchanged(_), Store::Azure(_)) => {
+            (When::Unchanged(_), Store::Azure { .. }) => {
                 return Err(Error::Invalid(format!(
                     "`{}`: Azure replaces no more than {PART_BYTES} bytes on the condition that they are unchanged; write a new object",
                     redact(self.url.as_str())
@@ -210,10 +210,18 @@ impl Sending<'_> {
             }
             // https://cloud.google.com/storage/docs/multipart-uploads: no preconditions
             _ => {
-                let key = Key::parse(format!("{}{STAGE}{}", self.key, &self.sha256[..12]));
+                // Each upload has its own: whoever ends what is left of another, even of the same content, must not end this one.
+                let random = fastrand::u64(..1 << 48);
+                let key = Key::parse(format!("{}{STAGE}{random:012x}", self.key));
                 let key = key.map_err(|e| failed(self.url)(e.into()))?;
-                let noted = self.store.notes().map(|notes| notes.staged(key.as_ref()));
-                stage = Some(Staged { store: self.store.clone(), key, noted, parts: None, waits: None });
+                let name = key.to_string();
+                let (tell, noted) = oneshot::channel();
+                stage = Some(Staged { store: self.store.clone(), key, noted: Some(noted), parts: None, waits: None });
+                if let Some(notes) = self.store.notes().cloned() {
+                    // Were this dropped meanwhile, `Staged` would hear of the note all the same.
+                    let work = move || drop(tell.send(notes.staged(&name)));
+                    let _ = tokio::task::spawn_blocking(work).await;
+                }
             }
         }
         let busy = stage.as_mut().map(|stage| {
@@ -273,8 +281,8 @@ impl Sending<'_> {
 struct Staged {
     store: Arc<Store>,
     key: Key,
-    /// The name of its note.
-    noted: Option<String>,
+    /// Tells the name of its note, if it has one.
+    noted: Option<oneshot::Receiver<String>>,
     /// The parts: were they completed after this is deleted, it would be there again. So they are aborted before.
     parts: Option<oneshot::Receiver<()>>,
     /// Who waits for the end of it.
@@ -304,7 +312,9 @@ impl Drop for Staged {
                     tracing::warn!("`{key}` stays behind, `Lake::clean` removes it: {error}");
                 }
                 _ => {
-                    if let (Some(notes), Some(noted)) = (store.notes(), noted) {
+                    if let (Some(notes), Some(noted)) = (store.notes(), noted)
+                        && let Ok(noted) = noted.await
+                    {
                         notes.ended(&noted);
                     }
                 }

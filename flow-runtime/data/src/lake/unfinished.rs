@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::connector::Connector;
+use super::notes::Notes;
 use super::objects::listed;
 use super::open::{Store, failed};
 use super::send::STAGE;
@@ -52,10 +53,26 @@ struct Upload {
     initiated: chrono::DateTime<chrono::Utc>,
 }
 
-/// Ends what processes have left that have died, as far as that is noted.
+/// How long an upload waits, at most, for the end of what others have left.
+const END_WITHIN: Duration = Duration::from_secs(10);
+
+/// Ends what processes have left that have died, as far as that is noted. An upload that comes next waits for it, so it goes no
+/// further than the first error, nor on for long: the upload after that goes on with it.
 pub(super) async fn end_left(store: &Store) {
     let Some(notes) = store.notes() else { return };
-    for left in notes.left() {
+    if tokio::time::timeout(END_WITHIN, end_noted(store, notes)).await.is_err() {
+        let seconds = END_WITHIN.as_secs();
+        tracing::warn!("parts of uploads whose processes have died stay behind for now: {seconds} s were not enough");
+    }
+}
+
+async fn end_noted(store: &Store, notes: &Arc<Notes>) {
+    let of = notes.clone();
+    let Ok(paths) = tokio::task::spawn_blocking(move || of.paths()).await else { return };
+    for path in paths {
+        // One at a time: what is not come to stays free for other processes.
+        let of = notes.clone();
+        let Ok(Some(left)) = tokio::task::spawn_blocking(move || of.take(&path)).await else { continue };
         let Ok(key) = Key::parse(&left.key) else { continue };
         let ended = match &left.upload_id {
             Some(upload_id) => abort(store, &key, upload_id).await,
@@ -69,7 +86,11 @@ pub(super) async fn end_left(store: &Store) {
                 tracing::info!("removed what an upload of `{key}` has left whose process has died");
                 left.forget();
             }
-            Err(error) => tracing::warn!("parts of an upload of `{key}` stay behind for now: {error}"),
+            // The store may be out of reach, which is not waited for once more per note.
+            Err(error) => {
+                tracing::warn!("parts of an upload of `{key}` stay behind for now: {error}");
+                return;
+            }
         }
     }
 }
@@ -78,7 +99,7 @@ async fn abort(store: &Store, key: &Key, upload_id: &String) -> object_store::Re
     let aborted = match store {
         Store::Google(google) => google.store.abort_multipart(key, upload_id).await,
         Store::Amazon { store, .. } => store.abort_multipart(key, upload_id).await,
-        Store::Azure(_) | Store::Memory(_) => Ok(()),
+        Store::Azure { .. } | Store::Memory(_) => Ok(()),
     };
     match aborted {
         // Completed or aborted meanwhile.
@@ -92,7 +113,7 @@ impl Lake {
     /// longer ago than `older_than`. An upload that is still at work is removed too if it is that old, and fails; so give it
     /// longer than any upload takes, or nothing where no other can be.
     ///
-    /// Azure forgets parts by itself; there, in memory and in folders nothing is to be done.
+    /// Azure forgets parts by itself; in memory and in folders nothing is to be done.
     ///
     /// # Errors
     /// The prefix makes no sense, or the store refuses or cannot be reached.
@@ -169,7 +190,7 @@ async fn page(store: &Store, url: &Url, key: &Key, markers: &(String, String)) -
             let options = object_store::ClientOptions::new().with_allow_http(true);
             (signed, Connector::default().connect(&options).map_err(failed(url))?)
         }
-        Store::Azure(_) | Store::Memory(_) => return Ok(None),
+        Store::Azure { .. } | Store::Memory(_) => return Ok(None),
     };
     {
         let mut query = bucket.query_pairs_mut();
@@ -190,7 +211,7 @@ async fn page(store: &Store, url: &Url, key: &Key, markers: &(String, String)) -
             let bearer = format!("Bearer {}", token.bearer);
             request.headers_mut().insert(AUTHORIZATION, bearer.parse().map_err(|_| words("no token".into()))?);
         }
-        Store::Azure(_) | Store::Memory(_) => {}
+        Store::Azure { .. } | Store::Memory(_) => {}
     }
     let answer = http.execute(request).await.map_err(|e| words(e.to_string()))?;
     let status = answer.status();

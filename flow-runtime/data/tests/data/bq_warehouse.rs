@@ -308,7 +308,7 @@ async fn what_does_not_fit_is_refused_before_anything_is_sent() {
     flow_data::parquetize(&csv, &other, &schema, &Default::default(), &()).unwrap();
     let error = load(&warehouse, &Input::parquet(&other), Mode::Append, None).await.unwrap_err();
     let want = "table t: it does not fit the file\n  ~ id: the file has text, the table has INT64\n  + more text: the table lacks \
-                it\n  - day STRING: the file lacks it, it is null in what is loaded";
+                it\n  - day STRING: the file lacks it, it is null in rows that are new";
     assert!(error.is_permanent() && error.to_string().starts_with(want), "{error}");
     let mut raw = TableLoadOptions::default();
     raw.raw_csv = true;

@@ -160,12 +160,20 @@ async fn a_column_that_the_file_lacks_is_warned_of() {
         execute(&url, "CREATE TABLE t (id bigint, note text, kept text DEFAULT 'x', tip text)").await.unwrap();
         let given = file(folder.path(), &[("id", ColumnType::Int64, Value::Int(1))]);
         let heard = Heard::listen();
-        for mode in [Mode::Append, Mode::Replace, Mode::Upsert(vec!["id".into()])] {
+        let upsert = Mode::Upsert(vec!["id".into()]);
+        for (mode, rows) in [
+            (Mode::Append, "every row that is loaded"),
+            (Mode::Replace, "every row that is loaded"),
+            (upsert, "rows that are new"),
+        ] {
+            execute(&url, "UPDATE t SET note = 'before'").await.unwrap();
             load(&url, &given, |options| options.mode = mode.clone()).await.unwrap();
             let warnings = heard.warnings();
-            let want = "the file lacks `note`, `tip` of table t: null in every row that is loaded";
+            let want = format!("the file lacks `note`, `tip` of table t: null in {rows}");
             assert_eq!(warnings, [want], "{mode:?}");
         }
+        let kept = shown(&url, "SELECT id, note, tip FROM t").await;
+        assert_eq!(kept, [[json!(1), json!("before"), Json::Null]], "an upsert changes what the file has");
         let all = [("id", ColumnType::Int64, Value::Int(1)), ("note", ColumnType::Text, text("n"))];
         let all = [&all[..], &[("tip", ColumnType::Text, text("t"))]].concat();
         load(&url, &file(folder.path(), &all), |_| ()).await.unwrap();

@@ -37,9 +37,9 @@ async fn who_has_no_credentials_hears_at_once_where_they_were_looked_for() {
         assert!(error.to_string().contains("it answered 404"), "{error}");
     }
     assert_eq!(server.requests().len(), 2, "each asked once");
-    // What listens to nobody: no server at all.
+    // What listens to nobody: no server at all. It was stated, so it may come a moment later.
     for error in refused(&lake(&home, "127.0.0.1:1")).await {
-        assert!(tells_where_it_looked(&error), "{error:?}");
+        assert!(!error.is_permanent() && tells_where_it_looked(&error), "{error:?}");
     }
 }
 

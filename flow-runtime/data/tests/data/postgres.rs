@@ -145,7 +145,7 @@ async fn what_does_not_fit_is_refused() {
     assert_eq!(
         error.to_string(),
         "table narrow: it does not fit the file\n  + b text: the table lacks it\n  + _source text: the table lacks it\n  \
-         - B bigint: the file lacks it, it is null in what is loaded"
+         - B bigint: the file lacks it, it is null in rows that are new"
     );
     let error = load_csv(&url, "nowhere.t", &csv, &schema, "s", &()).await.unwrap_err();
     assert!(error.is_permanent() && error.to_string().contains("nowhere"), "{error}");
