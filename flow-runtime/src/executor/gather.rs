@@ -6,8 +6,7 @@ use super::outcome::TryEnd;
 use super::panic::Panicked;
 use super::run_loop::{BATCH, Flight, Happened, RunLoop};
 use crate::store::CauseKind;
-use flow_core::trigger_rule::Decision;
-use flow_core::{Event, Outcome, decide};
+use flow_core::{Event, Outcome};
 use std::time::Duration;
 use tokio::task::JoinError;
 use tokio::time::Instant;
@@ -179,13 +178,6 @@ impl RunLoop {
                 end
             }
         };
-        // A person has cleared what it was to take, after it was handed out and before it had that: it waits once more.
-        let is_bereft = end.outcome == Outcome::FailedForGood
-            && end.cause.as_ref().is_some_and(|c| c.kind == CauseKind::Input)
-            && decide(&self.scope.dag, &self.state, end.of.key) == Decision::Wait;
-        if is_bereft {
-            return Some(TryEnd::bereft(end.of));
-        }
         let gave_up = self.stopping
             && matches!(end.outcome, Outcome::Failed | Outcome::FailedForGood)
             && end.cause.as_ref().is_some_and(|c| c.kind == CauseKind::Error);

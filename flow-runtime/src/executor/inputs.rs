@@ -41,6 +41,8 @@ struct Place<'a> {
     axes: Vec<&'a Source>,
     /// Of each list the element.
     indices: Vec<u32>,
+    /// How often outputs had been taken back before anything was looked at.
+    anew: u64,
 }
 
 /// The arguments of one instance, in order, and what it is called if it is mapped. `lengths` are those of the lists that
@@ -52,7 +54,7 @@ pub(super) async fn resolve(
 ) -> Result<(Inputs, Option<Arc<str>>), Unmade> {
     let task = &scope.dag.tasks[key.task as usize];
     let axes = if task.mapped { mapping::axes(&scope.dag, key.task) } else { Vec::new() };
-    let place = Place { key, axes, indices: element_indices(lengths, key.map_index) };
+    let place = Place { key, axes, indices: element_indices(lengths, key.map_index), anew: scope.lists.anew() };
     let in_group = mapping::home(&scope.dag, key.task).is_some();
     let mut plain_axes = 0..;
     let mut values = Vec::with_capacity(task.inputs.len());
@@ -81,7 +83,7 @@ pub(super) async fn named(
 ) -> Result<Vec<(String, Erased)>, Unmade> {
     let task = &scope.dag.tasks[key.task as usize];
     let axes = if task.mapped { mapping::axes(&scope.dag, key.task) } else { Vec::new() };
-    let place = Place { key, axes, indices: element_indices(lengths, key.map_index) };
+    let place = Place { key, axes, indices: element_indices(lengths, key.map_index), anew: scope.lists.anew() };
     let in_group = mapping::home(&scope.dag, key.task).is_some();
     let mut plain_axes = 0..;
     let mut found = Vec::with_capacity(names.len());
@@ -146,7 +148,7 @@ async fn element(scope: &Scope, place: &Place<'_>, source: &Source, axis: usize)
             let whole = value(scope, place, source).await?;
             let list = List::of(whole.json()).map(Arc::new);
             let list = list.ok_or_else(|| wrong("it is mapped over what is not a list".into()))?;
-            scope.lists.put(task, axis, list.clone());
+            scope.lists.put(task, axis, list.clone(), place.anew);
             list
         }
     };

@@ -61,25 +61,43 @@ pub(super) fn join<T: AsRef<str>>(elements: impl IntoIterator<Item = T>) -> Stri
 
 /// The lists that tasks under way are mapped over, each taken apart once: by task and number of the argument.
 #[derive(Debug, Default)]
-pub(super) struct Lists(Mutex<HashMap<(TaskIx, usize), Arc<List>>>);
+pub(super) struct Lists(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    lists: HashMap<(TaskIx, usize), Arc<List>>,
+    /// How often an output was taken back.
+    anew: u64,
+}
 
 impl Lists {
     pub(super) fn get(&self, task: TaskIx, input: usize) -> Option<Arc<List>> {
-        self.0.lock().get(&(task, input)).cloned()
+        self.0.lock().lists.get(&(task, input)).cloned()
     }
 
-    pub(super) fn put(&self, task: TaskIx, input: usize, list: Arc<List>) {
-        self.0.lock().insert((task, input), list);
+    /// Of what was found while outputs had been taken back so often: if another was since, it may lack that, and is not kept.
+    pub(super) fn put(&self, task: TaskIx, input: usize, list: Arc<List>, anew: u64) {
+        let mut inner = self.0.lock();
+        if inner.anew == anew {
+            inner.lists.insert((task, input), list);
+        }
     }
 
-    /// Some of them are made anew.
+    /// An output is about to be taken back: some of them are made anew.
     pub(super) fn forget_all(&self) {
-        self.0.lock().clear();
+        let mut inner = self.0.lock();
+        inner.lists.clear();
+        inner.anew += 1;
+    }
+
+    /// How often an output of the run was taken back: who finds another number afterwards may have seen a part of a change.
+    pub(super) fn anew(&self) -> u64 {
+        self.0.lock().anew
     }
 
     /// The task has finished.
     pub(super) fn forget(&self, task: TaskIx) {
-        self.0.lock().retain(|(t, _), _| *t != task);
+        self.0.lock().lists.retain(|(t, _), _| *t != task);
     }
 }
 
@@ -101,5 +119,18 @@ mod tests {
         assert_eq!(elements("[]").unwrap(), [""; 0]);
         assert_eq!(elements("7"), None);
         assert_eq!(elements("null"), None);
+    }
+
+    #[test]
+    fn a_list_that_may_lack_what_was_taken_back_is_not_kept() {
+        let (lists, list) = (Lists::default(), |text: &str| Arc::new(List::of(&text.into()).unwrap()));
+        let before = lists.anew();
+        lists.put(0, 0, list("[1,2]"), before);
+        lists.forget_all();
+        assert_ne!(lists.anew(), before);
+        lists.put(0, 0, list("[1]"), before);
+        assert!(lists.get(0, 0).is_none());
+        lists.put(0, 0, list("[1,2]"), lists.anew());
+        assert_eq!(lists.get(0, 0).unwrap().len(), 2);
     }
 }

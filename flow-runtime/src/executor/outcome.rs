@@ -84,7 +84,7 @@ impl TryEnd {
 
     /// What it takes was cleared before it had it; it does not count.
     pub(super) fn bereft(of: TryRef) -> TryEnd {
-        let message = "a task above it was cleared before it had begun; it waits for that, and uses up no retry";
+        let message = "a task was cleared before this try had what it takes; it begins anew, and uses up no retry";
         TryEnd::without_value(of, Outcome::Returned, CauseKind::Cancelled, message)
     }
 

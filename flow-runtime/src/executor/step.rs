@@ -17,7 +17,8 @@ use crate::store::{
 use crate::telemetry::{TryLog, TryLogParts};
 use chrono::{DateTime, Utc};
 use flow_core::dag::TaskKind;
-use flow_core::{Event, InstanceKey, Plan, RunStatus, TaskIx, TaskState, Transition, TryRef, because, plan};
+use flow_core::trigger_rule::Decision;
+use flow_core::{Event, InstanceKey, Plan, RunStatus, TaskIx, TaskState, Transition, TryRef, because, decide, plan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -149,8 +150,9 @@ impl RunLoop {
                 self.behind.remove(&change.key);
             }
             if change.from == TaskState::Success && change.to != TaskState::Success {
-                self.scope.outputs.forget(change.key);
+                // In this order: who has seen the output gone sees that this was said.
                 self.scope.lists.forget_all();
+                self.scope.outputs.forget(change.key);
             }
             let row = self.rows.get(change.key);
             self.awaited.note(change.key, row.and_then(|row| row.event.clone()));
@@ -346,8 +348,11 @@ impl RunLoop {
             let cancel = self.lost.as_ref().map_or_else(CancellationToken::new, CancellationToken::child_token);
             let log = self.scope.log(of);
             let began = self.rows.get(of.key).and_then(|row| row.start_date).unwrap_or(self.scope.run_start);
+            // Between its turn and now a person may have cleared what it takes.
+            let is_bereft = decide(&self.scope.dag, &self.state, of.key) == Decision::Wait;
             let job = Job {
                 of,
+                anew: (!is_bereft).then(|| self.scope.lists.anew()),
                 tries: self.rows.get(of.key).map_or(1, |row| row.max_tries.saturating_add(1)),
                 began,
                 lengths: self.state.lengths(of.key.task).unwrap_or_default(),

@@ -35,6 +35,8 @@ pub(super) struct Job {
     pub(super) began: DateTime<Utc>,
     /// Lengths of the lists that its task is mapped over.
     pub(super) lengths: Vec<u32>,
+    /// How often outputs of the run had been taken back when it was launched; `None` if what it takes was one of them.
+    pub(super) anew: Option<u64>,
     pub(super) cancel: CancellationToken,
     pub(super) log: Arc<TryLog>,
     /// What it tells about assets.
@@ -78,7 +80,10 @@ async fn attempt(scope: Arc<Scope>, job: Job) -> TryEnd {
         drop(hints.try_send(RunEvent::Progress { task_id: teller.clone(), map_index, done, total }));
     });
     let mut label = None;
-    let mut end = match inputs::resolve(&scope, of.key, &job.lengths).await {
+    let resolved = inputs::resolve(&scope, of.key, &job.lengths).await;
+    let mut end = match resolved {
+        // A person has cleared something meanwhile: what was found may be without it, and is not taken for the whole.
+        _ if job.anew != Some(scope.lists.anew()) => TryEnd::bereft(of),
         Ok((inputs, found)) => {
             label = found;
             match cached::look(&scope, &job, &inputs, throttle.progress()).await {
