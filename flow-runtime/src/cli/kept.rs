@@ -53,13 +53,22 @@ pub async fn kept(
     let open = store.backfills(true).await?;
     for (dag_id, runs) in by_dag {
         let latest = coming::latest(store, dag_id).await?;
+        // One that cannot be read, a newer program has written.
         let dag = match (known(dag_id), runs.first()) {
-            (Some(dag), _) => dag,
-            (None, Some(run)) => store.dag_version(&run.dag_version).await?,
+            (Some(dag), _) => Some(dag),
+            (None, Some(run)) => store.dag_version(&run.dag_version).await.ok(),
             (None, None) => continue,
         };
-        let past = past(store, &dag).await?;
-        let ahead = ahead(&dag, latest.as_ref().and_then(|run| run.run.data_interval), &runs, now);
+        let past = match &dag {
+            Some(dag) => past(store, dag).await?,
+            None => BTreeSet::new(),
+        };
+        let last = latest.as_ref().and_then(|run| run.run.data_interval);
+        let ahead = match dag.as_ref().and_then(|dag| ahead(dag, last, &runs, now)) {
+            Some(ahead) => ahead,
+            // Its timetable is another program's: it may come to each date after its latest run.
+            None => after(last, &runs),
+        };
         for run in runs {
             let because = match run.run.logical_date {
                 _ if latest.as_ref().is_some_and(|latest| latest.pk == run.pk) => Because::Latest,
@@ -78,15 +87,30 @@ fn is_of(row: &BackfillRow, dag_id: &str, date: DateTime<Utc>) -> bool {
     row.spec.dag_id == dag_id && row.spec.from <= date && date <= row.spec.to
 }
 
-/// The runs about dates that the schedule comes to after its latest run.
-fn ahead(dag: &Dag, last: Option<DataInterval>, runs: &[&StoredRun], now: DateTime<Utc>) -> BTreeSet<RunPk> {
+/// The runs about dates after its latest run.
+fn after(last: Option<DataInterval>, runs: &[&StoredRun]) -> BTreeSet<RunPk> {
+    let is_after = |date: DateTime<Utc>| last.is_none_or(|last| date > last.start);
+    runs.iter().filter(|run| run.run.logical_date.is_some_and(is_after)).map(|run| run.pk).collect()
+}
+
+/// The runs about dates that the schedule comes to after its latest run; `None` if this program does not have its timetable, or it
+/// tells one date at a time.
+///
+/// They are looked for as if it caught up: a scheduler that cannot make a run yet, for too many are active, keeps the date that it has
+/// come to, although others have come meanwhile.
+fn ahead(dag: &Dag, last: Option<DataInterval>, runs: &[&StoredRun], now: DateTime<Utc>) -> Option<BTreeSet<RunPk>> {
     let dates = runs.iter().filter_map(|run| Some((run.run.logical_date?.timestamp_micros(), run.pk)));
     let dates: BTreeMap<i64, RunPk> = dates.collect();
-    let (Some((&end, _)), Some(schedule)) = (dates.last_key_value(), &dag.schedule) else { return BTreeSet::new() };
-    // Of a timetable that this program does not have nothing is known.
-    let Some(timetable) = timetable::of(dag).ok().filter(|_| schedule.tells_times()) else { return BTreeSet::new() };
     let (mut ahead, mut reached) = (BTreeSet::new(), 0);
-    for run in timetable::upcoming(&*timetable, last, Restriction::of(dag), now) {
+    let (Some((&end, _)), Some(schedule)) = (dates.last_key_value(), &dag.schedule) else { return Some(ahead) };
+    if !schedule.tells_times() {
+        return Some(ahead);
+    }
+    let timetable = timetable::of(dag).ok().filter(|timetable| timetable.foresees())?;
+    // Without a latest run one that does not catch up begins where it is.
+    let restriction = Restriction::of(dag);
+    let restriction = Restriction { catchup: restriction.catchup || last.is_some(), ..restriction };
+    for run in timetable::upcoming(&*timetable, last, restriction, now) {
         let date = run.logical_date.timestamp_micros();
         if date > end {
             break;
@@ -98,7 +122,7 @@ fn ahead(dag: &Dag, last: Option<DataInterval>, runs: &[&StoredRun], now: DateTi
             break;
         }
     }
-    ahead
+    Some(ahead)
 }
 
 /// The runs at which tasks of this DAG look back, or will: those before the unfinished ones, and the one about the latest date.
