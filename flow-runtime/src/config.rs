@@ -272,10 +272,11 @@ impl Config {
 }
 
 /// The variables that set what they set.
-const VARIABLES: [&str; 8] = [
+const VARIABLES: [&str; 9] = [
     "FLOW_HOME",
     "FLOW_PARALLELISM",
     "FLOW_GRACE",
+    "FLOW_TASK_MEMORY",
     "FLOW_DURABILITY",
     "FLOW_DATABASE",
     "FLOW_LEASE",

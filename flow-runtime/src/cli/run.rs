@@ -271,8 +271,9 @@ async fn watched<F: Future<Output = std::result::Result<RunReport, EngineError>>
     };
     // What the store still says matters less than that it ends.
     let stop = bodies.stop();
-    let Some(xcoms) = stop.at_once.run_until_cancelled(store.xcoms(report.pk, unmapped)).await else { return Ok(exit) };
-    let (lines, notes) = summary::of(app, dag, &report, &xcoms?, kept);
+    let xcoms = stop.at_once.run_until_cancelled(store.xcoms(report.pk, unmapped)).await;
+    let is_waited_for = xcoms.is_some();
+    let (lines, notes) = summary::of(app, dag, &report, &xcoms.transpose()?.unwrap_or_default(), kept);
     if !app.out.json {
         lines.iter().for_each(|line| app.out.line(line));
     }
@@ -282,7 +283,8 @@ async fn watched<F: Future<Output = std::result::Result<RunReport, EngineError>>
     }
     match tells {
         Some(tells) => callbacks::settle(app, tells, &report, &stop).await?,
-        None => callbacks::mention(app, store, report.pk).await?,
+        None if is_waited_for => callbacks::mention(app, store, report.pk).await?,
+        None => {}
     }
     Ok(exit)
 }

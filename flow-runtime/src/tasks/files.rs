@@ -297,11 +297,17 @@ async fn put(ctx: &Context, file: &LocalFile, path: &Path, place: &Place, to: &s
 /// A destination with the name of the file, if it is a folder.
 fn whole(to: &str, path: &Path) -> String {
     let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let folder = |path: &str| path.ends_with('/') || Path::new(path).is_dir();
     match to.split_once("://") {
+        // A path by another name, which may lead to a folder.
+        Some(("file", place)) => match folder(place) {
+            true => format!("{}/{}", to.trim_end_matches('/'), utf8_percent_encode(&name, IN_URLS)),
+            false => to.to_owned(),
+        },
         Some((_, place)) if place.ends_with('/') || !place.contains('/') => {
             format!("{}/{}", to.trim_end_matches('/'), utf8_percent_encode(&name, IN_URLS))
         }
-        None if to.ends_with('/') || Path::new(to).is_dir() => Path::new(to).join(&*name).display().to_string(),
+        None if folder(to) => Path::new(to).join(&*name).display().to_string(),
         _ => to.to_owned(),
     }
 }

@@ -11,21 +11,24 @@ struct Signature {
     belongs: fn(&str) -> bool,
 }
 
-const SIGNATURES: [Signature; 5] = [
+const SIGNATURES: [Signature; 8] = [
     Signature { by: &["x-amz-signature"], belongs: |name| name.starts_with("x-amz-") },
     Signature { by: &["x-goog-signature"], belongs: |name| name.starts_with("x-goog-") },
     // Azure's shared access signatures; others of that name have no version.
     Signature { by: &["sig", "sv"], belongs: |name| SHARED_ACCESS.contains(&name) },
     Signature { by: &["sig"], belongs: |name| name == "sig" },
-    // Those of S3, Google and CloudFront before.
-    Signature { by: &["signature"], belongs: |name| BEFORE.contains(&name) },
+    // Those of S3 and Google before, and of CloudFront. What else is called so has no such company.
+    Signature { by: &["signature", "awsaccesskeyid"], belongs: |name| BEFORE.contains(&name) },
+    Signature { by: &["signature", "googleaccessid"], belongs: |name| BEFORE.contains(&name) },
+    Signature { by: &["signature", "key-pair-id"], belongs: |name| name == "policy" || BEFORE.contains(&name) },
+    Signature { by: &["signature"], belongs: |name| name == "signature" },
 ];
 const SHARED_ACCESS: [&str; 21] = [
     "sig", "sv", "se", "st", "sp", "sr", "srt", "ss", "spr", "sip", "si", "skoid", "sktid", "skt", "ske", "sks", "skv",
     "saoid", "suoid", "scid", "sdd",
 ];
-const BEFORE: [&str; 7] =
-    ["signature", "expires", "awsaccesskeyid", "googleaccessid", "key-pair-id", "policy", "security-token"];
+const BEFORE: [&str; 6] =
+    ["signature", "expires", "awsaccesskeyid", "googleaccessid", "key-pair-id", "x-amz-security-token"];
 
 /// What the rows of a URL are known by: the URL without its secrets. A signature is left out with all that belongs to it, for the next
 /// one of the same file is another. Where something else of the query is hidden, a short hash of the whole tells apart what would
@@ -44,7 +47,14 @@ pub(super) fn source(url: &str) -> String {
     let hides = |pair: &&str| flow_data::redact(&format!("x://x?{pair}")) != format!("x://x?{pair}");
     let is_hidden = pairs.iter().any(hides);
     let query = if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) };
-    let shown = flow_data::redact(&format!("{place}{query}{fragment}"));
+    // Pair by pair: to whoever looks for URLs in a text, some letters end one that are good in a query.
+    let mark = |pair: &&str| match hides(pair) {
+        true => format!("{}=***", pair.split('=').next().unwrap_or_default()),
+        false => (*pair).to_owned(),
+    };
+    let marked: Vec<String> = pairs.iter().map(mark).collect();
+    let marked = if marked.is_empty() { String::new() } else { format!("?{}", marked.join("&")) };
+    let shown = format!("{}{marked}{fragment}", flow_data::redact(place));
     if !is_hidden {
         return shown;
     }
@@ -94,6 +104,10 @@ mod tests {
         assert_eq!(source("http://a:b@h/f?key=1")[16..], source("http://a:c@h/f?key=1")[16..], "who fetches it");
         assert!(source("http://h/f?key=1#top").contains("key=***#top&sha256="));
         assert_eq!(flow_data::redact(&january), january);
+        for odd in ["|", "'", "`", "<"] {
+            let known = source(&format!("http://h/f?titles=a{odd}b&key=hush-hush"));
+            assert!(known.starts_with(&format!("http://h/f?titles=a{odd}b&key=***#sha256=")), "{known}");
+        }
     }
 
     #[test]
@@ -103,11 +117,13 @@ mod tests {
             "https://h/f?X-Goog-Date=20210101&x-goog-signature=aa&X-Goog-Expires=60",
             "https://h/f?sv=2021-08-06&se=2021-01-01&sr=b&sp=r&sig=aa%3D",
             "https://h/f?AWSAccessKeyId=a&Expires=1609459200&Signature=aa",
+            "https://h/f?Policy=p&Signature=aa&Key-Pair-Id=k",
             "https://h/f?sig=aa",
         ] {
             assert_eq!(source(url), "https://h/f");
         }
         assert_eq!(source("https://h/f?st=1&sig=aa"), "https://h/f?st=1");
+        assert_eq!(source("https://h/f?policy=A&signature=aa"), "https://h/f?policy=A", "an insurance, say");
         let known = |key: &str, sign: &str| source(&format!("https://h/f?key={key}&v=2&se={sign}&sv=1&sig={sign}"));
         assert_eq!(known("january", "a"), known("january", "b"));
         assert_ne!(known("january", "a"), known("february", "a"));

@@ -266,7 +266,10 @@ async fn load_local(ctx: &Context, file: &LocalFile, connection: &Connection, ho
             return Err(TaskError::fail(format!("{why}: leave one of them out")));
         }
         let (ctx, file, first) = (ctx.clone(), file.clone(), how.parquetize());
-        Input::parquet(tokio::task::spawn_blocking(move || first.write(&ctx, &file)).await??.path)
+        // Its log is that of the try: what was kept out is told there.
+        let span = tracing::Span::current();
+        let write = move || span.in_scope(|| first.write(&ctx, &file));
+        Input::parquet(tokio::task::spawn_blocking(write).await??.path)
     } else {
         let schema = match how.schema.clone() {
             Some(schema) => schema,

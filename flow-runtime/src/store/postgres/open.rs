@@ -144,6 +144,15 @@ async fn prepare(options: &PgConnectOptions) -> sqlx::Result<std::result::Result
         stamp.bind(MIGRATIONS.len() as i64).execute(&mut *transaction).await?;
     }
     transaction.commit().await?;
+    // By the search path of everybody.
+    let mut transaction = connection.begin().await?;
+    let hides = edition(&mut transaction).await? < EDITION;
+    transaction.commit().await?;
+    if hides {
+        return Ok(Err("has functions of an earlier flow in another schema, which comes first in the search path of this user and hides \
+             those that are with the tables: drop there what is called flow_.., or put that schema behind"
+            .into()));
+    }
     Ok(Ok(connection))
 }
 

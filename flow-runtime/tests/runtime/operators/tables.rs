@@ -5,6 +5,7 @@ use flow_runtime::connection::Place;
 use flow_runtime::data::{self, ColumnType, CsvOptions, LoadJob, Misfit, Schema, Type, Uploaded};
 use flow_runtime::operators::Connection;
 use flow_runtime::prelude::*;
+use flow_runtime::run_event::RunEvent;
 use flow_runtime::tasks::{self, BigQueryLoad, Fetch, Load, LocalFile, Unload};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -39,6 +40,23 @@ async fn a_csv_file_is_loaded_as_it_is_found() {
     assert_eq!(source.first().unwrap(), &json!(folder.path().join("t.csv").display().to_string()));
     let error = load(how().raw_csv()).await.unwrap_err();
     assert!(matches!(TaskError::of(&error), Some(TaskError::Fail(why)) if why.contains("leave one of them out")));
+}
+
+#[dag]
+fn kept_out(file: String, database: String) {
+    let columns = Schema::new([("id", Type::Int), ("town", Type::Text), ("fare", Type::Float)]);
+    tasks::load_file(file, database, Load::into("t").quarantine().schema(columns));
+}
+
+/// What is kept out stands in the log of the try.
+#[tokio::test]
+async fn rows_that_are_kept_out_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("t.csv"), "id,town,fare\n1,Bonn,8.5\n2,Bonn,nine\n").unwrap();
+    let test = kept_out::test().home(folder.path()).param("file", "t.csv").param("database", "sqlite://t.db");
+    let run = test.run().await.succeeded();
+    let told = |event: &&RunEvent| matches!(event, RunEvent::Log { message, .. } if message.contains("nine"));
+    assert_eq!(run.events().iter().filter(told).count(), 1, "{:?}", run.events());
 }
 
 #[tokio::test]

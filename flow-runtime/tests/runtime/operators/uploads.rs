@@ -29,6 +29,12 @@ async fn an_upload_on_a_condition_writes_what_is_as_it_was() {
             assert!(sent.url.ends_with(name) || to.ends_with("{hash}"), "{sent:?}");
         }
     }
+    // A folder is one by whatever name.
+    for text in ["6", "seven"] {
+        let to = format!("file://{lake}/x");
+        let sent = tasks::upload_with(&ctx, file(&folder, "c.csv", text), to, Upload::default().if_unchanged()).await;
+        assert_eq!(sent.unwrap().bytes, text.len() as u64);
+    }
     // The plain way is as it was.
     let replaced = tasks::upload_as(&ctx, file(&folder, "b.csv", "5"), "memory://conditions/x/{name}".into()).await;
     assert!(replaced.unwrap().url.ends_with("/x/b.csv"));
