@@ -348,8 +348,8 @@ impl RunLoop {
             let cancel = self.lost.as_ref().map_or_else(CancellationToken::new, CancellationToken::child_token);
             let log = self.scope.log(of);
             let began = self.rows.get(of.key).and_then(|row| row.start_date).unwrap_or(self.scope.run_start);
-            // Between its turn and now a person may have cleared what it takes.
-            let is_bereft = decide(&self.scope.dag, &self.state, of.key) == Decision::Wait;
+            // Between its turn and now a person may have cleared or marked what it follows.
+            let is_bereft = decide(&self.scope.dag, &self.state, of.key) != Decision::Run;
             let job = Job {
                 of,
                 anew: (!is_bereft).then(|| self.scope.lists.anew()),

@@ -143,7 +143,8 @@ impl<'a> Batch<'a> {
         let node = &graph.nodes[key.task as usize];
         let counted = [&node.down, &node.scope, &node.held, &node.feeds];
         self.dirty_tasks.extend(counted.into_iter().flatten());
-        let is_anew = from.is_finished() && !to.is_finished();
+        // It has begun anew, or a person says that it has ended in another way.
+        let is_anew = from.is_finished();
         if is_anew {
             self.doubted_tasks.extend(counted.into_iter().flatten());
         }

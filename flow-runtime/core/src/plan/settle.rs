@@ -73,8 +73,8 @@ impl Batch<'_> {
         true
     }
 
-    /// What is scheduled, and below something that is to run anew, is undecided again: it has not begun, and must not before
-    /// that has ended once more.
+    /// What is scheduled, and below something that is to run anew or that a person has marked, is undecided again: it has not begun,
+    /// and must not before that has ended once more, or not at all.
     fn take_back(&mut self) {
         let mut keys = std::mem::take(&mut self.doubted);
         for task in std::mem::take(&mut self.doubted_tasks) {

@@ -111,6 +111,23 @@ fn what_has_not_begun_waits_again_when_what_is_above_it_is_cleared() {
 }
 
 #[test]
+fn what_has_not_begun_is_judged_anew_when_what_is_above_it_is_marked() {
+    let mut w = given("a > b > c");
+    w.when("");
+    w.when("go a");
+    w.when("ok a");
+    assert_eq!(
+        w.when("mark a failed"),
+        "a success>failed, b scheduled>upstream_failed, c none>upstream_failed; run failed"
+    );
+    let mut w = given("a > b");
+    w.when("");
+    w.when("go a");
+    w.when("ok a");
+    assert_eq!(w.when("mark a skipped"), "a success>skipped, b scheduled>skipped; run success");
+}
+
+#[test]
 fn clearing_what_runs_stops_it_first() {
     let mut w = given("a");
     w.when("");
