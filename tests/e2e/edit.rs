@@ -236,7 +236,7 @@ fn what_has_ended_long_ago_is_deleted_with_its_logs_and_values() {
         let file = std::fs::File::create(folder.join(format!("{name}.json"))).unwrap();
         file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(age)).unwrap();
     }
-    let dry = place.dags(&["clean", "--before", "30d", "--dry-run"]);
+    let dry = place.dags(&["db", "clean", "--before", "30d", "--dry-run"]);
     assert!(dry.out.contains("old") && !dry.out.contains("new") && !dry.out.contains("open"), "{dry:?}");
     assert!(dry.err.contains("1 run would be deleted") && logs("old").exists(), "{dry:?}");
     assert!(dry.err.contains("outputs that caches kept") && dry.err.contains("events of assets"), "{dry:?}");

@@ -163,6 +163,31 @@ fn a_backfill_is_worked_on_by_one_scheduler_and_by_the_other_when_that_is_killed
 }
 
 #[test]
+fn a_database_that_is_killed_and_comes_back_has_lost_nothing() {
+    let Some(mut cluster) = cluster::Cluster::own() else { return };
+    let place = machine(&cluster.url());
+    rest_but(&place, &["twenty_seconds"]);
+    let scheduler = Scheduler::start(&place);
+    // While nobody answers, a command says so.
+    let ended = || {
+        let answer = place.dags(&["runs", "twenty_seconds", "--limit", "0", "--state", "success", "--json"]);
+        serde_json::from_str(&answer.out).map_or(0, |runs: Vec<Value>| runs.len())
+    };
+    for (before, away) in [(2, 0.3), (6, 1.0), (10, 4.0)] {
+        soon("some have run", || ended() >= before);
+        cluster.restart(away);
+        std::thread::sleep(Duration::from_secs_f64(away));
+    }
+    soon("all ticks are run", || ended() == 21);
+    let (events, code) = scheduler.end("INT");
+    assert_eq!(code, Some(0), "{events:#?}");
+    let all = runs(&place, "twenty_seconds");
+    let dates: BTreeSet<&str> = all.iter().map(|run| text(run, "logical_date")).collect();
+    assert_eq!((all.len(), dates.len()), (21, 21), "each of them once");
+    all.iter().for_each(|run| won_once(&place, "twenty_seconds", run));
+}
+
+#[test]
 fn every_event_of_an_asset_starts_one_run_whichever_scheduler_makes_it() {
     let Some(database) = database() else { return };
     let machines = [machine(&database), machine(&database)];

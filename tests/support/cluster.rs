@@ -13,29 +13,59 @@ pub const PASSWORD: &str = "hush-4711";
 const FOLDERS: [&str; 4] =
     ["/usr/lib/postgresql/15/bin", "/usr/lib/postgresql/16/bin", "/usr/lib/postgresql/17/bin", "/usr/local/pgsql/bin"];
 
-/// Starts the server, waits for its line that it is ready, and ends it when standard input closes: with the test process.
+/// Starts the server, and ends it when standard input closes: with the test process. At each line there it is killed, and started again
+/// after as many seconds.
 const KEEPER: &str = r#"
 "$BIN/initdb" -D "$DATA" -U flow --pwfile="$DATA.password" --auth=scram-sha-256 --no-sync -E UTF8 --locale=C >/dev/null || exit 1
-"$BIN/postgres" -D "$DATA" -p "$PORT" -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off </dev/null &
-server=$!
-cat >/dev/null
+start() {
+    "$BIN/postgres" -D "$DATA" -p "$PORT" -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off </dev/null &
+    server=$!
+}
+start
+while read -r seconds; do
+    kill -QUIT $server
+    wait $server
+    sleep "$seconds"
+    start
+done
 kill -QUIT $server
 wait $server
 rm -rf "$DATA" "$DATA.password"
 "#;
 
-struct Cluster {
+pub struct Cluster {
     port: u16,
-    _keeper: Child,
+    keeper: Child,
+}
+
+#[allow(dead_code, reason = "not every suite has one of its own")]
+impl Cluster {
+    /// A server for one test; `None` as [`url`].
+    pub fn own() -> Option<Cluster> {
+        url().and_then(|_| folder()).map(|folder| start(&folder))
+    }
+
+    pub fn url(&self) -> String {
+        format!("postgres://flow:{PASSWORD}@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// Kills the server, and starts it again after so many seconds. Does not wait for that.
+    pub fn restart(&mut self, seconds: f64) {
+        writeln!(self.keeper.stdin.as_mut().unwrap(), "{seconds}").unwrap();
+    }
+}
+
+/// Where the programs of the server are.
+fn folder() -> Option<PathBuf> {
+    let own = std::env::var_os("PG_BIN").map(PathBuf::from);
+    own.into_iter().chain(FOLDERS.map(PathBuf::from)).find(|folder| folder.join("initdb").exists())
 }
 
 /// The URL of the database, or `None` (said loudly) where no server is installed. With `CI=true` that fails.
 pub fn url() -> Option<String> {
     static CLUSTER: OnceLock<Option<Cluster>> = OnceLock::new();
     let cluster = CLUSTER.get_or_init(|| {
-        let own = std::env::var_os("PG_BIN").map(PathBuf::from);
-        let folder = own.into_iter().chain(FOLDERS.map(PathBuf::from)).find(|folder| folder.join("initdb").exists());
-        let Some(folder) = folder else {
+        let Some(folder) = folder() else {
             assert!(std::env::var("CI").as_deref() != Ok("true"), "CI needs a PostgreSQL server; none is installed");
             // Past the test harness's capture: a suite that tests less must say so.
             let told = format!("SKIPPED: no PostgreSQL server is installed (looked in PG_BIN and {FOLDERS:?})\n");
@@ -44,7 +74,7 @@ pub fn url() -> Option<String> {
         };
         Some(start(&folder))
     });
-    cluster.as_ref().map(|c| format!("postgres://flow:{PASSWORD}@127.0.0.1:{}/postgres", c.port))
+    cluster.as_ref().map(Cluster::url)
 }
 
 fn start(folder: &Path) -> Cluster {
@@ -69,7 +99,7 @@ fn start(folder: &Path) -> Cluster {
         assert!(read > 0, "PostgreSQL did not start: {told}");
     }
     std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-    Cluster { port, _keeper: keeper }
+    Cluster { port, keeper }
 }
 
 /// Who runs the server when we are root: `postgres`, else `nobody`.

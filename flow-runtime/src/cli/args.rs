@@ -505,6 +505,8 @@ pub enum Db {
         /// The file
         file: PathBuf,
     },
+    /// Delete what is old: `clean`, by another name
+    Clean(Clean),
 }
 
 /// `new`

@@ -20,6 +20,7 @@ pub fn db(app: &App, args: &Db) -> Result {
         Db::Check => check(app),
         Db::Migrate => migrate(app),
         Db::Backup { file } => backup(app, file),
+        Db::Clean(args) => super::clean::clean(app, args),
     }
 }
 
