@@ -302,7 +302,8 @@ fn what_is_noted_of_a_killed_process_is_removed_by_the_next_upload() {
     let folder = tempfile::tempdir().unwrap();
     let local = write(folder.path(), "f", noise(LARGE));
     let noted = || google.lake().with_notes(folder.path().join("notes"));
-    killed(&google, google.lake(), &local, "a/1", When::Always);
+    // Another key each time: a part of the one before may still come.
+    killed(&google, google.lake(), &local, "a/0", When::Always);
     killed(&google, noted(), &local, "a/1", When::Always);
     assert_eq!(google.cloud().storage.unfinished(), 2);
     // It begins with what the one before has left.
