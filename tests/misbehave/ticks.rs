@@ -169,6 +169,7 @@ fn what_a_person_cleared_is_run_by_the_scheduler() {
     place.ok(&["pause", "twenty_seconds", "again_and_again", "each_second", "once", "with_url"]);
     place.ok(&["run", "prints", "--run-id", "mine"]);
     let scheduler = Scheduler::start(&place);
+    soon("the scheduler is there", || !place.json(&["why"]).to_string().contains("no scheduler works"));
     let cleared = place.dags(&["clear", "mine", "--yes"]);
     assert!(cleared.err.contains("the scheduler takes it up") && !cleared.err.contains("--resume"), "{cleared:?}");
     let tries = || place.json(&["tasks", "mine"])[0]["try_number"].clone();
