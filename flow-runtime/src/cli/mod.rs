@@ -39,6 +39,8 @@ mod lookup;
 mod new;
 mod observe;
 mod output;
+#[cfg(test)]
+mod pages;
 mod params;
 mod plain;
 mod pretty;
