@@ -92,8 +92,11 @@ fn of_a_key_who_has_it_and_when_the_next_may_start() {
     let answer =
         once_said(&place, &["why", "one"], |answer| begins(answer, "behind", key) && begins(answer, "later", rate));
     assert_eq!(said(&answer, Some("elsewhere")), [""; 0], "another key");
-    let later = place.dags(&["why", "one", "later"]);
-    assert!(later.err.contains("a rate counts what the process has started that works on the run"), "{later:?}");
+    // In another process as well, and when the first has ended.
+    run.signal("INT");
+    assert_eq!(run.end().1, Some(3));
+    let run = place.start(&["run", "one_key", "--run-id", "two"]);
+    once_said(&place, &["why", "two"], |answer| begins(answer, "quick", rate) && begins(answer, "later", rate));
     run.signal("INT");
     assert_eq!(run.end().1, Some(3));
 }

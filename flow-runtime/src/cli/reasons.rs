@@ -12,8 +12,8 @@ use flow_core::{
     Dag, Decided, InFlight, InstanceKey, Limits, Needs, RunStatus, TaskIx, TaskState, Waiting, because, why,
 };
 use serde::Serialize;
-use std::collections::HashMap;
 use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::{HashMap, hash_map};
 use std::fmt;
 
 /// Most holders that a reason names.
@@ -119,6 +119,8 @@ pub struct Surroundings<'a> {
     app: &'a App,
     limits: Limits,
     engines: Option<HashMap<Option<String>, Busy>>,
+    /// What was started under limits of starts, the earliest first.
+    starts: HashMap<(String, u32), Vec<DateTime<Utc>>>,
 }
 
 /// What one engine has in flight.
@@ -126,19 +128,10 @@ pub struct Surroundings<'a> {
 struct Busy {
     in_flight: InFlight<RunPk>,
     holders: Vec<Holder>,
-    /// When tries that have a rate were started, of runs that are open.
-    starts: Vec<(DateTime<Utc>, Needs)>,
 }
 
 impl Busy {
     fn count(&mut self) {
-        // In turn, and each as one that has ended: those in flight are counted below.
-        self.starts.sort_by_key(|(start, _)| *start);
-        for (start, needs) in &self.starts {
-            self.in_flight.add(&RunPk(0), needs);
-            self.in_flight.started(needs, *start);
-            self.in_flight.remove(&RunPk(0), needs);
-        }
         for holder in &self.holders {
             self.in_flight.add(&holder.run, &Needs { rate: None, ..holder.needs.clone() });
         }
@@ -162,7 +155,7 @@ impl<'a> Surroundings<'a> {
             parallelism: u32::try_from(settings.parallelism).unwrap_or(u32::MAX),
             pools: settings.all_pools(),
         };
-        Surroundings { app, limits, engines: None }
+        Surroundings { app, limits, engines: None, starts: HashMap::new() }
     }
 
     /// Which limit holds back an instance of this task that may run, and who is in the way.
@@ -190,7 +183,8 @@ impl<'a> Surroundings<'a> {
             Some(Waiting::AtOnce { holders, key, .. }) => {
                 (holders, &|holder| holder.needs.at_once.as_ref().is_some_and(|of| of.key == *key))
             }
-            _ => return Ok(reason),
+            Some(_) => return Ok(reason),
+            None => return self.refuse_by_rate(store, &run.stored, &needs).await,
         };
         let all: Vec<&Holder> = busy.holders.iter().filter(|holder| in_the_way(holder)).collect();
         *holders = all.iter().take(NAMES).map(|holder| holder.seen_from(run)).collect();
@@ -198,6 +192,31 @@ impl<'a> Surroundings<'a> {
             holders.push(format!("{} more", all.len() - NAMES));
         }
         Ok(reason)
+    }
+
+    /// The same of its rate, which comes last. The store remembers what every process has started.
+    async fn refuse_by_rate(
+        &mut self,
+        store: &dyn MetadataStore,
+        run: &StoredRun,
+        needs: &Needs,
+    ) -> Result<Option<Waiting>> {
+        let Some(share) = needs.share_of_rate() else { return Ok(None) };
+        let starts = match self.starts.entry((share.name, share.most)) {
+            hash_map::Entry::Occupied(known) => known.into_mut(),
+            hash_map::Entry::Vacant(unknown) => {
+                let mut starts = store.starts(&unknown.key().0, share.most).await?;
+                starts.reverse();
+                unknown.insert(starts)
+            }
+        };
+        let mut in_flight = InFlight::default();
+        for start in starts {
+            in_flight.add(&run.pk, needs);
+            in_flight.started(needs, *start);
+            in_flight.remove(&run.pk, needs);
+        }
+        Ok(self.limits.refuses(&run.pk, needs, &in_flight, SystemClock.now()))
     }
 }
 
@@ -227,17 +246,10 @@ async fn engines(app: &App, store: &dyn MetadataStore) -> Result<HashMap<Option<
         let busy = found.entry(run.stored.owner.clone()).or_default();
         for row in &run.rows {
             let Some(task) = run.dag.task_ix(&row.task_id) else { continue };
-            // What has ended counts for a rate alone.
-            let counts = row.state.is_in_flight() || run.dag.tasks[task as usize].rate.is_some();
-            let key = InstanceKey { task, map_index: row.map_index };
-            let needs = if counts { keys.needs(key).await? } else { None };
-            let Some(needs) = needs else { continue };
-            if let Some(start) = row.start_date.filter(|_| needs.rate.is_some()) {
-                busy.starts.push((start, needs.clone()));
-            }
             if !row.state.is_in_flight() {
                 continue;
             }
+            let Some(needs) = keys.needs(InstanceKey { task, map_index: row.map_index }).await? else { continue };
             let (run, run_id) = (run.stored.pk, run.stored.run.run_id.clone());
             let label = label(&row.task_id, row.map_index);
             busy.holders.push(Holder { run, run_id, label, needs, task_id: row.task_id.to_string() });

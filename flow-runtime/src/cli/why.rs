@@ -38,9 +38,8 @@ enum Asked {
 
 /// Says why things wait.
 pub fn why(app: &App, args: &Why) -> Result {
-    let (said, note, counts_alone) = session::block_on(async {
+    let (said, note) = session::block_on(async {
         let store = app.store_to_read().await?;
-        let counts_alone = store.as_ref().is_some_and(|store| !store.shares_slots());
         let answer = match (asked(app, store.as_deref(), args).await?, store.as_deref()) {
             (Asked::Run(stored), Some(store)) => of_run(app, store, *stored, args.task.as_deref()).await?,
             (Asked::Dag(dag_id), store) => (of_dags(app, store, Some(&dag_id)).await?, None),
@@ -49,7 +48,7 @@ pub fn why(app: &App, args: &Why) -> Result {
         if let Some(store) = store {
             store.close().await;
         }
-        Ok((answer.0, answer.1, counts_alone))
+        Ok(answer)
     })?;
     let out = &app.out;
     if out.json {
@@ -58,10 +57,6 @@ pub fn why(app: &App, args: &Why) -> Result {
     }
     for line in lines(app, args, &said) {
         out.line(line);
-    }
-    let is_rate = |(_, reason): &(Subject, Reason)| matches!(reason, Reason::Waiting(Waiting::Rate { .. }));
-    if counts_alone && said.iter().any(is_rate) {
-        out.note("a rate counts what the process has started that works on the run: the next process begins anew");
     }
     if said.is_empty() {
         out.note(note.unwrap_or_else(|| "nothing waits".into()));

@@ -116,15 +116,20 @@ impl Queue {
         gone.into_iter().map(|one| one.key).collect()
     }
 
-    /// What of that takes of limits that all processes share, and what; `pools` are those that are.
+    /// What of that takes of limits that all processes share, and what; `pools` are those that are, `None` where rates alone are
+    /// shared.
     pub(super) fn asks(
         &self,
         keys: &[InstanceKey],
         ids: &Ids,
-        pools: &BTreeMap<String, u32>,
+        pools: Option<&BTreeMap<String, u32>>,
     ) -> Vec<(InstanceKey, SlotAsk)> {
         let ask = |key: &InstanceKey| {
-            let shares = self.needs_of(*key)?.shares(pools);
+            let needs = self.needs_of(*key)?;
+            let shares = match pools {
+                Some(pools) => needs.shares(pools),
+                None => Vec::from_iter(needs.share_of_rate()),
+            };
             let (task_id, map_index, weight) = (ids.task(key.task), key.map_index, self.weight(key.task));
             (!shares.is_empty()).then_some((*key, SlotAsk { task_id, map_index, weight, shares }))
         };

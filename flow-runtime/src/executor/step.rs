@@ -220,12 +220,11 @@ impl RunLoop {
     /// Leaves those that may go also by limits which tasks in other processes share; the rest waits again.
     async fn ask_the_others(&mut self, keys: &mut Vec<InstanceKey>) -> Result<(), EngineError> {
         let Engine { store, settings, keeper, clock, .. } = &self.scope.engine;
-        if keys.is_empty() || keeper.is_none() || !store.shares_slots() {
-            return Ok(());
-        }
-        // A pool that nobody has set bounds what one process does.
+        // A pool that nobody has set bounds what one process does. And without leases nobody knows for how long a part is held;
+        // a start is no part that comes back.
+        let pools = (keeper.is_some() && store.shares_slots()).then_some(&settings.pools);
         let (asking, asks): (Vec<InstanceKey>, Vec<SlotAsk>) =
-            self.queue.asks(keys, &self.scope.ids, &settings.pools).into_iter().unzip();
+            self.queue.asks(keys, &self.scope.ids, pools).into_iter().unzip();
         if asks.is_empty() {
             return Ok(());
         }

@@ -96,6 +96,7 @@ with_faults! {
     renew(held: &[(RunPk, Epoch)], term: Term) -> BTreeSet<RunPk>;
     release(run: RunPk, epoch: Epoch) -> ();
     take_slots(claim: &SlotClaim<'_>) -> Vec<SlotRefusal>;
+    starts(limit: &str, most: u32) -> Vec<DateTime<Utc>>;
     held(now: DateTime<Utc>) -> Vec<HeldRun>;
     delete_run(run: RunPk, epoch: Epoch) -> ();
     cached(key: &str) -> Option<CacheRow>;

@@ -331,6 +331,10 @@ impl MetadataStore for MemoryStore {
         Ok(tables.slots.take(claim, |run, epoch| held.contains(&(run, epoch))))
     }
 
+    async fn starts(&self, limit: &str, most: u32) -> Result<Vec<DateTime<Utc>>> {
+        Ok(self.tables.lock().slots.starts(limit).take(most as usize).collect())
+    }
+
     async fn renew(&self, held: &[(RunPk, Epoch)], term: Term) -> Result<BTreeSet<RunPk>> {
         let term = self.term(term);
         let mut tables = self.tables.lock();

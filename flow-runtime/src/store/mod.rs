@@ -461,7 +461,7 @@ pub trait MetadataStore: Send + Sync + 'static {
     async fn release(&self, run: RunPk, epoch: Epoch) -> Result<()>;
 
     /// Are limits that bound what is in flight in every process counted here? Where all processes work on one machine, and hold
-    /// their runs by locks, each counts for itself.
+    /// their runs by locks, each counts for itself. What is started in a span of time every store counts.
     fn shares_slots(&self) -> bool {
         false
     }
@@ -470,8 +470,12 @@ pub trait MetadataStore: Send + Sync + 'static {
     /// may not. An instance that has its parts keeps them when it asks once more. They are free again with the commit that writes it as
     /// in flight no more, when somebody else takes the run, and while no lease holds it.
     ///
-    /// One that [shares none](MetadataStore::shares_slots) lets all start.
+    /// One that [does not share slots](MetadataStore::shares_slots) counts starts alone, and each that is asked for, whoever asks and
+    /// how often. Starts outlive whoever made them. One that seems to be in the future (a clock was set back) counts as one of now.
     async fn take_slots(&self, claim: &SlotClaim<'_>) -> Result<Vec<SlotRefusal>>;
+
+    /// The latest starts under a limit of starts in a span of time, by its [name](flow_core::admit::Share::name), the latest first.
+    async fn starts(&self, limit: &str, most: u32) -> Result<Vec<DateTime<Utc>>>;
 
     /// The runs whose leases have not ended, by number. `now` is as [`Term::now`].
     async fn held(&self, now: DateTime<Utc>) -> Result<Vec<HeldRun>>;

@@ -3,7 +3,7 @@
 //! Each process knows what is in flight of its own runs, and lets nothing go that does not fit there. What then wants to go takes its
 //! parts in the shared limits here, in one step for all of them, before it is written down as started; they are free again with
 //! the commit that ends it, or once the run has another holder or none. So a process that dies keeps nothing longer than its
-//! leases.
+//! leases. A start in a span of time is no part that comes back: it is remembered, whoever made it, and counts until the span is over.
 //!
 //! **Who is first.** Who is refused has a ticket, for a moment, which asking again renews. A free slot goes to nobody while a ticket
 //! of another process is worth more for which it would do: one of more weight, or an older one of as much. So a process with a
@@ -123,8 +123,10 @@ impl Slots {
     }
 
     /// How long it takes until another start is allowed, if none is now.
-    fn too_many_starts(&self, share: &Share, span: Duration, now: DateTime<Utc>) -> Option<Duration> {
-        let starts = self.starts.get(&share.name)?;
+    fn too_many_starts(&mut self, share: &Share, span: Duration, now: DateTime<Utc>) -> Option<Duration> {
+        let starts = self.starts.get_mut(&share.name)?;
+        // A clock was set back: nobody knows when that was, but it was before now.
+        starts.iter_mut().rev().take_while(|at| **at > now).for_each(|at| *at = now);
         let within =
             starts.iter().rev().take_while(|at| now - **at < TimeDelta::from_std(span).unwrap_or(TimeDelta::MAX));
         let first =
@@ -167,6 +169,11 @@ impl Slots {
                 starts.push_back(claim.now);
             }
         }
+    }
+
+    /// The starts under this limit, the latest first.
+    pub(super) fn starts(&self, limit: &str) -> impl Iterator<Item = DateTime<Utc>> {
+        self.starts.get(limit).into_iter().flat_map(|starts| starts.iter().rev().copied())
     }
 
     /// These instances of a run are in flight no more.

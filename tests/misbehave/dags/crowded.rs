@@ -53,6 +53,14 @@ pub fn one_key() {
 #[task]
 fn quick() {}
 
+/// Three, of which two may start in eight seconds, in whatever run.
+#[dag]
+pub fn few_calls() {
+    quick().rate("2/8s", "service").id("one");
+    quick().rate("2/8s", "service").id("two");
+    quick().rate("2/8s", "service").id("three");
+}
+
 /// Two runs, and both get stuck: the second waits for the first.
 #[dag(schedule = "* * * * * *", catchup = true, start_date = "2026-01-01", max_active_runs = 2)]
 pub fn in_line() {

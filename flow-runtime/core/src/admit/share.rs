@@ -26,14 +26,19 @@ impl Needs {
         let pool = pools.get(&self.pool).map(|&slots| share(self.pool_name(), self.pool_slots, slots, None));
         let task = self.task.as_ref().and_then(|task| Some(share(self.task_name()?, 1, task.max_active?, None)));
         let at_once = self.at_once.as_ref().map(|of| share(format!("key {}", of.key), 1, of.most, None));
-        let rate = self.rate.as_ref().map(|of| share(format!("rate {}", of.key), 1, of.starts, Some(of.span)));
-        [pool, task, at_once, rate].into_iter().flatten().collect()
+        [pool, task, at_once, self.share_of_rate()].into_iter().flatten().collect()
+    }
+
+    /// What an instance with these needs takes of the starts in a span of time, if it has a rate.
+    pub fn share_of_rate(&self) -> Option<Share> {
+        let rate = self.rate.as_ref()?;
+        Some(Share { name: format!("rate {}", rate.key), units: 1, most: rate.starts, span: Some(rate.span) })
     }
 
     /// The names of all limits that may be shared.
     pub(super) fn names(&self) -> impl Iterator<Item = String> {
         let at_once = self.at_once.as_ref().map(|of| format!("key {}", of.key));
-        let rate = self.rate.as_ref().map(|of| format!("rate {}", of.key));
+        let rate = self.share_of_rate().map(|share| share.name);
         [Some(self.pool_name()), self.task_name(), at_once, rate].into_iter().flatten()
     }
 

@@ -1,4 +1,5 @@
-//! What several processes share of limits. A store that [shares none](crate::store::MetadataStore::shares_slots) has nothing to show here.
+//! What several processes share of limits. A store that does not [share slots](crate::store::MetadataStore::shares_slots) has only to
+//! show what it remembers of starts.
 
 use super::{Store, begin, plain, rows, write};
 use crate::store::{Epoch, RunPk, SlotAsk, SlotClaim, SlotRefusal, Term};
@@ -31,6 +32,11 @@ async fn take(store: &Store, (run, epoch): (RunPk, Epoch), owner: &str, asks: &[
     static PASSED: AtomicI64 = AtomicI64::new(0);
     let now = HOUR.now + TimeDelta::microseconds(PASSED.fetch_add(1, Ordering::Relaxed));
     store.take_slots(&SlotClaim { run, epoch, owner, asks, now }).await.unwrap()
+}
+
+/// A limit of so many starts in a span.
+fn rate(name: &str, most: u32, span: Duration) -> Share {
+    Share { span: Some(span), ..share(name, 1, most) }
 }
 
 /// The places of those that were refused.
@@ -114,20 +120,67 @@ pub async fn who_was_refused_before_is_first(store: Store) {
     assert_eq!(refused(&store, two, "bob", &[ask(1, 1, &slot)]).await, NOBODY);
 }
 
-/// So many starts in any such span, whoever makes them, and they count when what was started has ended.
+/// So many starts in any such span, whoever makes them, and they count when what was started has ended, and its run is gone. What asks
+/// for two starts at once gets both or none.
 pub async fn starts_in_a_span_are_counted_for_all(store: Store) {
-    if !store.shares_slots() {
-        return;
-    }
     let (one, two) = (held(&store, "one").await, held(&store, "two").await);
-    let rate = |name: &str| [Share { span: Some(Duration::from_secs(900)), ..share(name, 1, 2) }];
-    assert_eq!(refused(&store, one, "ada", &[ask(0, 1, &rate("rate api"))]).await, NOBODY);
+    let of = |name: &str, most| rate(name, most, Duration::from_secs(900));
+    let api = [of("rate api", 2)];
+    assert_eq!(refused(&store, one, "ada", &[ask(0, 1, &api)]).await, NOBODY);
     ends(&store, one, 0).await;
-    assert_eq!(refused(&store, two, "bob", &[ask(0, 1, &rate("rate api"))]).await, NOBODY);
-    let told = take(&store, two, "bob", &[ask(1, 1, &rate("rate api")), ask(2, 1, &rate("rate other"))]).await;
-    assert_eq!(told.len(), 1);
-    assert!((told[0].place, &*told[0].limit) == (0, "rate api"), "{told:?}");
+    store.delete_run(one.0, one.1).await.unwrap();
+    let told = take(&store, two, "bob", &[ask(0, 1, &api), ask(1, 1, &api), ask(2, 1, &[of("rate other", 1)])]).await;
+    assert_eq!(told.iter().map(|r| (r.place, &*r.limit)).collect::<Vec<_>>(), [(1, "rate api")]);
     assert!(told[0].again > Duration::from_secs(600) && told[0].again <= Duration::from_secs(901), "{told:?}");
+    let both = [of("rate both", 2), of("rate other", 1)];
+    let told = take(&store, two, "bob", &[ask(3, 1, &both), ask(4, 1, &both[..1]), ask(5, 1, &both[..1])]).await;
+    assert_eq!(told.iter().map(|r| (r.place, &*r.limit)).collect::<Vec<_>>(), [(0, "rate other")]);
+    // Who may have more of them counts all, and who may have fewer waits until enough are over.
+    assert_eq!(refused(&store, two, "bob", &[ask(6, 1, &[of("rate api", 3)])]).await, NOBODY);
+    let told = take(&store, two, "bob", &[ask(7, 1, &[of("rate api", 1)]), ask(8, 1, &[of("rate api", 3)])]).await;
+    assert!(told.len() == 2 && told[0].again >= told[1].again, "{told:?}");
+    assert_eq!(store.starts("rate both", 9).await.unwrap().len(), 2);
+    assert!(store.starts("rate none", 9).await.unwrap().is_empty());
+    let starts = store.starts("rate api", 9).await.unwrap();
+    assert!(starts.len() == 3 && starts.is_sorted_by(|later, earlier| later >= earlier), "{starts:?}");
+    assert_eq!(store.starts("rate api", 2).await.unwrap(), starts[..2]);
+}
+
+/// A start that seems to be in the future is one of now. Where a store has a clock of its own nobody sets it back here.
+pub async fn a_clock_that_is_set_back_delays_no_start_longer_than_its_span(store: Store) {
+    let (run, epoch) = held(&store, "one").await;
+    let (hour, moment) = (Duration::from_secs(3600), Duration::from_millis(20));
+    let take = async |map_index, name: &str, span, now| {
+        let asks = [ask(map_index, 1, &[rate(name, 1, span)])];
+        store.take_slots(&SlotClaim { run, epoch, owner: "ada", asks: &asks, now }).await.unwrap()
+    };
+    let wrong = HOUR.now + TimeDelta::days(10);
+    assert_eq!(take(0, "rate long", hour, wrong).await, []);
+    assert_eq!(take(1, "rate short", moment, wrong).await, []);
+    let told = take(2, "rate long", hour, HOUR.now).await;
+    assert!(told.len() == 1 && told[0].again <= hour + Duration::from_micros(1), "{told:?}");
+    // By a clock of its own the short span may be over.
+    let told = take(3, "rate short", moment, HOUR.now).await;
+    let wait = told.first().map_or(Duration::ZERO, |refusal| refusal.again);
+    assert!(wait <= moment + Duration::from_micros(1), "{told:?}");
+    tokio::time::sleep(wait).await;
+    assert_eq!(take(4, "rate short", moment, HOUR.now + wait).await, []);
+}
+
+/// Many at once.
+pub async fn of_many_claims_no_more_start_than_may(store: Store) {
+    let mut claims = JoinSet::new();
+    for n in 0..8 {
+        let run = held(&store, &format!("run{n}")).await;
+        let store = store.clone();
+        claims.spawn(async move {
+            let asks: Vec<SlotAsk> =
+                (0..3).map(|index| ask(index, 1, &[rate("rate a", 5, Duration::from_secs(900))])).collect();
+            3 - take(&store, run, &n.to_string(), &asks).await.len()
+        });
+    }
+    let went: usize = claims.join_all().await.into_iter().sum();
+    assert_eq!(went, 5);
 }
 
 /// Many at once, in every order of their names.

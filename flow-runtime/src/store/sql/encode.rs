@@ -4,6 +4,8 @@ use crate::store::{
     AssetEventWrite, BackfillSpec, CacheWrite, CallbackWrite, Epoch, InstanceRow, Result, RunCommit, RunPk, SlotAsk,
     SlotClaim, StepWrite, StoreError, Term, Terms, XComWrite, to_micros,
 };
+#[cfg(feature = "sqlite")]
+use chrono::TimeDelta;
 use chrono::{DateTime, Utc};
 use flow_core::admit::Share;
 use flow_core::{DagRun, Report, RunStatus};
@@ -12,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+#[cfg(feature = "sqlite")]
+use tokio::time::Instant;
 
 /// The elements of a JSON array, without its brackets, so that the arrays of several callers join by a comma.
 #[derive(Debug, Default, Clone)]
@@ -300,7 +304,11 @@ pub(in crate::store) struct NewOrder {
 pub(in crate::store) struct NewSlots {
     /// JSON: [run, epoch, task_id, map_index, weight, parts] each, a part is [name, units, most, span in microseconds or null].
     pub(in crate::store) asks: String,
+    #[cfg(feature = "postgres")]
     pub(in crate::store) owner: String,
+    /// The instant by the clock of whoever asks, and when by a clock that nobody sets.
+    #[cfg(feature = "sqlite")]
+    asked: (DateTime<Utc>, Instant),
 }
 
 impl NewSlots {
@@ -314,7 +322,20 @@ impl NewSlots {
             serde_json::json!([claim.run.0, claim.epoch.0, &*ask.task_id, ask.map_index, ask.weight, parts])
         };
         let asks: Vec<_> = claim.asks.iter().map(ask).collect();
-        NewSlots { asks: serde_json::Value::from(asks).to_string(), owner: claim.owner.to_owned() }
+        NewSlots {
+            asks: serde_json::Value::from(asks).to_string(),
+            #[cfg(feature = "postgres")]
+            owner: claim.owner.to_owned(),
+            #[cfg(feature = "sqlite")]
+            asked: (claim.now, Instant::now()),
+        }
+    }
+
+    /// The present instant, in microseconds, by the clock of whoever asked: he may have waited since.
+    #[cfg(feature = "sqlite")]
+    pub(in crate::store) fn now(&self) -> i64 {
+        let (by_clock, asked) = self.asked;
+        to_micros(TimeDelta::from_std(asked.elapsed()).map_or(by_clock, |waited| by_clock + waited))
     }
 }
 

@@ -227,6 +227,10 @@ impl<D: Database> MetadataStore for D {
         if claim.asks.is_empty() { Ok(Vec::new()) } else { self.writes().take_slots(NewSlots::of(claim)).await }
     }
 
+    async fn starts(&self, limit: &str, most: u32) -> Result<Vec<DateTime<Utc>>> {
+        self.ask(questions::starts(limit, most), rows::start).await
+    }
+
     async fn held(&self, now: DateTime<Utc>) -> Result<Vec<HeldRun>> {
         self.ask(questions::held(D::NOW, now), rows::held).await
     }

@@ -303,6 +303,13 @@ pub(in crate::store) fn orders() -> Question {
     Question::new("SELECT id, run, event FROM run_order ORDER BY id")
 }
 
+/// The latest starts under a limit of starts.
+pub(in crate::store) fn starts(limit: &str, most: u32) -> Question {
+    let mut question = Question::new("SELECT timestamp FROM slot_start WHERE name = ");
+    question.bind(limit).push(" ORDER BY timestamp DESC LIMIT ").bind(i64::from(most));
+    question
+}
+
 /// Values of a run.
 pub(in crate::store) fn xcoms(run: RunPk, filter: XComFilter<'_>) -> Question {
     let mut question = Question::new(

@@ -2,12 +2,10 @@
 
 use super::Failure;
 use super::encode::NewRun;
-#[cfg(feature = "postgres")]
-use crate::store::SlotRefusal;
 use crate::store::{
     AssetEventRow, BackfillRow, BackfillSpec, BackfillState, BuildRow, CacheRow, CallbackRow, CallbackState,
-    CallbackWrite, Epoch, HeldRun, InstanceRow, MadeBy, OrderRow, PendingAsset, Reprocess, RunPk, StoreError,
-    StoredRun, XComRow, XComValue,
+    CallbackWrite, Epoch, HeldRun, InstanceRow, MadeBy, OrderRow, PendingAsset, Reprocess, RunPk, SlotRefusal,
+    StoreError, StoredRun, XComRow, XComValue,
 };
 use crate::value::files;
 use chrono::{DateTime, Utc};
@@ -15,7 +13,6 @@ use flow_core::{DagRun, DataInterval, RunStatus, RunType, TaskState};
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-#[cfg(feature = "postgres")]
 use std::time::Duration;
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -327,8 +324,12 @@ pub(in crate::store) fn taken(rows: &[impl Columns], run: RunPk) -> Result<Epoch
     }
 }
 
+/// When something was started.
+pub(in crate::store) fn start(row: &impl Columns) -> Result<DateTime<Utc>> {
+    there(instant(row, 0)?, 0)
+}
+
 /// Who may not start yet.
-#[cfg(feature = "postgres")]
 pub(in crate::store) fn refusal(row: &impl Columns) -> Result<SlotRefusal> {
     let limit = row.text(1)?.ok_or(sqlx::Error::RowNotFound)?.to_owned();
     let again = Duration::from_micros(u64::try_from(integer::<i64>(row, 2)?).unwrap_or_default());

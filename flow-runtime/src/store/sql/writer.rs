@@ -79,10 +79,8 @@ pub(in crate::store) trait Backend: Send + 'static {
 
     fn release(&mut self, run: RunPk, epoch: Epoch) -> impl Future<Output = Result<()>> + Send;
 
-    /// Gives those that may not have what they ask for. Where nothing is shared all may.
-    fn take_slots(&mut self, _slots: &NewSlots) -> impl Future<Output = Result<Vec<SlotRefusal>>> + Send {
-        std::future::ready(Ok(Vec::new()))
-    }
+    /// Gives those that may not have what they ask for.
+    fn take_slots(&mut self, slots: &NewSlots) -> impl Future<Output = Result<Vec<SlotRefusal>>> + Send;
 
     /// Deletes the run, if it has this epoch; says whether it did.
     fn delete_run(&mut self, run: RunPk, epoch: Epoch) -> impl Future<Output = Result<bool>> + Send;

@@ -13,11 +13,12 @@ use std::time::Duration;
 
 /// The schema, step by step; a database's `user_version` says how many of them it has seen. Never edit one that was
 /// released: add one.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../../../migrations/sqlite/0001_first.sql"),
     include_str!("../../../migrations/sqlite/0002_dag.sql"),
     include_str!("../../../migrations/sqlite/0003_time.sql"),
     include_str!("../../../migrations/sqlite/0004_order.sql"),
+    include_str!("../../../migrations/sqlite/0005_rate.sql"),
 ];
 
 /// `application_id` of a database of flow: "flow" in ASCII.
@@ -89,9 +90,12 @@ pub(super) async fn connect(options: &SqliteConnectOptions) -> sqlx::Result<Sqli
     Ok(connection)
 }
 
-/// Makes the temporary view and trigger that commits go through.
+/// Makes the temporary views and triggers that commits, and what is to be started, go through.
 async fn arm(connection: &mut SqliteConnection) -> sqlx::Result<()> {
-    sqlx::raw_sql(statements::COMMIT_VIEW).execute(connection).await.map(drop)
+    for view in [statements::COMMIT_VIEW, statements::SLOT_VIEW] {
+        sqlx::raw_sql(view).execute(&mut *connection).await?;
+    }
+    Ok(())
 }
 
 async fn prepare(

@@ -268,5 +268,41 @@ pub(super) const DELETE_RUN: &str = "
     DELETE FROM dag_run WHERE id = ? AND epoch = ? RETURNING id;
     COMMIT";
 
+/// Who wants to start something is a row that is inserted into this view, with its parts as
+/// [`NewSlots`](crate::store::sql::encode::NewSlots) has them: what came before it counts. Parts of limits that bound what is in flight
+/// are left out. A trigger has no answer: whom it refuses it leaves in a table of this connection.
+///
+/// Of a limit of so many starts, that start counts from which on there are so many: it must be out of the span before there may be
+/// another.
+pub(super) const SLOT_VIEW: &str = "
+    CREATE TEMP TABLE slot_refused (place INTEGER NOT NULL, name TEXT NOT NULL, again INTEGER NOT NULL) STRICT;
+    CREATE TEMP VIEW slot_ask AS SELECT 0 AS place, '' AS parts, 0 AS moment, 0 AS remembered;
+    CREATE TEMP TRIGGER slot_ask_insert INSTEAD OF INSERT ON slot_ask BEGIN
+        INSERT INTO slot_refused (place, name, again)
+        SELECT NEW.place, p.value->>0, (
+            SELECT s.timestamp FROM (
+                SELECT timestamp, row_number() OVER (ORDER BY timestamp DESC) AS nth FROM slot_start
+                WHERE name = p.value->>0 AND timestamp > NEW.moment - (p.value->>3)
+            ) AS s WHERE s.nth = p.value->>2
+        ) + (p.value->>3) - NEW.moment + 1 AS again
+        FROM json_each(NEW.parts) AS p WHERE p.value->>3 IS NOT NULL AND again IS NOT NULL LIMIT 1;
+        INSERT INTO slot_start (name, timestamp, until)
+        SELECT p.value->>0, NEW.moment, NEW.moment + max(p.value->>3, NEW.remembered) FROM json_each(NEW.parts) AS p
+        WHERE p.value->>3 IS NOT NULL AND NEW.place NOT IN (SELECT place FROM slot_refused);
+    END;";
+
+/// What comes after BEGIN IMMEDIATE, when it is known what time it is. Values: the moment, twice; what is asked; the moment; the
+/// moment; how long starts are remembered; what is asked.
+///
+/// A start of the future is one from before the clock was set back: nobody knows when that was, but it was before now. Without that
+/// such a start would count until the clock is there again.
+pub(super) const TAKE_SLOTS: &str = "
+    UPDATE slot_start SET until = until - timestamp + ?, timestamp = ?
+    WHERE name IN (SELECT p.value->>0 FROM json_each(?) AS a, json_each(a.value, '$[5]') AS p) AND timestamp > ?;
+    DELETE FROM slot_start WHERE until <= ?;
+    INSERT INTO slot_ask (place, parts, moment, remembered) SELECT key, value->'$[5]', ?, ? FROM json_each(?);
+    DELETE FROM slot_refused RETURNING place, name, again;
+    COMMIT";
+
 /// Present epochs of these runs.
 pub(super) const EPOCHS: &str = "SELECT r.id, r.epoch FROM json_each(?) AS j CROSS JOIN dag_run AS r ON r.id = j.value";

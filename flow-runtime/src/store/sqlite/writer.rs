@@ -1,12 +1,13 @@
 //! The connection that writes.
 
 use super::{error, open, statements};
+use crate::store::slots::REMEMBERED;
 use crate::store::sql::encode::{
-    self, Awaited, Batch, NewAssetEvent, NewBackfill, NewBuild, NewEvent, NewOrder, NewRun,
+    self, Awaited, Batch, NewAssetEvent, NewBackfill, NewBuild, NewEvent, NewOrder, NewRun, NewSlots,
 };
 use crate::store::sql::rows;
 use crate::store::sql::writer::Backend;
-use crate::store::{BackfillChange, CallbackChange, Epoch, Result, RunPk, StoreError, Term, to_micros};
+use crate::store::{BackfillChange, CallbackChange, Epoch, Result, RunPk, SlotRefusal, StoreError, Term, to_micros};
 use chrono::{DateTime, Utc};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
@@ -41,13 +42,18 @@ impl Writer {
         rows::integer(row, 0).map_err(|failure| failure.told(|e| self.explain(e)))
     }
 
-    /// Sends one text; after an error the connection has no open transaction, or is opened anew.
+    /// Sends one text, which is a transaction.
     async fn transact(&mut self, query: Query) -> sqlx::Result<Vec<SqliteRow>> {
+        self.written.fetch_add(1, Ordering::Relaxed);
+        self.send(query).await
+    }
+
+    /// Sends one text; after an error the connection has no open transaction, or is opened anew.
+    async fn send(&mut self, query: Query) -> sqlx::Result<Vec<SqliteRow>> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
             none => none.insert(open::connect(&self.options).await?),
         };
-        self.written.fetch_add(1, Ordering::Relaxed);
         // Not fetch_one: it would stop at the first row, before the COMMIT.
         let result = query.fetch_all(&mut *connection).await;
         if result.is_err() {
@@ -259,6 +265,24 @@ impl Backend for Writer {
     async fn release(&mut self, run: RunPk, epoch: Epoch) -> Result<()> {
         let query = sqlx::query(statements::RELEASE).bind(run.0).bind(epoch.0);
         self.transact(query).await.map(drop).map_err(|e| self.explain(&e))
+    }
+
+    /// Two texts: as long as another process writes this one waits, and only then it is known what time it is. Starts that were taken
+    /// as those of the time before would be forgotten too early.
+    async fn take_slots(&mut self, slots: &NewSlots) -> Result<Vec<SlotRefusal>> {
+        self.send(sqlx::query("BEGIN IMMEDIATE")).await.map_err(|e| self.explain(&e))?;
+        let now = slots.now();
+        let query = sqlx::query(statements::TAKE_SLOTS)
+            .bind(now)
+            .bind(now)
+            .bind(slots.asks.clone())
+            .bind(now)
+            .bind(now)
+            .bind(now)
+            .bind(REMEMBERED.as_micros() as i64)
+            .bind(slots.asks.clone());
+        let rows = self.transact(query).await.map_err(|e| self.explain(&e))?;
+        rows.iter().map(rows::refusal).collect::<std::result::Result<_, _>>().map_err(|f| f.told(|e| self.explain(e)))
     }
 
     async fn delete_run(&mut self, run: RunPk, epoch: Epoch) -> Result<bool> {

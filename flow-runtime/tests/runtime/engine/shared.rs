@@ -1,12 +1,14 @@
-//! Limits that engines of several processes share, as they do on one Postgres.
+//! Limits that engines of several processes share, as they do on one Postgres; on one file they share rates.
 
 use super::{World, note_in, noted, object, until};
 use crate::store::postgres;
 use flow_runtime::core::{Dag, RunStatus};
 use flow_runtime::executor::{RunRequest, Stop};
 use flow_runtime::prelude::*;
-use flow_runtime::store::{MemoryStore, MetadataStore};
+use flow_runtime::store::faulty::{Faults, FaultyStore};
+use flow_runtime::store::{Durability, MemoryStore, MetadataStore, SqliteStore};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 #[task]
@@ -125,21 +127,16 @@ fn callers(ledger: String) {
     counted::expand(ledger, each(0..3)).id("counted");
 }
 
-/// Starts in a span count for all. Here the rest would wait for an hour.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_rate_holds_for_all_engines() {
-    let mut world = World::new().await;
-    world.store = Arc::new(MemoryStore::new());
-    world.settings.lease = Some(Duration::from_secs(60));
-    let ledger = "shared-rate";
-    let runs: Vec<_> = (0..3)
-        .map(|n| {
-            let params = object(serde_json::json!({"ledger": ledger}));
-            let request = RunRequest { run_id: Some(format!("rate-{n}")), params, ..RunRequest::default() };
-            let (engine, observer, stop) = (world.engine(), world.observer(), world.stop.clone());
-            tokio::spawn(async move { engine.run(Arc::new(callers::dag()), request, observer, stop).await })
-        })
-        .collect();
+/// Engines with a run each on these stores: starts in a span count for all. Here the rest would wait for an hour.
+async fn share_a_rate(mut world: World, stores: Vec<Arc<dyn MetadataStore>>, ledger: &str) {
+    let mut runs = Vec::new();
+    for (n, store) in stores.into_iter().enumerate() {
+        world.store = store;
+        let params = object(serde_json::json!({"ledger": ledger}));
+        let request = RunRequest { run_id: Some(format!("rate-{n}")), params, ..RunRequest::default() };
+        let (engine, observer, stop) = (world.engine(), world.observer(), world.stop.clone());
+        runs.push(tokio::spawn(async move { engine.run(Arc::new(callers::dag()), request, observer, stop).await }));
+    }
     until("as many were called as may be", || noted(ledger).len() == 4).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(noted(ledger).len(), 4);
@@ -148,4 +145,56 @@ async fn a_rate_holds_for_all_engines() {
         let ended = run.await.unwrap().unwrap();
         assert!(!ended.run.state.is_finished() || ended.run.state == RunStatus::Success, "{:?}", ended.run.state);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rate_holds_for_all_engines() {
+    let mut world = World::new().await;
+    world.settings.lease = Some(Duration::from_secs(60));
+    let store: Arc<dyn MetadataStore> = Arc::new(MemoryStore::new());
+    share_a_rate(world, vec![store; 3], "shared-rate").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rate_holds_for_all_processes_on_one_file() {
+    let world = World::new().await;
+    let mut stores: Vec<Arc<dyn MetadataStore>> = Vec::new();
+    for _ in 0..3 {
+        let store = SqliteStore::open(&world.home.path().join("flow.db"), Durability::Process).await.unwrap();
+        stores.push(Arc::new(store));
+    }
+    share_a_rate(world, stores, "shared-rate-file").await;
+}
+
+/// Counts what a store is asked.
+#[derive(Default)]
+struct Asked(AtomicUsize);
+
+#[async_trait::async_trait]
+impl Faults for Asked {
+    async fn before(&self, call: &'static str) -> flow_runtime::store::Result<()> {
+        self.0.fetch_add(usize::from(call == "take_slots"), Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn after(&self, _: &'static str) -> flow_runtime::store::Result<()> {
+        Ok(())
+    }
+}
+
+#[dag(max_active_tasks = 100)]
+fn one_caller(ledger: String) {
+    counted(ledger, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_file_only_what_has_a_rate_asks_the_others() {
+    let mut world = World::new().await;
+    world.settings.pools = [("api".to_string(), 3)].into();
+    let asked = Arc::new(Asked::default());
+    world.store = Arc::new(FaultyStore::new(world.store.clone(), asked.clone()));
+    let run = world.try_run(crowded::dag(), "asks-nobody", serde_json::json!({"here": "asks-nobody"})).await.unwrap();
+    assert_eq!((run.run.state, asked.0.load(Ordering::Relaxed)), (RunStatus::Success, 0));
+    let run = world.try_run(one_caller::dag(), "asks-once", serde_json::json!({"ledger": "asks-once"})).await.unwrap();
+    assert_eq!((run.run.state, asked.0.load(Ordering::Relaxed)), (RunStatus::Success, 1));
 }

@@ -3,7 +3,9 @@
 pub(crate) mod postgres;
 mod sqlite;
 
-use flow_runtime::store::MetadataStore;
+use flow_runtime::core::admit::Share;
+use flow_runtime::store::{MetadataStore, SlotAsk, SlotClaim};
+use std::time::Duration;
 
 /// The steps of a store's schema, in their order.
 fn steps(store: &str) -> Vec<String> {
@@ -29,6 +31,12 @@ async fn is_kept(store: &dyn MetadataStore) {
     let run = store.run("taxi", "one").await.unwrap().unwrap();
     assert_eq!((run.pk.0, run.epoch.0, run.owner.as_deref()), (7, 3, Some("me")));
     store.set_paused("taxi", true).await.unwrap();
+    let share = Share { name: "rate api".into(), units: 1, most: 1, span: Some(Duration::from_secs(3600)) };
+    let ask = SlotAsk { task_id: "download".into(), map_index: -1, weight: 1, shares: vec![share] };
+    let claim =
+        SlotClaim { run: run.pk, epoch: run.epoch, owner: "me", asks: &[ask], now: chrono::DateTime::UNIX_EPOCH };
+    assert_eq!(store.take_slots(&claim).await.unwrap(), []);
+    assert_eq!(store.starts("rate api", 9).await.unwrap().len(), 1);
 }
 
 async fn memory() -> Option<(flow_runtime::store::MemoryStore, ())> {
