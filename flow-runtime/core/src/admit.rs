@@ -147,8 +147,10 @@ pub struct InFlight<R> {
     at_once: BTreeMap<String, u32>,
     /// By key.
     starts: BTreeMap<String, Starts>,
-    /// Limits of which others have what is left, by name, and when that is to be asked again.
-    closed: BTreeMap<String, DateTime<Utc>>,
+    /// The latest of all starts.
+    latest: Option<DateTime<Utc>>,
+    /// Limits of which others have what is left, by name: since when that is known, and when it is to be asked again.
+    closed: BTreeMap<String, (DateTime<Utc>, DateTime<Utc>)>,
 }
 
 impl<R> Default for InFlight<R> {
@@ -161,6 +163,7 @@ impl<R> Default for InFlight<R> {
             tasks_of_run: BTreeMap::new(),
             at_once: BTreeMap::new(),
             starts: BTreeMap::new(),
+            latest: None,
             closed: BTreeMap::new(),
         }
     }
@@ -179,6 +182,7 @@ impl<R: Ord + Clone> InFlight<R> {
     pub fn started(&mut self, needs: &Needs, now: DateTime<Utc>) {
         let Some(rate) = &needs.rate else { return };
         self.starts.entry(rate.key.clone()).or_default().keep(now);
+        self.latest = self.latest.max(Some(now));
         if self.starts.len() > KEYS {
             self.starts.retain(|_, starts| starts.matter(now));
         }
@@ -219,8 +223,17 @@ impl<R: Ord + Clone> InFlight<R> {
     /// Other processes have what is left of a shared limit, by its [name](Share::name): nobody takes of it before that
     /// instant, unless something of it is given back here.
     pub fn close(&mut self, name: &str, until: DateTime<Utc>, now: DateTime<Utc>) {
-        self.closed.retain(|_, until| *until > now);
-        self.closed.insert(name.to_owned(), until);
+        self.closed.retain(|_, (_, until)| *until > now);
+        self.closed.insert(name.to_owned(), (now, until));
+    }
+
+    /// A clock that was set back keeps nobody waiting until it is there again: what was started after this instant counts as if it were
+    /// now.
+    fn no_later_than(&mut self, now: DateTime<Utc>) {
+        if self.latest.is_some_and(|latest| latest > now) {
+            self.starts.values_mut().for_each(|starts| starts.no_later_than(now));
+            self.latest = Some(now);
+        }
     }
 
     fn count(&mut self, run: &R, needs: &Needs, change: fn(u32, u32) -> u32) {
@@ -300,7 +313,9 @@ impl<R: Ord + Clone> InFlight<R> {
             return None;
         }
         let closed = needs.names().filter_map(|name| Some((*self.closed.get(&name)?, name)));
-        let (due, limit) = closed.filter(|(until, _)| *until > now).max()?;
+        // What was heard later than now was heard before the clock was set back.
+        let closed = closed.filter(|((since, until), _)| *since <= now && *until > now);
+        let (due, limit) = closed.map(|((_, until), name)| (until, name)).max()?;
         Some(Waiting::Elsewhere { limit, due })
     }
 
@@ -339,6 +354,7 @@ pub fn admit<'a, R: Ord + Clone + 'a>(
     in_flight: &mut InFlight<R>,
     now: DateTime<Utc>,
 ) -> Vec<Candidate<R>> {
+    in_flight.no_later_than(now);
     let mut picked = Vec::new();
     for candidate in candidates {
         if in_flight.total >= limits.parallelism {
@@ -395,6 +411,31 @@ mod tests {
         assert_eq!(picked(&all, &limits(9, 9)), [(3, 9), (2, 0), (2, 1), (1, 0), (0, 0)]);
         assert_eq!(picked(&all, &limits(2, 9)), [(3, 9), (2, 0)]);
         assert_eq!(picked(&all, &limits(9, 1)), [(3, 9)]);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_keeps_nobody_waiting_until_it_is_there_again() {
+        let hour = chrono::TimeDelta::hours(1);
+        let limits = limits(9, 9);
+        let rated = edited(candidate(1, 0, 1), |needs| {
+            needs.rate =
+                Some(crate::dag::Rate { starts: 1, span: std::time::Duration::from_secs(3600), key: "k".into() });
+        });
+        let (wrong, mut board) = (NOW + chrono::TimeDelta::days(10), Board::new(limits));
+        board.push(rated.clone());
+        assert_eq!(board.pick(wrong).gone.len(), 1);
+        board.started(&rated.needs, wrong);
+        board.release(&1, &rated.needs);
+        board.close("task dag2.t", wrong + hour, wrong);
+        let closed = edited(candidate(2, 0, 1), |needs| {
+            needs.task = Some(TaskNeeds { task_id: "t".into(), max_active: Some(1), max_active_per_run: None });
+        });
+        board.push(rated);
+        board.push(closed);
+        let picked = board.pick(NOW);
+        assert_eq!(picked.gone.iter().map(|one| one.run).collect::<Vec<_>>(), [2], "it asks again");
+        assert_eq!(picked.due, [(1, NOW + hour)].into());
+        assert_eq!(board.pick(NOW + hour).gone.len(), 1);
     }
 
     #[test]

@@ -106,6 +106,7 @@ impl<R: Ord + Clone> Board<R> {
     /// [`admit`](super::admit()) would pick of all that wait.
     pub fn pick(&mut self, now: DateTime<Utc>) -> Picked<R> {
         let Board { limits, in_flight, runs } = self;
+        in_flight.no_later_than(now);
         let (mut gone, mut due): (Vec<Candidate<R>>, BTreeMap<R, DateTime<Utc>>) = Default::default();
         if in_flight.total() >= limits.parallelism {
             return Picked { gone, due };

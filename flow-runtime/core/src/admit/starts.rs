@@ -42,6 +42,11 @@ impl Starts {
         self.at.push_back(now);
     }
 
+    /// The clock may have been set back: what seems to be in the future was before now, but nobody knows how long.
+    pub(super) fn no_later_than(&mut self, now: DateTime<Utc>) {
+        self.at.iter_mut().rev().take_while(|at| **at > now).for_each(|at| *at = now);
+    }
+
     /// Does it still count for anything?
     pub(super) fn matter(&self, now: DateTime<Utc>) -> bool {
         self.promised > 0 || self.at.back().is_some_and(|at| after(*at, self.longest) > now)
