@@ -3,7 +3,7 @@
 -- file, and the older program is refused.
 
 -- Which edition of this file a database has: one more with each change.
-CREATE OR REPLACE FUNCTION flow_edition() RETURNS BIGINT LANGUAGE sql IMMUTABLE AS $$ SELECT 2::BIGINT $$;
+CREATE OR REPLACE FUNCTION flow_edition() RETURNS BIGINT LANGUAGE sql IMMUTABLE AS $$ SELECT 3::BIGINT $$;
 
 -- The present instant, in the form of all instants here.
 CREATE OR REPLACE FUNCTION flow_now() RETURNS BIGINT LANGUAGE sql VOLATILE AS
@@ -318,6 +318,10 @@ BEGIN
         FROM json_array_elements(asks) AS a, json_array_elements(a.value->5) AS p ORDER BY 1
     ) AS l;
     moment := flow_now();
+    -- A start of the future is one from before the clock was set back: nobody knows when that was, but it was before now.
+    UPDATE slot_start AS s SET timestamp = moment
+    FROM json_array_elements(asks) AS a, json_array_elements(a.value->5) AS p
+    WHERE p.value->>3 IS NOT NULL AND s.name = p.value->>0 AND s.timestamp > moment;
     FOR ask, place IN SELECT a.value, a.ordinality - 1 FROM json_array_elements(asks) WITH ORDINALITY AS a LOOP
         this_run := (ask->>0)::BIGINT;
         this_epoch := (ask->>1)::BIGINT;

@@ -3,10 +3,12 @@
 use crate::{cluster, pooler};
 use chrono::TimeDelta;
 use flow_runtime::clock::{Clock, SystemClock};
+use flow_runtime::core::admit::Share;
 use flow_runtime::core::{Dag, DagRun, RunStatus, RunType, TaskDef, TaskState};
 use flow_runtime::store::{
     AssetEventFilter, CallbackChange, CallbackFilter, CallbackState, CallbackWrite, Epoch, InstanceRow, InstanceWrite,
-    MemoryStore, MetadataStore, PostgresStore, RunCommit, RunPk, StepWrite, StoreError, Term, Terms,
+    MemoryStore, MetadataStore, PostgresStore, RunCommit, RunPk, SlotAsk, SlotClaim, StepWrite, StoreError, Term,
+    Terms,
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::sync::Arc;
@@ -432,6 +434,21 @@ async fn of_failures_at_the_same_time_the_last_pauses() {
         assert_eq!(paused.len(), 1, "one of them says so: {paused:?}");
         assert_eq!(stores[0].paused().await.unwrap().get(&dag_id), Some(&true), "{dag_id}");
     }
+}
+
+/// Until the clock is there again, it would wait for ten days.
+#[tokio::test]
+async fn a_start_from_before_the_clock_was_set_back_is_one_of_now() {
+    let Some((url, _)) = database().await else { return };
+    let store = PostgresStore::open(&url).await.unwrap();
+    let (held, _) = begin(&store).await;
+    let wrong = "INSERT INTO slot_start VALUES ('rate api', flow_now() + 864000000000), ('rate other', flow_now() + 864000000000)";
+    run(&url, wrong).await;
+    let share = Share { name: "rate api".into(), units: 1, most: 1, span: Some(Duration::from_secs(900)) };
+    let asks = [SlotAsk { task_id: "download".into(), map_index: -1, weight: 1, shares: vec![share] }];
+    let claim = SlotClaim { run: held, epoch: Epoch(1), owner: "me", asks: &asks, now: SystemClock.now() };
+    let told = store.take_slots(&claim).await.unwrap();
+    assert!(told.len() == 1 && told[0].again <= Duration::from_secs(901), "{told:?}");
 }
 
 /// The plans of the function are made while the table has no rows, and kept.
