@@ -371,3 +371,37 @@ fn a_database_that_refuses_one_write_in_twenty_loses_and_doubles_nothing() {
     sql(&database, "DROP TRIGGER be_unkind ON task_instance; UPDATE task_instance SET state = 'running'");
     assert!(!sql(&database, "SELECT what FROM unlawful").is_empty());
 }
+
+/// The databases of the cluster that `bench` has made, or the tables in this one.
+fn left_behind(url: &str, sql: &'static str) -> i64 {
+    use sqlx::Connection as _;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
+        sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
+    })
+}
+
+#[test]
+fn what_is_measured_is_in_a_database_of_its_own_which_is_dropped() {
+    let Some(database) = database() else { return };
+    let place = Place::new();
+    let shape = place.dags(&["bench", "chain:5", "--database", &database]);
+    assert!(shape.code == Some(2) && shape.err.contains("write `bench due:1000`"), "{shape:?}");
+    let wrong = database.replace(cluster::PASSWORD, "not-this-one");
+    let wrong = place.dags(&["bench", "due:3", "--database", &wrong]);
+    assert!(wrong.code == Some(4) && wrong.err.contains("check user and password"), "{wrong:?}");
+    assert!(!wrong.err.contains("not-this-one"), "{wrong:?}");
+    let databases = "SELECT count(*) FROM pg_database WHERE datname LIKE 'flow_bench%'";
+    let interrupted = place.start(&["bench", "due:3", "--database", &database]);
+    soon("it is made", || left_behind(&database, databases) == 1);
+    interrupted.signal("INT");
+    assert_eq!((interrupted.end().1, left_behind(&database, databases)), (Some(4), 0));
+    let measured = place.json(&["bench", "due:3", "--database", &database]);
+    assert_eq!((measured["store"].as_str(), measured["dags"].as_i64()), (Some("postgres"), Some(3)));
+    for what in ["all_made", "all_ended", "start_p50", "start_p99", "link_p50", "link_p99"] {
+        assert!(measured[what].as_f64().is_some_and(|seconds| seconds > 0.0), "{what}: {measured:#}");
+    }
+    let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
+    assert_eq!((left_behind(&database, databases), left_behind(&database, tables)), (0, 0));
+}

@@ -542,6 +542,9 @@ pub struct Bench {
     /// On which disk: a folder there [default: the current folder]
     #[arg(long, value_name = "FOLDER")]
     pub folder: Option<PathBuf>,
+    /// With due:N: measure on the Postgres server of this address, in a database that is made for it, and dropped at the end
+    #[arg(long, value_name = "URL", conflicts_with = "store")]
+    pub database: Option<String>,
     /// One row, in this process.
     #[arg(long, hide = true)]
     pub row: Option<String>,

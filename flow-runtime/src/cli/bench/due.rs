@@ -2,15 +2,19 @@
 
 use super::super::args::Bench;
 use super::super::exit::{CliError, Result};
+use super::super::output::Output;
 use super::super::session;
 use super::folder;
 use super::row::{cpu_seconds, open, peak};
 use super::shape::Store;
 use crate::clock::{Clock as _, SystemClock};
+#[cfg(feature = "postgres")]
+use crate::config::LEASE;
 use crate::executor::{Engine, EngineSettings, Stop};
 use crate::registry::{Bodies, Body};
 use crate::run_event::RunEvent;
 use crate::scheduler::{Listener, ScheduledDag, Scheduler, Told};
+use crate::store::MetadataStore;
 use crate::value::Erased;
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 use flow_core::{Dag, RunStatus, Schedule, TaskDef};
@@ -19,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Map;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 /// What was measured, in seconds.
 #[derive(Debug, Serialize, Deserialize)]
@@ -64,44 +69,111 @@ fn bodies() -> Bodies {
 }
 
 /// Measures so many DAGs.
-pub fn measure(dags: u32, store: Store, args: &Bench) -> Result<Lateness> {
+pub fn measure(dags: u32, args: &Bench, out: &Output) -> Result<Lateness> {
     session::block_on(async move {
         let folder = folder(args)?;
-        let opened = open(store, folder.path()).await?;
-        let threads = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-        let threads = threads.map_err(|e| CliError::outside(e.to_string()))?;
-        let settings = EngineSettings { bodies: Some(threads.handle().clone()), ..EngineSettings::new(folder.path()) };
-        let engine = Engine::new(opened.store.clone(), bodies(), settings);
-
-        // Far enough ahead for everything to be in its place.
-        let second =
-            SystemClock.now().duration_trunc(TimeDelta::seconds(1)).map_err(|e| CliError::outside(e.to_string()))?;
-        let second = second + TimeDelta::seconds(3);
-        let all: Vec<Dag> = (0..dags).map(|n| at_once(&format!("due_{n}"), second)).collect();
-        let (made, ended) = schedule(&engine, all, second).await?;
-        let [all_made, all_ended] = [made, ended].map(|at| (at - second).as_seconds_f64());
-
-        BEGUN.lock().clear();
-        let from = SystemClock.now();
-        let last = from + TimeDelta::seconds(SECONDS);
-        let mut one = Dag { end_date: Some(last), ..at_once("every_second", from) };
-        one.schedule = Some(Schedule::parse("* * * * * *").expect("six fields, every second"));
-        schedule(&engine, vec![one], last).await?;
-        let late = BEGUN.lock().iter().map(|(at, ..)| f64::from(at.timestamp_subsec_micros()) / 1e6).collect();
-        let [start_p50, start_p99] = parts(late);
-
-        BEGUN.lock().clear();
-        schedule(&engine, vec![chain(SystemClock.now())], SystemClock.now()).await?;
-        let links = BEGUN.lock().windows(2).map(|two| (two[1].1 - two[0].2).as_secs_f64()).collect();
-        let [link_p50, link_p99] = parts(links);
-
-        let idle = idle(&engine).await?;
-        let peak = peak();
-        opened.store.close().await;
-        threads.shutdown_background();
-        let store = store.to_string();
-        Ok(Lateness { dags, store, all_made, all_ended, start_p50, start_p99, link_p50, link_p99, idle, peak })
+        let settings = EngineSettings::new(folder.path());
+        match &args.database {
+            Some(url) => on_postgres(dags, url, settings, out).await,
+            None => {
+                let kind = args.store.first().copied().unwrap_or(Store::Process);
+                let opened = open(kind, folder.path()).await?;
+                lateness(dags, kind.to_string(), opened.store, settings).await
+            }
+        }
     })
+}
+
+/// On the server of this URL, and in no database that somebody has there.
+#[cfg(feature = "postgres")]
+async fn on_postgres(dags: u32, url: &str, settings: EngineSettings, out: &Output) -> Result<Lateness> {
+    // Listened for before there is something to be dropped.
+    let interrupted = tokio::spawn(tokio::signal::ctrl_c());
+    let apart = crate::store::postgres::DatabaseApart::make(url).await?;
+    out.note(format!("measuring in the database {}, which is dropped at the end ...", apart.name()));
+    // As every program holds its runs there.
+    let settings = EngineSettings { lease: Some(LEASE), locks: false, spill: false, ..settings };
+    let measured = async {
+        let store = Arc::new(apart.open().await?);
+        lateness(dags, "postgres".into(), store, settings).await
+    };
+    let measured = tokio::select! {
+        measured = measured => measured,
+        Ok(Ok(())) = interrupted => Err(CliError::outside("it was interrupted")),
+    };
+    apart.remove().await?;
+    measured
+}
+
+#[cfg(not(feature = "postgres"))]
+async fn on_postgres(_: u32, _: &str, _: EngineSettings, _: &Output) -> Result<Lateness> {
+    Err(CliError::input("this program was built without Postgres, which `--database` asks for")
+        .hint("give flow-runtime the feature `postgres` in Cargo.toml"))
+}
+
+/// Measures so many DAGs in this store.
+async fn lateness(
+    dags: u32,
+    name: String,
+    store: Arc<dyn MetadataStore>,
+    settings: EngineSettings,
+) -> Result<Lateness> {
+    let threads = Threads::start()?;
+    let settings = EngineSettings { bodies: threads.handle(), ..settings };
+    let engine = Engine::new(store.clone(), bodies(), settings);
+    let measured = of_engine(dags, name, &engine).await;
+    store.close().await;
+    measured
+}
+
+/// The threads of bodies. Whoever is interrupted lets go of them in the middle of something asynchronous, which may not wait for them.
+struct Threads(Option<Runtime>);
+
+impl Threads {
+    fn start() -> Result<Threads> {
+        let threads = Builder::new_multi_thread().enable_all().build();
+        threads.map(|threads| Threads(Some(threads))).map_err(|e| CliError::outside(e.to_string()))
+    }
+
+    fn handle(&self) -> Option<Handle> {
+        self.0.as_ref().map(|threads| threads.handle().clone())
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(threads) = self.0.take() {
+            threads.shutdown_background();
+        }
+    }
+}
+
+async fn of_engine(dags: u32, store: String, engine: &Engine) -> Result<Lateness> {
+    // Far enough ahead for everything to be in its place.
+    let second =
+        SystemClock.now().duration_trunc(TimeDelta::seconds(1)).map_err(|e| CliError::outside(e.to_string()))?;
+    let second = second + TimeDelta::seconds(3);
+    let all: Vec<Dag> = (0..dags).map(|n| at_once(&format!("due_{n}"), second)).collect();
+    let (made, ended) = schedule(engine, all, second).await?;
+    let [all_made, all_ended] = [made, ended].map(|at| (at - second).as_seconds_f64());
+
+    BEGUN.lock().clear();
+    let from = SystemClock.now();
+    let last = from + TimeDelta::seconds(SECONDS);
+    let mut one = Dag { end_date: Some(last), ..at_once("every_second", from) };
+    one.schedule = Some(Schedule::parse("* * * * * *").expect("six fields, every second"));
+    schedule(engine, vec![one], last).await?;
+    let late = BEGUN.lock().iter().map(|(at, ..)| f64::from(at.timestamp_subsec_micros()) / 1e6).collect();
+    let [start_p50, start_p99] = parts(late);
+
+    BEGUN.lock().clear();
+    schedule(engine, vec![chain(SystemClock.now())], SystemClock.now()).await?;
+    let links = BEGUN.lock().windows(2).map(|two| (two[1].1 - two[0].2).as_secs_f64()).collect();
+    let [link_p50, link_p99] = parts(links);
+
+    let idle = idle(engine).await?;
+    let peak = peak();
+    Ok(Lateness { dags, store, all_made, all_ended, start_p50, start_p99, link_p50, link_p99, idle, peak })
 }
 
 fn at_once(dag_id: &str, at: DateTime<Utc>) -> Dag {

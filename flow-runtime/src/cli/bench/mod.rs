@@ -24,6 +24,11 @@ pub fn bench(args: &Bench, out: &Output) -> Result {
     if let Some(number) = args.rows.iter().find_map(|text| text.strip_prefix("due:")) {
         return due(number, args, out);
     }
+    if args.database.is_some() {
+        return Err(CliError::input(
+            "`--database` is for DAGs that are due in the same second: write `bench due:1000`",
+        ));
+    }
     if let Some(row) = &args.row {
         let measured = row::measure(row, args)?;
         out.json_line(&measured);
@@ -68,7 +73,7 @@ fn due(number: &str, args: &Bench, out: &Output) -> Result {
     let dags = number.parse().ok().filter(|n| (1..=100_000).contains(n));
     let dags =
         dags.ok_or_else(|| CliError::input(format!("`due:{number}`: write the number of DAGs, like due:1000")))?;
-    let late = due::measure(dags, args.store.first().copied().unwrap_or(Store::Process), args)?;
+    let late = due::measure(dags, args, out)?;
     if out.json {
         out.json_pretty(&late);
         return Ok(Exit::Success);

@@ -8,6 +8,7 @@
 //! again for a while before it becomes an error. A commit carries a name of its own: tried again after its answer was lost, it
 //! is not applied twice.
 
+mod apart;
 mod error;
 mod leases;
 mod listen;
@@ -19,6 +20,7 @@ use super::sql::questions::{self, Question};
 use super::sql::writer::Writes;
 use super::sql::{Database, Failure};
 use super::{Renewer, Result, Schema};
+pub use apart::DatabaseApart;
 use futures::StreamExt as _;
 use retry::{Patience, in_time};
 use sqlx::PgPool;
@@ -69,10 +71,14 @@ impl PostgresStore {
     /// # Panics
     /// Outside a tokio runtime.
     pub async fn open_patiently(url: &str, patience: Duration) -> Result<PostgresStore> {
-        let opened = open::open(url, Patience(patience)).await?;
+        let patience = Patience(patience);
+        Ok(PostgresStore::of(open::open(open::address(url)?, patience).await?, patience))
+    }
+
+    fn of(opened: open::Opened, patience: Patience) -> PostgresStore {
         let writes = Writes::to(opened.writer, opened.place.to_string());
         let (readers, options) = (opened.readers, opened.options);
-        Ok(PostgresStore { writes, readers, options, patience: Patience(patience), place: opened.place })
+        PostgresStore { writes, readers, options, patience, place: opened.place }
     }
 
     /// How far the schema of the database at this URL is. Nothing is changed. What passes by itself is tried again for so long.

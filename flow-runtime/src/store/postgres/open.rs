@@ -42,8 +42,7 @@ pub(super) struct Opened {
     pub(super) options: PgConnectOptions,
 }
 
-pub(super) async fn open(url: &str, patience: Patience) -> Result<Opened> {
-    let options = address(url)?;
+pub(super) async fn open(options: PgConnectOptions, patience: Patience) -> Result<Opened> {
     let place: Arc<str> = place(&options).into();
     let mut attempts = patience.attempts();
     let prepared = loop {
@@ -70,7 +69,7 @@ fn wrong(place: &str, what: &str) -> StoreError {
     StoreError::Backend(format!("the metadata database {place} {what}"))
 }
 
-fn address(url: &str) -> Result<PgConnectOptions> {
+pub(super) fn address(url: &str) -> Result<PgConnectOptions> {
     let wrong = |why: &str| {
         let example = "postgres://user:password@host:5432/database";
         StoreError::Backend(format!("the address of the metadata database {why}: write it like {example}"))
@@ -91,7 +90,7 @@ fn address(url: &str) -> Result<PgConnectOptions> {
 }
 
 /// Where it is, for people; without a password.
-fn place(options: &PgConnectOptions) -> String {
+pub(super) fn place(options: &PgConnectOptions) -> String {
     let database = options.get_database().unwrap_or(options.get_username());
     match options.get_socket() {
         Some(socket) => format!("{database} at {}", socket.display()),
