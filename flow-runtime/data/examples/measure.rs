@@ -1,7 +1,7 @@
 //! Times one operation and tells the peak memory, to repeat what the documentation claims:
 //!
 //! ```text
-//! cargo run --release -p flow-data --example measure -- parquet CSV OUT
+//! cargo run --release -p flow-data --example measure -- parquet CSV OUT [NAME=TYPE ..]
 //! cargo run --release -p flow-data --example measure -- csv DATABASE_URL TABLE CSV
 //! cargo run --release -p flow-data --example measure -- load DATABASE_URL TABLE PARQUET
 //! cargo run --release -p flow-data --example measure -- into DATABASE_URL TABLE FILE [connections=N] [unlogged] [raw] [replace]
@@ -12,7 +12,8 @@
 //! cargo run --release -p flow-data --example measure -- fetch URL FILE
 //! ```
 //!
-//! CSV files are taken as yellow taxi trips; with `infer-parquet` and `infer-csv` their types are guessed. Memory is read from `/proc` and told on Linux only.
+//! CSV files are taken as yellow taxi trips unless their columns are stated, `fare=decimal(12,2)`; with `infer-parquet` and `infer-csv`
+//! their types are guessed. Memory is read from `/proc` and told on Linux only.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -41,10 +42,11 @@ async fn main() -> ExitCode {
 async fn run(arguments: &[&str]) -> Result<String, Error> {
     let schema = match *arguments {
         ["infer-parquet", csv, _] | ["infer-csv", _, _, csv] => Schema::infer(csv)?,
+        ["parquet", _, _, ref columns @ ..] if !columns.is_empty() => schema(columns)?,
         _ => Schema::yellow_tripdata(),
     };
     match *arguments {
-        ["parquet" | "infer-parquet", csv, parquet] => {
+        ["parquet", csv, parquet, ..] | ["infer-parquet", csv, parquet] => {
             let (csv, parquet) = (csv.to_owned(), parquet.to_owned());
             let work = move || parquetize(csv, parquet, &schema, &ParquetOptions::default(), &());
             let file = tokio::task::spawn_blocking(work).await.map_err(|e| Error::Invalid(e.to_string()))??;
@@ -69,6 +71,14 @@ async fn run(arguments: &[&str]) -> Result<String, Error> {
         ["show", url, table] => Ok(format!("{:#?}", summarise(url, table, None).await?)),
         _ => Err(Error::Invalid("see the comment at the top of this example for its arguments".into())),
     }
+}
+
+fn schema(words: &[&str]) -> Result<Schema, Error> {
+    let column = |word: &&str| {
+        let (name, kind) = word.rsplit_once('=').ok_or_else(|| Error::Invalid(format!("`{word}` is no NAME=TYPE")))?;
+        Ok((name.to_owned(), kind.parse()?))
+    };
+    Ok(Schema::new(words.iter().map(column).collect::<Result<Vec<_>, Error>>()?))
 }
 
 fn stated(words: &[&str]) -> Result<TableLoadOptions, Error> {

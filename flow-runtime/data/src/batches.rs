@@ -9,6 +9,8 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
+use polars_arrow::array::Array;
+
 use crate::columns::{Batch, Converter};
 use crate::records::Records;
 use crate::schema::Column;
@@ -25,6 +27,14 @@ pub(crate) trait ReadRecords: Send + 'static {
 
     /// The SHA-256 of the file on disk, once all is read.
     fn hash(&self) -> Hash;
+}
+
+/// Some rows of a file, a column an array.
+pub(crate) struct Rows {
+    pub(crate) arrays: Vec<Box<dyn Array>>,
+    pub(crate) rows: usize,
+    /// How far the file has been read when these rows were complete: bytes of a CSV file on disk, rows of a Parquet file.
+    pub(crate) position: u64,
 }
 
 /// What a thread makes of a file, some pieces ahead. The thread ends when this is dropped.

@@ -3,23 +3,23 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use polars::prelude::{self as pl, BooleanChunked, DataFrame, IntoColumn, PolarsResult, Series};
-use polars_arrow::array::{Array, BooleanArray, MutablePlString, PrimitiveArray};
-use polars_arrow::bitmap::MutableBitmap;
-use polars_arrow::datatypes::ArrowDataType;
+use polars_arrow::array::builder::{ArrayBuilder as _, ShareStrategy, make_builder};
+use polars_arrow::array::{Array, BooleanArray, FixedSizeBinaryArray, MutablePlString, PrimitiveArray};
+use polars_arrow::bitmap::{Bitmap, MutableBitmap};
 use polars_arrow::types::NativeType;
 
+use crate::batches::Rows;
 use crate::error::{Error, shorten};
+use crate::field::ColumnType;
 use crate::misfit::{Misfit, Misfits, Rejected};
+use crate::parquet::arrow;
 use crate::records::{Field, Records, Wrong};
 use crate::schema::{Column, Type};
 use crate::{Result, parse};
 
 /// Some rows of a file.
 pub(crate) struct Batch {
-    pub(crate) frame: DataFrame,
-    /// How far the file has been read when these rows were complete: bytes of a text file on disk, rows of a Parquet file.
-    pub(crate) position: u64,
+    pub(crate) rows: Rows,
     /// How many rows the file has here, those that were kept out among them.
     pub(crate) read: u64,
     pub(crate) misfits: Misfits,
@@ -32,7 +32,7 @@ pub(crate) struct Reading {
     pub(crate) columns: Vec<Column>,
     /// Texts that stand for null.
     pub(crate) nulls: Vec<String>,
-    /// How the days and moments of each column are written, where that is stated.
+    /// How the days, times and moments of each column are written, where that is stated.
     pub(crate) formats: Vec<Vec<String>>,
 }
 
@@ -50,10 +50,17 @@ impl Reading {
             Type::Int => parse::int(text).is_some(),
             Type::Float => parse::float(text).is_some(),
             Type::Bool => parse::boolean_bytes(text).is_some(),
+            Type::Decimal(digits, after) => parse::decimal(text, digits, after).is_some(),
             Type::Date if formats.is_empty() => parse::date_bytes(text).is_some(),
             Type::Date => parse::date_in(text, formats).is_some(),
             Type::Timestamp if formats.is_empty() => parse::Days::default().timestamp(text).is_some(),
             Type::Timestamp => parse::timestamp_in(text, formats).is_some(),
+            Type::Timestamptz if formats.is_empty() => parse::Days::default().timestamptz(text).is_some(),
+            Type::Timestamptz => parse::timestamptz_in(text, formats).is_some(),
+            Type::Time if formats.is_empty() => parse::time(text).is_some(),
+            Type::Time => parse::time_in(text, formats).is_some(),
+            Type::Uuid => parse::uuid(text).is_some(),
+            Type::Json => std::str::from_utf8(text).is_ok() && parse::is_json(text),
             Type::Text => std::str::from_utf8(text).is_ok(),
         }
     }
@@ -81,51 +88,54 @@ impl Converter {
         Self { path: path.to_owned(), reading, order, misfit }
     }
 
-    /// The records as a frame. What does not fit is an error, null or left out.
+    /// The records as columns. What does not fit is an error, null or left out.
     pub(crate) fn convert(&self, records: &Records) -> Result<Batch> {
-        let failed = |e: pl::PolarsError| Error::format(&self.path, e.to_string());
         let mut unfit = Vec::new();
-        let mut made: Vec<Option<pl::Column>> = vec![None; self.reading.columns.len()];
+        let mut made: Vec<Option<Box<dyn Array>>> = vec![None; self.reading.columns.len()];
         // Text that is valid as a whole need not be looked at again field by field.
         let text = std::str::from_utf8(&records.text).ok();
         for (at, made) in made.iter_mut().enumerate() {
-            *made = Some(self.column(records, text, at, &mut unfit).map_err(failed)?.into_column());
+            *made = Some(self.column(records, text, at, &mut unfit));
         }
-        let columns = self.order.iter().filter_map(|&at| made[at].take()).collect();
-        let mut frame = DataFrame::new(records.len(), columns).map_err(failed)?;
+        let arrays = self.order.iter().filter_map(|&at| made[at].take()).collect();
+        let mut rows = Rows { arrays, rows: records.len(), position: records.position };
         let mut misfits = Misfits::default();
         if !unfit.is_empty() || !records.wrong.is_empty() {
             misfits = self.judge(records, unfit)?;
             if !misfits.rejected.is_empty() {
-                frame = without(&frame, records.first_row, &misfits.rejected).map_err(failed)?;
+                rows = without(&rows, records.first_row, &misfits.rejected);
             }
         }
-        Ok(Batch { frame, position: records.position, read: records.len() as u64, misfits })
+        Ok(Batch { rows, read: records.len() as u64, misfits })
     }
 
-    fn column(&self, records: &Records, text: Option<&str>, at: usize, unfit: &mut Vec<Unfit>) -> PolarsResult<Series> {
-        let Column { name, kind } = &self.reading.columns[at];
+    fn column(&self, records: &Records, text: Option<&str>, at: usize, unfit: &mut Vec<Unfit>) -> Box<dyn Array> {
+        let kind = self.reading.columns[at].kind;
         let formats = &self.reading.formats[at];
         let fill = Fill { converter: self, records, at };
-        let array = match kind {
-            Type::Int => fill.numbers(unfit, parse::int),
-            Type::Float => fill.numbers(unfit, parse::float),
+        match kind {
+            Type::Int => fill.numbers(unfit, kind, parse::int),
+            Type::Float => fill.numbers(unfit, kind, parse::float),
             Type::Bool => fill.truth(unfit),
-            Type::Date if formats.is_empty() => fill.numbers(unfit, parse::date_bytes),
-            Type::Date => fill.numbers(unfit, |text| parse::date_in(text, formats)),
+            Type::Decimal(digits, after) => fill.numbers(unfit, kind, |text| parse::decimal(text, digits, after)),
+            Type::Date if formats.is_empty() => fill.numbers(unfit, kind, parse::date_bytes),
+            Type::Date => fill.numbers(unfit, kind, |text| parse::date_in(text, formats)),
+            Type::Time if formats.is_empty() => fill.numbers(unfit, kind, parse::time),
+            Type::Time => fill.numbers(unfit, kind, |text| parse::time_in(text, formats)),
             Type::Timestamp if formats.is_empty() => {
                 let mut days = parse::Days::default();
-                fill.numbers(unfit, move |text| days.timestamp(text))
+                fill.numbers(unfit, kind, move |text| days.timestamp(text))
             }
-            Type::Timestamp => fill.numbers(unfit, |text| parse::timestamp_in(text, formats)),
+            Type::Timestamp => fill.numbers(unfit, kind, |text| parse::timestamp_in(text, formats)),
+            Type::Timestamptz if formats.is_empty() => {
+                let mut days = parse::Days::default();
+                fill.numbers(unfit, kind, move |text| days.timestamptz(text))
+            }
+            Type::Timestamptz => fill.numbers(unfit, kind, |text| parse::timestamptz_in(text, formats)),
+            Type::Uuid => fill.uuids(unfit),
+            Type::Json => fill.json(unfit, text),
             Type::Text => fill.texts(unfit, text),
-        };
-        let series = Series::from_arrow(name.as_str().into(), array)?;
-        Ok(match kind {
-            Type::Date => series.into_date(),
-            Type::Timestamp => series.into_datetime(pl::TimeUnit::Microseconds, None),
-            Type::Int | Type::Float | Type::Bool | Type::Text => series,
-        })
+        }
     }
 
     /// Decides what becomes of what is wrong.
@@ -188,13 +198,23 @@ impl Converter {
     }
 }
 
-/// The frame without some of its rows.
-fn without(frame: &DataFrame, first_row: u64, rejected: &[Rejected]) -> PolarsResult<DataFrame> {
-    let mut keep = vec![true; frame.height()];
-    for row in rejected {
-        keep[(row.row - first_row) as usize] = false;
+/// The rows without some of them, which come in order.
+fn without(rows: &Rows, first_row: u64, rejected: &[Rejected]) -> Rows {
+    let mut kept = Vec::with_capacity(rejected.len() + 1);
+    let mut start = 0;
+    for at in rejected.iter().map(|row| (row.row - first_row) as usize).chain([rows.rows]) {
+        kept.push(start..at);
+        start = at + 1;
     }
-    frame.filter(&BooleanChunked::from_iter(keep.into_iter().map(Some)))
+    let without = |array: &Box<dyn Array>| {
+        let mut builder = make_builder(array.dtype());
+        builder.reserve(rows.rows - rejected.len());
+        for range in &kept {
+            builder.subslice_extend(array.as_ref(), range.start, range.len(), ShareStrategy::Always);
+        }
+        builder.freeze()
+    };
+    Rows { arrays: rows.arrays.iter().map(without).collect(), rows: rows.rows - rejected.len(), ..*rows }
 }
 
 /// Fills one column.
@@ -209,6 +229,7 @@ impl Fill<'_> {
     fn numbers<T: NativeType>(
         &self,
         unfit: &mut Vec<Unfit>,
+        kind: Type,
         mut parse: impl FnMut(&[u8]) -> Option<T>,
     ) -> Box<dyn Array> {
         let mut values = Vec::with_capacity(self.records.len());
@@ -218,7 +239,7 @@ impl Fill<'_> {
             values.push(value.unwrap_or_default());
         });
         let validity = validity.finish(values.len());
-        PrimitiveArray::from_vec(values).with_validity(validity).boxed()
+        PrimitiveArray::from_vec(values).with_validity(validity).to(arrow(&kind.into())).boxed()
     }
 
     fn truth(&self, unfit: &mut Vec<Unfit>) -> Box<dyn Array> {
@@ -229,15 +250,42 @@ impl Fill<'_> {
             values.push(value.unwrap_or_default());
         });
         let validity = validity.finish(values.len());
-        BooleanArray::new(ArrowDataType::Boolean, values.freeze(), validity).boxed()
+        BooleanArray::new(arrow(&ColumnType::Bool), values.freeze(), validity).boxed()
+    }
+
+    fn uuids(&self, unfit: &mut Vec<Unfit>) -> Box<dyn Array> {
+        let mut values: Vec<u8> = Vec::with_capacity(self.records.len() * 16);
+        let mut validity = Validity::default();
+        self.each(unfit, &mut parse::uuid, |value| {
+            validity.push(values.len() / 16, value.is_some());
+            values.extend_from_slice(&value.unwrap_or_default());
+        });
+        let validity = validity.finish(values.len() / 16);
+        FixedSizeBinaryArray::new(arrow(&ColumnType::Uuid), values.into(), validity).boxed()
     }
 
     /// Texts keep their blanks; only nothing at all is null.
     fn texts(&self, unfit: &mut Vec<Unfit>, text: Option<&str>) -> Box<dyn Array> {
+        self.texts_that(unfit, text, |_| false, |_| true)
+    }
+
+    /// JSON keeps its blanks, too; nothing but blanks is none.
+    fn json(&self, unfit: &mut Vec<Unfit>, text: Option<&str>) -> Box<dyn Array> {
+        self.texts_that(unfit, text, |bytes| bytes.trim_ascii().is_empty(), |text| parse::is_json(text.as_bytes()))
+    }
+
+    #[inline]
+    fn texts_that(
+        &self,
+        unfit: &mut Vec<Unfit>,
+        text: Option<&str>,
+        is_null: impl Fn(&[u8]) -> bool,
+        fits: impl Fn(&str) -> bool,
+    ) -> Box<dyn Array> {
         let mut values = MutablePlString::with_capacity(self.records.len());
         for (row, field) in self.records.column(self.at).enumerate() {
             let bytes = self.records.bytes(field);
-            if field.is_blank() || self.converter.reading.is_null(bytes) {
+            if field.is_blank() || is_null(bytes) || self.converter.reading.is_null(bytes) {
                 values.push_null();
                 continue;
             }
@@ -245,6 +293,7 @@ impl Fill<'_> {
                 Some(text) => Some(text),
                 None => std::str::from_utf8(bytes).ok(),
             };
+            let valid = valid.filter(|text| fits(text));
             if valid.is_none() {
                 unfit.push(Unfit { row, column: self.at, field });
             }
@@ -295,7 +344,7 @@ impl Validity {
         }
     }
 
-    fn finish(self, length: usize) -> Option<polars_arrow::bitmap::Bitmap> {
+    fn finish(self, length: usize) -> Option<Bitmap> {
         self.0.filter(|bits| bits.len() == length).map(MutableBitmap::freeze)
     }
 }

@@ -1,5 +1,6 @@
 //! The one error of the crate. Its texts are for people and hold no secrets.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -64,7 +65,7 @@ pub enum Error {
         /// The value as it stands in the file, cut after 80 characters.
         text: String,
         /// What the schema states, in words.
-        wanted: &'static str,
+        wanted: Cow<'static, str>,
     },
     /// The columns of a file or table are not those that are needed.
     #[error("{place}: {message}")]

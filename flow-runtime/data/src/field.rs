@@ -133,10 +133,15 @@ impl ColumnType {
             Self::Int8 | Self::Int16 | Self::Int32 | Self::Int64 => Type::Int,
             Self::Uint8 | Self::Uint16 | Self::Uint32 | Self::Uint64 => Type::Int,
             Self::Float32 | Self::Float64 => Type::Float,
+            Self::Decimal { precision, scale } => Type::Decimal(*precision, *scale),
             Self::Date => Type::Date,
-            Self::Timestamp { .. } => Type::Timestamp,
-            Self::Text | Self::Json => Type::Text,
-            _ => return None,
+            Self::Time(_) => Type::Time,
+            Self::Timestamp { utc: false, .. } => Type::Timestamp,
+            Self::Timestamp { utc: true, .. } => Type::Timestamptz,
+            Self::Uuid => Type::Uuid,
+            Self::Json => Type::Json,
+            Self::Text => Type::Text,
+            Self::Bytes | Self::List(_) => return None,
         })
     }
 }
@@ -175,8 +180,13 @@ impl From<Type> for ColumnType {
             Type::Bool => Self::Bool,
             Type::Int => Self::Int64,
             Type::Float => Self::Float64,
+            Type::Decimal(precision, scale) => Self::Decimal { precision, scale },
             Type::Date => Self::Date,
+            Type::Time => Self::Time(Unit::Micro),
             Type::Timestamp => Self::Timestamp { unit: Unit::Micro, utc: false },
+            Type::Timestamptz => Self::Timestamp { unit: Unit::Micro, utc: true },
+            Type::Uuid => Self::Uuid,
+            Type::Json => Self::Json,
             Type::Text => Self::Text,
         }
     }

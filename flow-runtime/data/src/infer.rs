@@ -91,7 +91,8 @@ impl<'a> Guess<'a> {
             Type::Date if formats.is_empty() => parse::date(text).is_some(),
             Type::Date => parse::date_in(text.as_bytes(), formats).is_some() && !parse::has_time(text, formats),
             Type::Bool => !is_text && (text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false")),
-            Type::Text => true,
+            // These are never guessed.
+            Type::Decimal(..) | Type::Time | Type::Timestamptz | Type::Uuid | Type::Json | Type::Text => true,
         });
     }
 
@@ -147,12 +148,7 @@ pub(crate) fn widen(
     }
     let mut widened = schema.clone();
     for (column, now) in reading.columns.iter().zip(&columns).filter(|(column, now)| column.kind != now.kind) {
-        tracing::info!(
-            column = column.name,
-            "not all values are {}: the column is {:?}",
-            column.kind.wanted(),
-            now.kind
-        );
+        tracing::info!(column = column.name, "not all values are {}: the column is {}", column.kind.wanted(), now.kind);
         widened = widened.with(&column.name, now.kind);
     }
     Ok(widened)
@@ -207,6 +203,9 @@ mod tests {
             (vec!["1", "1e400"], Type::Text),
             (vec!["99999999999999999999"], Type::Text),
             (vec!["2021-01-01 00:00:00", "2021-01-01T01:00:00Z"], Type::Timestamp),
+            (vec!["08:05:00"], Type::Text),
+            (vec!["a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"], Type::Text),
+            (vec!["{\"a\":1}"], Type::Text),
             (vec!["2021-01-01"], Type::Date),
             (vec!["2021-01-01", "2021-01-01 00:00:00"], Type::Text),
             (vec!["true", "FALSE"], Type::Bool),
@@ -241,6 +240,12 @@ mod tests {
             (Type::Float, vec!["1", "-1e400"], Type::Text),
             (Type::Date, vec!["2021-01-01", "2021-01-01 00:00:00"], Type::Text),
             (Type::Bool, vec!["t", "2"], Type::Text),
+            (Type::Decimal(5, 2), vec!["1", "2.50"], Type::Decimal(5, 2)),
+            (Type::Decimal(5, 2), vec!["1", "2.505"], Type::Text),
+            (Type::Time, vec!["08:05", "24:00:00"], Type::Text),
+            (Type::Timestamptz, vec!["2021-01-01 00:00:00Z", "2021-01-01 00:00:00"], Type::Text),
+            (Type::Json, vec!["{}", "[1]"], Type::Json),
+            (Type::Json, vec!["{}", "x"], Type::Text),
         ] {
             let mut column = Widening::of(stated);
             for text in &texts {

@@ -40,6 +40,9 @@ struct Keys {
     /// For each column the number of the last line that had it.
     seen: Vec<u64>,
     line: u64,
+    /// The columns that keep a value as JSON, and the texts that are null there, too.
+    json: Vec<usize>,
+    nulls: Vec<String>,
     /// Keys that nobody has heard of become columns.
     grows: bool,
 }
@@ -49,12 +52,15 @@ impl JsonLines {
     /// Of the options only the formats and the nulls matter.
     pub(crate) fn open(path: &Path, schema: &Schema, options: &CsvOptions) -> Result<(Reading, Self)> {
         options.check()?;
+        schema.check()?;
         let source = Source::open(path, None)?;
         let mut lines = Self { source, carry: Vec::new(), ended: false, keys: Keys::default(), rows: 0 };
         let mut columns = schema.columns().to_vec();
         for column in &columns {
             lines.keys.place_of(&column.name, true);
         }
+        lines.keys.json = (0..columns.len()).filter(|at| columns[*at].kind == Type::Json).collect();
+        lines.keys.nulls = options.nulls_with(schema);
         let end = lines.whole_lines()?;
         lines.keys.grows = true;
         let mut records = Records::new(columns.len());
@@ -72,7 +78,7 @@ impl JsonLines {
             return Err(Error::columns(path.display().to_string(), message));
         }
         let formats = columns.iter().map(|c| options.formats.get(&c.name).cloned().unwrap_or_default()).collect();
-        Ok((Reading { columns, nulls: options.nulls_with(schema), formats }, lines))
+        Ok((Reading { columns, nulls: lines.keys.nulls.clone(), formats }, lines))
     }
 
     /// Reads on until there is a whole line. Returns where the last one ends; zero at the end of the file.
@@ -217,7 +223,9 @@ impl<'de> Visitor<'de> for &mut Line<'_> {
                 continue;
             }
             if at < self.records.width {
-                self.records.fields[self.first_field + at] = self.field(value.get()).map_err(A::Error::custom)?;
+                let is_json = self.keys.json.contains(&at);
+                self.records.fields[self.first_field + at] =
+                    self.field(value.get(), is_json).map_err(A::Error::custom)?;
             }
         }
         Ok(())
@@ -225,12 +233,16 @@ impl<'de> Visitor<'de> for &mut Line<'_> {
 }
 
 impl Line<'_> {
-    /// A value as a field: a text without its quotes, null as nothing, all else as it stands there.
-    fn field(&mut self, json: &str) -> serde_json::Result<Field> {
+    /// A value as a field: a text without its quotes, unless it is to stay JSON, null as nothing, all else as it stands there.
+    fn field(&mut self, json: &str, is_json: bool) -> serde_json::Result<Field> {
         let decoded = &mut self.records.decoded;
         let start = decoded.len();
         if json.starts_with('"') {
             let Text(text) = serde_json::from_str(json)?;
+            if is_json && self.keys.nulls.iter().any(|null| *null == text) {
+                return Ok(Field::BLANK);
+            }
+            let text = if is_json { Cow::Borrowed(json) } else { text };
             decoded.extend_from_slice(text.as_bytes());
             return Ok(Field::decoded(start, decoded.len()));
         }

@@ -58,6 +58,7 @@ mod google;
 mod http;
 mod infer;
 mod json;
+mod kind;
 mod lake;
 mod machine;
 mod misfit;

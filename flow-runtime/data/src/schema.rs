@@ -2,66 +2,10 @@
 
 use std::path::Path;
 
-use polars::prelude::{DataType, TimeUnit};
 use serde::{Deserialize, Serialize};
 
-use crate::{CsvOptions, Result, parse};
-
-/// What a column holds. Every type has a null; in a CSV file it is written as nothing at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Type {
-    /// `true` or `false` (also `t`, `f`, `1`, `0`, in any case). SQL: `boolean`.
-    Bool,
-    /// A whole number of 64 bits. SQL: `bigint`.
-    Int,
-    /// A number of 64 bits with a fraction, the nearest to what stands there; also `inf` and `NaN`. One that is beyond all of
-    /// them, `1e400`, does not fit. SQL: `double precision`.
-    Float,
-    /// A day, `2021-01-31`. SQL: `date`.
-    Date,
-    /// A day and a time without a zone, in microseconds: `2021-01-31 08:05:00`, with `T` instead of the blank, with a
-    /// fraction, or with an offset (`Z`, `+01:00`), which is then turned to UTC. A finer one than microseconds does not fit,
-    /// unless it is zeros. SQL: `timestamp`.
-    Timestamp,
-    /// Any text. An empty text is written as `""`. SQL: `text`.
-    Text,
-}
-
-impl Type {
-    /// The type in an error's words.
-    pub(crate) fn wanted(self) -> &'static str {
-        match self {
-            Self::Bool => "a truth value (true, false, t, f, 1, 0)",
-            Self::Int => "a whole number of 64 bits",
-            Self::Float => "a number",
-            Self::Date => "a date such as 2021-01-31",
-            Self::Timestamp => "a timestamp such as 2021-01-31 08:05:00",
-            Self::Text => "text in UTF-8",
-        }
-    }
-
-    /// The same of a text that is not of the type.
-    pub(crate) fn wanted_of(self, text: &[u8]) -> &'static str {
-        match self {
-            Self::Float if parse::is_too_large(text.trim_ascii()) => {
-                "a number that 64 bits hold (the greatest is 1.8e308)"
-            }
-            _ => self.wanted(),
-        }
-    }
-
-    pub(crate) fn polars(self) -> DataType {
-        match self {
-            Self::Bool => DataType::Boolean,
-            Self::Int => DataType::Int64,
-            Self::Float => DataType::Float64,
-            Self::Date => DataType::Date,
-            Self::Timestamp => DataType::Datetime(TimeUnit::Microseconds, None),
-            Self::Text => DataType::String,
-        }
-    }
-}
+pub use crate::kind::Type;
+use crate::{CsvOptions, Error, Result};
 
 /// One column: its name, as in the file's header, and what it holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +19,8 @@ pub struct Column {
 
 /// An ordered list of columns. A file is matched to it by the names in its header: a column that is stated and missing
 /// is an error; a column that is not stated is kept as text, after the stated ones.
+///
+/// In JSON: `{"columns": [{"name": "fare", "type": "decimal(12,2)"}], "nulls": ["NA"]}`; the types by their [names](Type).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Schema {
     columns: Vec<Column>,
@@ -108,7 +54,9 @@ impl Schema {
 
     /// Guesses from the first rows of a CSV file (gzipped or not). At most 10,000 rows and some 4 MiB are looked at. The guess
     /// is cautious: a column gets a type only when every value in the sample is of it, at least one is there, and no
-    /// number has a leading zero or plus (codes such as `007` stay text). Should a later row differ, the load says so; state
+    /// number has a leading zero or plus (codes such as `007` stay text). It is one of [`Type::Int`], [`Type::Float`],
+    /// [`Type::Date`], [`Type::Timestamp`] and [`Type::Bool`], or text: how many digits a decimal has, or that a text is a
+    /// UUID, no sample tells. Should a later row differ, the load says so; state
     /// that column with [`Schema::with`] then, or let [`ParquetOptions::widen`](crate::ParquetOptions::widen) look at the
     /// whole file. Blocks.
     ///
@@ -149,6 +97,13 @@ impl Schema {
     /// The file cannot be read, or no line among the first is an object with a key.
     pub fn infer_json(json: impl AsRef<Path>, options: &CsvOptions) -> Result<Self> {
         crate::infer::infer_json(json.as_ref(), options)
+    }
+
+    /// Refuses a type that there cannot be.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.columns.iter().try_for_each(|column| {
+            column.kind.check().map_err(|error| Error::Invalid(format!("column `{}`: {error}", column.name)))
+        })
     }
 
     /// The texts that stand for null, besides nothing at all.
@@ -194,9 +149,11 @@ mod tests {
 
     #[test]
     fn a_schema_survives_json() {
-        let schema = Schema::new([("a", Type::Int), ("b", Type::Timestamp)]);
+        let schema = Schema::new([("a", Type::Int), ("b", Type::Timestamp), ("c", Type::Decimal(12, 2))]);
         let json = serde_json::to_string(&schema).unwrap();
-        assert_eq!(json, r#"{"columns":[{"name":"a","type":"int"},{"name":"b","type":"timestamp"}]}"#);
+        let columns =
+            r#"{"name":"a","type":"int"},{"name":"b","type":"timestamp"},{"name":"c","type":"decimal(12,2)"}"#;
+        assert_eq!(json, format!(r#"{{"columns":[{columns}]}}"#));
         assert_eq!(serde_json::from_str::<Schema>(&json).unwrap(), schema);
     }
 

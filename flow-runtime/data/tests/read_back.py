@@ -3,7 +3,8 @@
 
     python3 flow-runtime/data/tests/read_back.py [--program MEASURE] [FOLDER ..]
 
-Random tables are written by Python's own csv module in many styles, and turned into Parquet by the example `measure`.
+Random tables are written by Python's own csv module in many styles, and turned into Parquet by the example `measure`, once with
+types that are guessed, once with those that can only be stated (decimals, times, moments with a zone, UUIDs, JSON).
 From each FOLDER all .csv and .csv.gz files are taken as well, with guessed types; DuckDB's own reading of them as text must be
 the same. Where none is given, `../shared/data` beside the repository is taken, if it is there. The two readers are installed into `target/read-back` on the first call. Nothing is left out: what is not there or
 fails ends the script with an error. The example is built unless it is said where it is.
@@ -11,14 +12,17 @@ fails ends the script with an error. The example is built unless it is said wher
 
 import csv
 import datetime
+import decimal
 import gzip
 import io
+import json
 import math
 import os
 import pathlib
 import random
 import subprocess
 import sys
+import uuid
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 WORK = ROOT / "target" / "read-back"
@@ -57,6 +61,20 @@ def value(rng, kind):
         return datetime.date(1, 1, 1) + datetime.timedelta(days=rng.randrange(3_652_058))
     if kind == "timestamp":
         return datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=rng.randrange(-(10**15), 10**16))
+    if kind == "time":
+        return (datetime.datetime.min + datetime.timedelta(microseconds=rng.randrange(86_400_000_000))).time()
+    if kind == "timestamptz":
+        zone = datetime.timezone(datetime.timedelta(minutes=rng.randrange(-900, 900)))
+        moment = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+        return (moment + datetime.timedelta(microseconds=rng.randrange(-(10**15), 10**16))).astimezone(zone)
+    if kind == "uuid":
+        return uuid.UUID(int=rng.getrandbits(128))
+    if kind == "json":
+        return rng.choice([{"a": [1, None, 1.5], "ä\n": "x,\"y\""}, [], "text", 12, False])
+    if kind.startswith("decimal"):
+        digits, after = map(int, kind[8:-1].split(","))
+        most = 10 ** rng.randrange(1, digits + 1)
+        return decimal.Decimal(rng.randrange(1 - most, most)).scaleb(-after)
     return rng.choice(["N", "x" * rng.randrange(40), "ä€𝄞", 'a "b", c', "two\nlines", "\\N", " pad ", "'"])
 
 
@@ -68,6 +86,10 @@ def text(value):
         return str(value).lower()
     if isinstance(value, float):
         return repr(value)
+    if isinstance(value, decimal.Decimal):
+        return format(value, "f")
+    if isinstance(value, (dict, list)):
+        return json.dumps(value)
     if isinstance(value, datetime.datetime):
         return value.isoformat(sep=" ", timespec="microseconds")
     return str(value)
@@ -77,6 +99,45 @@ def same(one, other):
     if isinstance(one, float) and isinstance(other, float):
         return one == other and math.copysign(1, one) == math.copysign(1, other)
     return type(one) is type(other) and one == other
+
+
+def stated_tables(program, readers):
+    """Types that are stated, one column each: every reader must find the type and the value."""
+    kinds = ["time", "timestamptz", "uuid", "json", "decimal(1,0)", "decimal(9,2)", "decimal(18,18)", "decimal(19,4)", "decimal(38,10)"]
+    for seed in range(TABLES // 2):
+        rng = random.Random(seed)
+        rows = [[value(rng, kind) for kind in kinds] for _ in range(rng.choice([3, 50, 3000]))]
+        path = WORK / f"stated-{seed}.csv"
+        with path.open("w", newline="") as out:
+            writer = csv.writer(out)
+            writer.writerow([f"c{n}" for n in range(len(kinds))])
+            # JSON of a text or a number is not the text or the number.
+            shown = [[json.dumps(v) if kind == "json" and v is not None else text(v) for kind, v in zip(kinds, row)] for row in rows]
+            writer.writerows(shown)
+        parquet = path.with_suffix(".parquet")
+        run([program, "parquet", path, parquet, *(f"c{n}={kind}" for n, kind in enumerate(kinds))])
+        for name, (read, types) in readers.items():
+            assert types(parquet) == TYPES[name], f"{name} finds {types(parquet)}, not {TYPES[name]}"
+            back = read(parquet)
+            assert len(back) == len(rows), f"seed {seed}: {name} reads {len(back)} rows of {len(rows)}"
+            for number, (got, want) in enumerate(zip(back, rows)):
+                for kind, one, other in zip(kinds, got, want, strict=True):
+                    if kind == "json" and one is not None:
+                        one, other = one, json.dumps(other)
+                    if kind == "timestamptz" and one is not None:
+                        assert one.tzinfo is not None, f"{name} reads {one!r} without a zone"
+                        one, other = (moment.astimezone(datetime.timezone.utc) for moment in (one, other))
+                    assert same(one, other), f"seed {seed}, row {number}, {kind}: {name} reads {one!r}, not {other!r}"
+        print(f"stated table {seed}: {len(rows)} rows of {len(kinds)} columns")
+
+
+# What the columns of the stated tables are to each reader.
+TYPES = {
+    "pyarrow": ["time64[us]", "timestamp[us, tz=UTC]", "extension<arrow.uuid>", "extension<arrow.json>", "decimal128(1, 0)",
+                "decimal128(9, 2)", "decimal128(18, 18)", "decimal128(19, 4)", "decimal128(38, 10)"],
+    "DuckDB": ["TIME", "TIMESTAMP WITH TIME ZONE", "UUID", "JSON", "DECIMAL(1,0)", "DECIMAL(9,2)", "DECIMAL(18,18)",
+               "DECIMAL(19,4)", "DECIMAL(38,10)"],
+}
 
 
 def random_tables(program, readers):
@@ -154,7 +215,14 @@ def main():
     def duck(path):
         return [list(row) for row in duckdb.connect().execute(f"SELECT * FROM '{path}'").fetchall()]
 
+    def arrow_types(path):
+        return [str(kind) for kind in pq.read_schema(path).types]
+
+    def duck_types(path):
+        return [row[1] for row in duckdb.connect().execute(f"DESCRIBE SELECT * FROM '{path}'").fetchall()]
+
     random_tables(program, {"pyarrow": arrow, "DuckDB": duck})
+    stated_tables(program, {"pyarrow": (arrow, arrow_types), "DuckDB": (duck, duck_types)})
     for folder in folders or ([REAL] if REAL.is_dir() else []):
         real_files(program, duckdb, pathlib.Path(folder))
 

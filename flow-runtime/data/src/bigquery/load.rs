@@ -138,7 +138,7 @@ async fn configuration(source: LoadSource<'_>, table: &Named, options: &LoadOpti
             load["parquetOptions"] = json!({ "enableListInference": true });
         }
     } else if let Some(schema) = &options.schema {
-        load["schema"] = json!({ "fields": fields(schema) });
+        load["schema"] = json!({ "fields": fields(schema, options.format)? });
     }
     if let Some(partition) = &options.partition {
         if !matches!(partition.by.as_str(), "HOUR" | "DAY" | "MONTH" | "YEAR") {

@@ -7,8 +7,8 @@ use reqwest::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::BigQuery;
 use super::call::number;
+use super::{BigQuery, Format};
 use crate::field::{ColumnType, Field, Unit};
 use crate::schema::Type;
 use crate::{Error, Result, Schema};
@@ -194,17 +194,16 @@ impl fmt::Display for Named {
 
 /// The columns as BigQuery writes them. A moment without a zone is its `DATETIME`:
 /// <https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-parquet#type_conversions>.
-pub(super) fn fields(schema: &Schema) -> Vec<Value> {
+/// Of a text file it reads them by itself: a UUID would be base64 to it, and an object is no `STRING`.
+pub(super) fn fields(schema: &Schema, format: Format) -> Result<Vec<Value>> {
+    schema.check()?;
     let field = |column: &crate::Column| {
-        let kind = match column.kind {
-            Type::Bool => "BOOLEAN",
-            Type::Int => "INTEGER",
-            Type::Float => "FLOAT",
-            Type::Date => "DATE",
-            Type::Timestamp => "DATETIME",
-            Type::Text => "STRING",
+        let kind = match (column.kind, format) {
+            (Type::Uuid, Format::Csv | Format::JsonLines) => "STRING",
+            (Type::Json, Format::Csv | Format::JsonLines) => "JSON",
+            (kind, _) => kind_of(&kind.into(), &column.name)?,
         };
-        json!({ "name": column.name, "type": kind, "mode": "NULLABLE" })
+        Ok(json!({ "name": column.name, "type": kind, "mode": "NULLABLE" }))
     };
     schema.columns().iter().map(field).collect()
 }
@@ -282,6 +281,34 @@ mod tests {
             let error = of(kind).unwrap_err().to_string();
             assert!(error.contains("column `c`") && error.contains(said), "{error}");
         }
+    }
+
+    #[test]
+    fn stated_types_are_those_of_a_parquet_file_or_what_is_read_of_a_text() {
+        let schema = Schema::new([
+            ("a", Type::Bool),
+            ("b", Type::Int),
+            ("c", Type::Float),
+            ("d", Type::Decimal(38, 9)),
+            ("e", Type::Decimal(38, 10)),
+            ("f", Type::Date),
+            ("g", Type::Time),
+            ("h", Type::Timestamp),
+            ("i", Type::Timestamptz),
+            ("j", Type::Uuid),
+            ("k", Type::Json),
+            ("l", Type::Text),
+        ]);
+        let types = |format| {
+            let told = fields(&schema, format).unwrap();
+            told.iter().map(|field| field["type"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+        };
+        let same = "BOOLEAN INTEGER FLOAT NUMERIC BIGNUMERIC DATE TIME DATETIME TIMESTAMP";
+        assert_eq!(types(Format::Parquet), format!("{same} BYTES STRING STRING"));
+        assert_eq!(types(Format::Csv), format!("{same} STRING JSON STRING"));
+        assert_eq!(types(Format::JsonLines), types(Format::Csv));
+        let error = fields(&Schema::new([("a", Type::Decimal(2, 3))]), Format::Csv).unwrap_err().to_string();
+        assert!(error.starts_with("column `a`: `decimal(2,3)` is no type of a column"), "{error}");
     }
 
     #[test]

@@ -25,6 +25,7 @@ impl Header {
     }
 
     pub(crate) fn new(file: &Path, names: Vec<String>, schema: &Schema, options: &CsvOptions) -> Result<Self> {
+        schema.check()?;
         let refused = |message: String| Err(Error::columns(file.display().to_string(), message));
         let mut places = HashMap::with_capacity(names.len());
         for (at, name) in names.iter().enumerate() {

@@ -46,7 +46,7 @@ pub struct CsvOptions {
     pub comment: Option<String>,
     /// Calls the second of two columns of one name `NAME_2`, and so on. Otherwise such a header is an error.
     pub number_repeated: bool,
-    /// How days and moments of a column are written, in the letters of `strftime`, tried in order. A column that is not
+    /// How days, times and moments of a column are written, in the letters of `strftime`, tried in order. A column that is not
     /// here has the forms that [`Type`](crate::Type) tells.
     pub formats: BTreeMap<String, Vec<String>>,
     /// What stands for null besides nothing at all: `NA`, `\\N`. It holds for every column, as

@@ -4,7 +4,7 @@ use polars_arrow::array::{
     Array, BinaryArray, BooleanArray, FixedSizeBinaryArray, ListArray, PrimitiveArray, Utf8Array,
 };
 use polars_arrow::bitmap::{Bitmap, MutableBitmap};
-use polars_arrow::datatypes::{ArrowDataType, Field as ArrowField, TimeUnit};
+use polars_arrow::datatypes::ArrowDataType;
 use polars_arrow::offset::OffsetsBuffer;
 use polars_arrow::types::NativeType;
 
@@ -12,6 +12,7 @@ use super::encode::{EPOCH_DAYS, EPOCH_MICROS};
 use super::pgtype::PgType;
 use super::text;
 use crate::field::{ColumnType, Unit};
+use crate::parquet::arrow;
 
 const DAY_MICROS: i64 = 86_400_000_000;
 
@@ -183,38 +184,6 @@ fn primitive<T: NativeType>(
     validity: Option<Bitmap>,
 ) -> Result<Box<dyn Array>, Wrong> {
     Ok(PrimitiveArray::try_new(dtype, values.into(), validity).map_err(|e| e.to_string())?.boxed())
-}
-
-/// The arrays that a column of a Parquet file is written from.
-pub(super) fn arrow(kind: &ColumnType) -> ArrowDataType {
-    use ArrowDataType as A;
-    let fine = |unit: Unit| match unit {
-        Unit::Milli => TimeUnit::Millisecond,
-        Unit::Micro => TimeUnit::Microsecond,
-        Unit::Nano => TimeUnit::Nanosecond,
-    };
-    match kind {
-        ColumnType::Bool => A::Boolean,
-        ColumnType::Int8 => A::Int8,
-        ColumnType::Int16 => A::Int16,
-        ColumnType::Int32 => A::Int32,
-        ColumnType::Int64 => A::Int64,
-        ColumnType::Uint8 => A::UInt8,
-        ColumnType::Uint16 => A::UInt16,
-        ColumnType::Uint32 => A::UInt32,
-        ColumnType::Uint64 => A::UInt64,
-        ColumnType::Float32 => A::Float32,
-        ColumnType::Float64 => A::Float64,
-        ColumnType::Decimal { precision, scale } => A::Decimal((*precision).into(), (*scale).into()),
-        ColumnType::Text | ColumnType::Json => A::LargeUtf8,
-        ColumnType::Bytes => A::LargeBinary,
-        ColumnType::Uuid => A::FixedSizeBinary(16),
-        ColumnType::Date => A::Date32,
-        ColumnType::Time(Unit::Milli) => A::Time32(TimeUnit::Millisecond),
-        ColumnType::Time(unit) => A::Time64(fine(*unit)),
-        ColumnType::Timestamp { unit, utc } => A::Timestamp(fine(*unit), utc.then(|| "UTC".into())),
-        ColumnType::List(of) => A::LargeList(Box::new(ArrowField::new("element".into(), arrow(of), true))),
-    }
 }
 
 fn fixed<const N: usize>(bytes: &[u8]) -> Result<[u8; N], Wrong> {

@@ -4,7 +4,7 @@
 
 use memchr::memchr;
 
-use super::encode::{bytes, day, moment, null, sized};
+use super::encode::{bytes, day, jsonb, moment, null, numeric, sized};
 use super::pgtype::PgType;
 use crate::columns::Converter;
 use crate::parse::{self, Days};
@@ -25,8 +25,15 @@ enum Way {
     Bool,
     Int,
     Float,
+    /// All digits, and those after the point.
+    Decimal(u8, u8),
     Date,
+    Time,
     Timestamp(Days),
+    Timestamptz(Days),
+    Uuid,
+    Json,
+    Jsonb,
     Text,
 }
 
@@ -40,13 +47,19 @@ impl Direct {
                 (Type::Float, PgType::Float8) => Way::Float,
                 (Type::Date, PgType::Date) => Way::Date,
                 (Type::Timestamp, PgType::Timestamp) => Way::Timestamp(Days::default()),
+                (Type::Timestamptz, PgType::Timestamptz) => Way::Timestamptz(Days::default()),
+                (Type::Decimal(digits, after), PgType::Numeric(_)) => Way::Decimal(digits, after),
+                (Type::Time, PgType::Time) => Way::Time,
+                (Type::Uuid, PgType::Uuid) => Way::Uuid,
+                (Type::Json, PgType::Json | PgType::Text | PgType::Varchar) => Way::Json,
+                (Type::Json, PgType::Jsonb) => Way::Jsonb,
                 (Type::Text, PgType::Text | PgType::Varchar) => Way::Text,
                 _ => return None,
             };
             Some((at, way))
         };
         let columns = converter.order.iter().zip(targets).map(way).collect::<Option<Vec<_>>>()?;
-        let has_text = columns.iter().any(|(_, way)| matches!(way, Way::Text));
+        let has_text = columns.iter().any(|(_, way)| matches!(way, Way::Text | Way::Json | Way::Jsonb));
         Some(Self { columns, nulls: converter.reading.nulls.clone(), has_text })
     }
 
@@ -81,13 +94,21 @@ impl Direct {
                 bytes(out, text).ok()?;
                 continue;
             }
+            // All but JSON is the same without blanks around.
+            let whole = text;
             match (text.trim_ascii(), way) {
                 (b"", _) => null(out),
                 (text, Way::Int) => sized(out, parse::int(text)?.to_be_bytes()),
                 (text, Way::Float) => sized(out, parse::float(text)?.to_be_bytes()),
                 (text, Way::Timestamp(days)) => sized(out, moment(days.timestamp(text)?)?),
                 (text, Way::Date) => sized(out, day(parse::date_bytes(text)?)?),
-                (text, _) => sized(out, [parse::boolean_bytes(text)?.into()]),
+                (text, Way::Decimal(digits, after)) => numeric(out, parse::decimal(text, *digits, *after)?, *after),
+                (text, Way::Time) => sized(out, parse::time(text)?.to_be_bytes()),
+                (text, Way::Timestamptz(days)) => sized(out, moment(days.timestamptz(text)?)?),
+                (text, Way::Uuid) => bytes(out, &parse::uuid(text)?).ok()?,
+                (text, Way::Json) => bytes(out, parse::is_json(text).then_some(whole)?).ok()?,
+                (text, Way::Jsonb) => jsonb(out, parse::is_json(text).then_some(whole)?).ok()?,
+                (text, Way::Bool | Way::Text) => sized(out, [parse::boolean_bytes(text)?.into()]),
             }
         }
         Some(())
@@ -103,7 +124,6 @@ fn is_text(bytes: &[u8]) -> bool {
 mod tests {
     use std::path::Path;
 
-    use polars::prelude::CompatLevel;
     use proptest::prelude::*;
 
     use super::*;
@@ -115,13 +135,20 @@ mod tests {
     use crate::misfit::Misfit;
     use crate::schema::Column;
 
-    const KINDS: [(Type, PgType); 6] = [
+    const KINDS: [(Type, PgType); 13] = [
         (Type::Text, PgType::Text),
         (Type::Int, PgType::Int8),
         (Type::Float, PgType::Float8),
         (Type::Bool, PgType::Bool),
         (Type::Date, PgType::Date),
         (Type::Timestamp, PgType::Timestamp),
+        (Type::Timestamptz, PgType::Timestamptz),
+        (Type::Decimal(12, 2), PgType::Numeric(Some((14, 3)))),
+        (Type::Decimal(38, 20), PgType::Numeric(None)),
+        (Type::Time, PgType::Time),
+        (Type::Uuid, PgType::Uuid),
+        (Type::Json, PgType::Json),
+        (Type::Json, PgType::Jsonb),
     ];
 
     fn records(text: &[u8]) -> Records {
@@ -137,7 +164,7 @@ mod tests {
     fn converter() -> Converter {
         let columns: Vec<_> = KINDS.iter().map(|(kind, _)| Column { name: format!("{kind:?}"), kind: *kind }).collect();
         let reading = Reading { formats: vec![Vec::new(); columns.len()], columns, nulls: vec!["NA".into()] };
-        Converter::new(Path::new("f.csv"), reading, vec![5, 0, 1, 2, 3, 4], Misfit::Fail)
+        Converter::new(Path::new("f.csv"), reading, vec![5, 0, 12, 11, 1, 10, 2, 9, 3, 8, 4, 7, 6], Misfit::Fail)
     }
 
     fn targets() -> Vec<PgType> {
@@ -147,32 +174,46 @@ mod tests {
     /// What is sent by way of columns, or nothing if a value does not fit.
     fn by_columns(records: &Records) -> Option<Vec<u8>> {
         let (converter, targets) = (converter(), targets());
-        let frame = converter.convert(records).ok()?.frame;
-        let arrays: Vec<_> = frame
-            .columns()
-            .iter()
-            .map(|c| c.as_materialized_series().rechunk().to_arrow(0, CompatLevel::newest()))
-            .collect();
+        let arrays = converter.convert(records).ok()?.rows.arrays;
         let kind = |at: &usize| KINDS[*at].0.into();
         let cells =
             arrays.iter().zip(&converter.order).map(|(array, at)| Cells::of(array.as_ref(), &kind(at)).unwrap());
         let cells: Vec<_> = cells.collect();
-        let mut encoder = CopyEncoder::new(Form::Binary(targets), 6, Some("fill"));
+        let mut encoder = CopyEncoder::new(Form::Binary(targets), 13, Some("fill"));
         (0..records.len()).try_for_each(|row| encoder.row(&cells, row).ok())?;
         Some(encoder.finish().unwrap_or_default())
     }
 
     fn directly(records: &Records) -> Option<Vec<u8>> {
-        let mut encoder = CopyEncoder::new(Form::Binary(targets()), 6, Some("fill")).with_records(&converter());
+        let mut encoder = CopyEncoder::new(Form::Binary(targets()), 13, Some("fill")).with_records(&converter());
         encoder.records(records).then(|| encoder.finish().unwrap_or_default())
     }
 
     #[test]
     fn what_is_unusual_is_left_to_the_way_through_columns() {
-        let good = b"a,1,1.5,t,2021-01-31,2021-01-31 08:05:00\n,,,,,\nNA, 7 ,\" .5\",\"\",,NA\n\"\"\"\",,,,,\n";
-        assert!(directly(&records(good)).is_some());
-        for bad in [&b"x,,,,\n"[..], b"a,x,,,,\n", b"a\0b,,,,,\n", b"\xff,,,,,\n", b"\"a\"b,,,,,\n"] {
-            assert_eq!(directly(&records(&[good, bad].concat())), None, "{:?}", String::from_utf8_lossy(bad));
+        let good = "a,1,1.5,t,2021-01-31,2021-01-31 08:05:00,2021-01-31 08:05:00Z,12.5,1e-20,08:05,\
+                    a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11,{} ,[1]\n,,,,,,,,,,,,\nNA, 7 ,\" .5\",\"\",,NA,\"\",NA, 1 ,\"\",NA,\"  \",NA\n\
+                    \"\"\"\",,,,,,,,,,,\"\"\"x\"\"\",\n";
+        assert!(directly(&records(good.as_bytes())).is_some());
+        let blank = ",,,,,,,,,,,,";
+        for (at, bad) in [
+            (0, &b"a\0b"[..]),
+            (0, b"\xff"),
+            (0, b"\"a\"b"),
+            (0, b"x,"),
+            (1, b"x"),
+            (6, b"2021-01-31 08:05:00"),
+            (7, b"1.005"),
+            (8, b"NaN"),
+            (9, b"24:00:00"),
+            (10, b"a0eebc99"),
+            (11, b"{"),
+            (11, b"\xff"),
+            (12, b"x"),
+        ] {
+            let row = [&blank.as_bytes()[..at], bad, &blank.as_bytes()[at..], b"\n"].concat();
+            let file = [good.as_bytes(), &row].concat();
+            assert_eq!(directly(&records(&file)), None, "{:?}", String::from_utf8_lossy(bad));
         }
     }
 
@@ -187,6 +228,14 @@ mod tests {
             Type::Timestamp => {
                 "[0-9]{4}-0[1-9]-(0[1-9]|[12][0-9])[T ](0[0-9]|1[0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\\.[0-9]{1,9})?)?(Z|[+-]01:30)?"
             }
+            Type::Timestamptz => {
+                "[0-9]{4}-0[1-9]-(0[1-9]|[12][0-9])[T ](0[0-9]|1[0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\\.[0-9]{1,6})?)?(Z|[+-]01:30)"
+            }
+            Type::Decimal(12, _) => "[-+]?[0-9]{1,10}(\\.[0-9]{1,2}0?)?|[0-9]{1,3}e[0-7]",
+            Type::Decimal(..) => "-?[0-9]{1,18}\\.[0-9]{1,20}|[0-9]{1,3}e-?[0-9]|0",
+            Type::Time => "(0[0-9]|1[0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\\.[0-9]{1,6}0?)?)?",
+            Type::Uuid => "[0-9a-fA-F]{8}(-[0-9a-f]{4}){3}-[0-9A-F]{12}|[0-9a-f]{32}",
+            Type::Json => "\\[[0-9]{1,3}\\] ?|\"\\{\"\"[a-zä€]{0,3}\"\": ?[0-9]\\}\"|null|-?[1-9]e5|true",
         };
         let text = |pattern| proptest::string::string_regex(pattern).unwrap().prop_map(String::into_bytes);
         prop_oneof![

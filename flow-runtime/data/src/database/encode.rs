@@ -89,11 +89,16 @@ fn string(out: &mut Vec<u8>, value: &str, target: &PgType) -> Result<(), Unfit> 
     if *target != PgType::Jsonb {
         return bytes(out, value.as_bytes());
     }
+    jsonb(out, value.as_bytes())
+}
+
+/// JSON that the database takes apart. No zero byte is in it.
+pub(super) fn jsonb(out: &mut Vec<u8>, value: &[u8]) -> Result<(), Unfit> {
     let length = i32::try_from(value.len() + 1).map_err(|_| TOO_LONG)?;
     out.extend_from_slice(&length.to_be_bytes());
     // The version of the form.
     out.push(1);
-    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(value);
     Ok(())
 }
 
@@ -138,7 +143,7 @@ pub(super) fn dimension(out: &mut Vec<u8>, length: i32, nulls: bool, of: &PgType
 }
 
 /// `numeric`: groups of four digits on both sides of the point, without empty ones at the ends.
-fn numeric(out: &mut Vec<u8>, value: i128, scale: u8) {
+pub(super) fn numeric(out: &mut Vec<u8>, value: i128, scale: u8) {
     // The groups, the lowest first. 38 digits and a point in any place make at most 11.
     let mut groups = [0u16; 12];
     let mut count = 0;

@@ -3,18 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use polars::prelude::CompatLevel;
 use tokio::sync::mpsc;
 
 use super::made::Maker;
 use super::warehouse::Input;
-use crate::batches::{Ahead, ReadRecords as _};
+use crate::batches::{Ahead, ReadRecords as _, Rows};
 use crate::cell::{Cell, Cells};
-use crate::columns::{Batch, Converter};
+use crate::columns::Converter;
 use crate::csv::{Chunks, CsvOptions, CsvRecords};
 use crate::error::shorten;
 use crate::field::Field;
-use crate::parquet::{ParquetBatches, Rows};
+use crate::parquet::ParquetBatches;
 use crate::records::Records;
 use crate::redact::redact;
 use crate::schema::Schema;
@@ -147,7 +146,7 @@ impl Batches {
                 if encoder.records(&records) {
                     return Ok(Next::Encoded { rows: records.len(), position: records.position });
                 }
-                csv.converter.convert(&records).and_then(arrays).map(Next::Columns)
+                csv.converter.convert(&records).map(|batch| Next::Columns(batch.rows))
             }),
         }
     }
@@ -161,14 +160,6 @@ enum Next {
         position: u64,
     },
     Columns(Rows),
-}
-
-/// The columns of a frame as the arrays that they are made of.
-fn arrays(batch: Batch) -> Result<Rows> {
-    let array =
-        |column: &polars::prelude::Column| column.as_materialized_series().rechunk().to_arrow(0, CompatLevel::newest());
-    let arrays = batch.frame.columns().iter().map(array).collect();
-    Ok(Rows { arrays, rows: batch.frame.height(), position: batch.position })
 }
 
 /// Turns rows into pieces of what a database takes.
@@ -349,7 +340,7 @@ fn encode_columns<E: Encoder>(
             row: done + row as u64 + 1,
             column: batches.fields.get(unfit.column).map(|f| f.name.clone()).unwrap_or_default(),
             text: shorten(&unfit.text),
-            wanted: unfit.wanted,
+            wanted: unfit.wanted.into(),
         })?;
         if !send_full(encoder, batch.position, out) {
             break;

@@ -7,26 +7,24 @@ use std::path::{Path, PathBuf};
 use futures::TryStreamExt;
 use polars::prelude::PolarsError;
 use polars_arrow::array::Array;
-use polars_arrow::datatypes::{ArrowSchema, Field as ArrowField};
 use polars_parquet::parquet::error::ParquetError;
-use polars_parquet::parquet::metadata::SchemaDescriptor;
-use polars_parquet::read::{ParquetType, PrimitiveConvertedType, PrimitiveLogicalType};
 use polars_parquet::write::{
     CompressionOptions, Compressor, DynIter, DynStreamingIterator, FallibleStreamingIterator, FileWriter,
-    StatisticsOptions, Version, WriteOptions, array_to_columns, get_dtype_encoding, to_parquet_type,
+    StatisticsOptions, Version, WriteOptions, array_to_columns, get_dtype_encoding,
 };
 use sqlx::{Connection, PgConnection, query_scalar};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::decode::{Builder, Reader, arrow};
+use super::decode::{Builder, Reader};
 use super::drift::There;
 use super::pgtype::PgType;
 use super::postgres::{self, columns_of, connect_to_work, located, run};
 use super::table::{Table, quote};
 use super::warehouse::{Select, UnloadOptions, Unloaded};
-use crate::field::{ColumnType, Field};
+use crate::field::Field;
 use crate::files::Part;
+use crate::parquet::described;
 use crate::progress::decided;
 use crate::{Error, Progress, Result};
 
@@ -354,14 +352,7 @@ impl Writer {
     fn new(part: &Part, fields: &[Field], layout: &UnloadOptions) -> Result<Self> {
         let path = part.path().to_owned();
         let failed = |e: PolarsError| Error::format(&path, e.to_string());
-        let arrow = fields.iter().map(|f| ArrowField::new(f.name.as_str().into(), arrow(&f.kind), f.nullable));
-        let schema = ArrowSchema::from_iter(arrow);
-        let types = schema.iter_values().zip(fields).map(|(arrow, field)| {
-            let mut parquet = to_parquet_type(arrow)?;
-            mark(&mut parquet, &field.kind);
-            Ok(parquet)
-        });
-        let types = types.collect::<Result<Vec<_>, PolarsError>>().map_err(failed)?;
+        let (schema, described) = described(fields).map_err(failed)?;
         let options = WriteOptions {
             statistics: StatisticsOptions::default(),
             version: Version::V1,
@@ -370,7 +361,6 @@ impl Writer {
         };
         let file = part.file.try_clone().map_err(Error::io(&path))?;
         let out = BufWriter::with_capacity(1 << 20, file);
-        let described = SchemaDescriptor::new("root".into(), types);
         let writer = FileWriter::new_with_parquet_schema(out, schema, described, options);
         let or = |given: usize, usual| if given == 0 { usual } else { given };
         let (group_rows, group_bytes) = (or(layout.row_group_rows, 1 << 17), or(layout.row_group_bytes, GROUP_BYTES));
@@ -396,24 +386,5 @@ impl Writer {
     /// Writes the footer. Returns the size of the file.
     fn finish(mut self) -> Result<u64> {
         self.writer.end(None).map_err(|e| Error::format(&self.path, e.to_string()))
-    }
-}
-
-/// Marks what Arrow has no type of its own for, where the values are: a list is a group in a group.
-fn mark(parquet: &mut ParquetType, kind: &ColumnType) {
-    let kind = match kind {
-        ColumnType::List(of) => of,
-        other => other,
-    };
-    match parquet {
-        ParquetType::GroupType { fields, .. } => fields.iter_mut().for_each(|field| mark(field, kind)),
-        ParquetType::PrimitiveType(primitive) => match kind {
-            ColumnType::Uuid => primitive.logical_type = Some(PrimitiveLogicalType::Uuid),
-            ColumnType::Json => {
-                primitive.logical_type = Some(PrimitiveLogicalType::Json);
-                primitive.converted_type = Some(PrimitiveConvertedType::Json);
-            }
-            _ => {}
-        },
     }
 }

@@ -11,7 +11,7 @@ use super::bigquery::{check_question, named, there};
 use super::encode::{binary, bytes, counted, dimension, null};
 use super::pgtype::PgType;
 use super::unload::{SIGNATURE, Sink, Ways, check_stated, kept};
-use super::unload_sqlite::{decimal, time};
+use super::unload_sqlite::decimal;
 use super::warehouse::{Select, UnloadOptions, Unloaded};
 use crate::bigquery::{Pages, Row, Sent, as_json, column, micros, number};
 use crate::cell::Cell;
@@ -195,7 +195,7 @@ fn single(out: &mut Vec<u8>, raw: &Value, field: &Value, kind: &PgType) -> Optio
             Cell::Decimal(&digits.0, digits.1)
         }
         PgType::Date => Cell::Date(parse::date(text)?),
-        PgType::Time => Cell::Time(time(text)?),
+        PgType::Time => Cell::Time(parse::time(text.as_bytes())?),
         PgType::Timestamp => Cell::Timestamp(parse::timestamp(text)?, false),
         PgType::Timestamptz => Cell::Timestamp(micros(text)?, true),
         // Postgres has no zero byte in a text; a file may.

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use chrono::{NaiveTime, Timelike};
 use futures::TryStreamExt;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Connection, Row, TypeInfo, ValueRef, query, query_scalar, raw_sql};
@@ -219,10 +218,10 @@ fn encode(
                     PgType::Timestamp => parse::timestamp(&text).map(|micros| Cell::Timestamp(micros, false)),
                     PgType::Timestamptz => parse::timestamp(&text).map(|micros| Cell::Timestamp(micros, true)),
                     PgType::Uuid => {
-                        uuid = uuid_of(&text);
+                        uuid = parse::uuid(text.as_bytes());
                         uuid.as_ref().map(|uuid| Cell::Uuid(uuid))
                     }
-                    PgType::Time => time(&text).map(Cell::Time),
+                    PgType::Time => parse::time(text.as_bytes()).map(Cell::Time),
                     PgType::Numeric(_) => {
                         digits = decimal(&text);
                         digits.as_ref().map(|(digits, scale)| Cell::Decimal(digits, *scale))
@@ -269,12 +268,6 @@ fn has_zone(text: &str) -> bool {
     text.get(10..).is_some_and(|time| time.contains(['Z', 'z', '+', '-']))
 }
 
-fn uuid_of(text: &str) -> Option<[u8; 16]> {
-    let digits: String = text.chars().filter(|c| *c != '-').collect();
-    let value = (digits.len() == 32).then(|| u128::from_str_radix(&digits, 16).ok()).flatten()?;
-    Some(value.to_be_bytes())
-}
-
 /// The digits of a decimal number, and how many of them come after the point.
 pub(super) fn decimal(text: &str) -> Option<(i128, u8)> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
@@ -282,10 +275,4 @@ pub(super) fn decimal(text: &str) -> Option<(i128, u8)> {
         return None;
     }
     Some((format!("{whole}{fraction}").parse().ok()?, u8::try_from(fraction.len()).ok()?))
-}
-
-/// Microseconds from midnight.
-pub(super) fn time(text: &str) -> Option<i64> {
-    let time = NaiveTime::parse_from_str(text, "%H:%M:%S%.f").ok().filter(|time| time.nanosecond() % 1_000 == 0)?;
-    Some(i64::from(time.num_seconds_from_midnight()) * 1_000_000 + i64::from(time.nanosecond() / 1_000))
 }

@@ -6,9 +6,10 @@
 
 use std::io::Write;
 
-use polars::prelude::{CompatLevel, DataFrame, Field, PolarsError, PolarsResult};
+use polars::prelude::{PolarsError, PolarsResult};
 use polars_arrow::array::{Array, DictionaryArray, PrimitiveArray};
-use polars_arrow::datatypes::{ArrowDataType, ArrowSchema, IntegerType};
+use polars_arrow::compute::concatenate::concatenate_unchecked;
+use polars_arrow::datatypes::{ArrowDataType, IntegerType};
 use polars_arrow::types::NativeType;
 use polars_parquet::parquet::error::ParquetError;
 use polars_parquet::parquet::metadata::KeyValue;
@@ -17,37 +18,41 @@ use polars_parquet::write::{
     StatisticsOptions, Version, WriteOptions, array_to_columns, get_dtype_encoding,
 };
 
-use crate::Progress;
-use crate::schema::Column;
+use super::layout::described;
+use crate::{Field, Progress};
 
-/// Readers of any age know what is written at this level.
-const COMPAT: CompatLevel = CompatLevel::oldest();
 /// A dictionary is given up beyond so many values: it would not be smaller than the values themselves.
 const MAX_DISTINCT: usize = 1 << 16;
 /// When so many values were looked at, half of them must have repeated, and so at the end.
 const TRIAL: usize = 1 << 13;
 
-/// Writes frames as row groups.
+/// Writes columns as row groups.
 pub(super) struct GroupWriter<W: Write> {
     writer: FileWriter<W>,
     distinct: Distinct,
 }
 
 impl<W: Write> GroupWriter<W> {
-    pub(super) fn new(out: W, columns: &[Column]) -> PolarsResult<Self> {
-        let fields = columns.iter().map(|c| Field::new(c.name.as_str().into(), c.kind.polars()).to_arrow(COMPAT));
+    pub(super) fn new(out: W, fields: &[Field]) -> PolarsResult<Self> {
         let options = WriteOptions {
             statistics: StatisticsOptions::default(),
             version: Version::V1,
             compression: CompressionOptions::Zstd(None),
             data_page_size: None,
         };
-        let writer = FileWriter::try_new(out, ArrowSchema::from_iter(fields), options)?;
+        let (schema, described) = described(fields)?;
+        let writer = FileWriter::new_with_parquet_schema(out, schema, described, options);
         Ok(Self { writer, distinct: Distinct::new() })
     }
 
-    /// Writes all of a frame, which has the file's columns, as one row group. Looks before each column whether that is wanted.
-    pub(super) fn write(&mut self, frame: &DataFrame, progress: &dyn Progress) -> PolarsResult<()> {
+    /// Writes the file's columns, each in some pieces, as one row group of so many rows. Looks before each column whether that is
+    /// wanted.
+    pub(super) fn write(
+        &mut self,
+        columns: &[Vec<Box<dyn Array>>],
+        rows: usize,
+        progress: &dyn Progress,
+    ) -> PolarsResult<()> {
         let wanted = || match progress.cancelled() {
             true => Err(PolarsError::ComputeError("cancelled".into())),
             false => Ok(()),
@@ -55,9 +60,9 @@ impl<W: Write> GroupWriter<W> {
         let options = self.writer.options();
         let types = self.writer.parquet_schema().fields().to_vec();
         let mut pages = Vec::with_capacity(types.len());
-        for (column, page_type) in frame.columns().iter().zip(types) {
+        for (pieces, page_type) in columns.iter().zip(types) {
             wanted()?;
-            let array = column.as_materialized_series().rechunk().to_arrow(0, COMPAT);
+            let array = narrow(concatenate_unchecked(pieces)?);
             // What has 64 bits is listed here, or written plain; the rest is decided by polars.
             let (listed, is_wide) = match (downcast::<f64>(array.as_ref()), downcast::<i64>(array.as_ref())) {
                 (Some(floats), _) => (dictionary(floats, f64::to_bits, &mut self.distinct)?, true),
@@ -77,13 +82,32 @@ impl<W: Write> GroupWriter<W> {
         }
         // Here they are compressed, one after the other.
         let pages = pages.into_iter().map(|column| wanted().and(column));
-        self.writer.write(frame.height() as u64, DynIter::new(pages))
+        self.writer.write(rows as u64, DynIter::new(pages))
     }
 
     /// Writes the footer with some keys and values. Returns the size of the file.
     pub(super) fn finish(mut self, metadata: &[(&str, &str)]) -> PolarsResult<u64> {
         let pair = |(key, value): &(&str, &str)| KeyValue { key: (*key).to_owned(), value: Some((*value).to_owned()) };
         self.writer.end(Some(metadata.iter().map(pair).collect()))
+    }
+}
+
+/// Decimals that are written as whole numbers of 32 or 64 bits, as those: their writer lists no decimals.
+fn narrow(array: Box<dyn Array>) -> Box<dyn Array> {
+    let (ArrowDataType::Decimal(digits, _), Some(decimals)) = (array.dtype(), downcast::<i128>(array.as_ref())) else {
+        return array;
+    };
+    let validity = decimals.validity().cloned();
+    match digits {
+        ..=9 => {
+            let numbers: Vec<_> = decimals.values_iter().map(|n| *n as i32).collect();
+            PrimitiveArray::from_vec(numbers).with_validity(validity).boxed()
+        }
+        ..=18 => {
+            let numbers: Vec<_> = decimals.values_iter().map(|n| *n as i64).collect();
+            PrimitiveArray::from_vec(numbers).with_validity(validity).boxed()
+        }
+        _ => array,
     }
 }
 

@@ -1,10 +1,12 @@
 //! Parquet files: written from CSV, read in batches.
 
 mod group;
+mod layout;
 mod read;
 mod unfit;
 mod write;
 
-pub(crate) use read::{Footer, ParquetBatches, Rows, read_footer};
+pub(crate) use layout::{arrow, described};
+pub(crate) use read::{Footer, ParquetBatches, read_footer};
 pub use read::{read_parquet_fields, read_parquet_schema};
 pub use write::{ParquetFile, ParquetOptions, parquetize, parquetize_json};

@@ -17,6 +17,7 @@ use polars_parquet::read::{
 };
 
 use super::unfit;
+use crate::batches::Rows;
 use crate::field::{ColumnType, Field, Unit};
 use crate::schema::Schema;
 use crate::{Error, Result};
@@ -27,10 +28,10 @@ const BATCH_ROWS: usize = 1 << 17;
 const FIRST_ROWS: usize = 1 << 13;
 
 /// The columns of a Parquet file, in the coarse types that a CSV file has too: all whole numbers are [`Type::Int`](crate::Type::Int),
-/// all moments [`Type::Timestamp`](crate::Type::Timestamp). Reads the file's footer only. Blocks.
+/// all times [`Type::Time`](crate::Type::Time), however fine. Reads the file's footer only. Blocks.
 ///
 /// # Errors
-/// The file cannot be read, is no Parquet file, or has a column of a type that fits none (a list, a decimal, bytes):
+/// The file cannot be read, is no Parquet file, or has a column of a type that fits none (a list, bytes):
 /// [`read_parquet_fields`] knows those.
 pub fn read_parquet_schema(parquet: impl AsRef<Path>) -> Result<Schema> {
     let path = parquet.as_ref();
@@ -51,14 +52,6 @@ pub fn read_parquet_schema(parquet: impl AsRef<Path>) -> Result<Schema> {
 /// interval, a duration of Arrow, whose unit Parquet does not keep.
 pub fn read_parquet_fields(parquet: impl AsRef<Path>) -> Result<Vec<Field>> {
     Ok(ParquetBatches::open(parquet.as_ref())?.fields)
-}
-
-/// Some rows of a file, a column an array.
-pub(crate) struct Rows {
-    pub(crate) arrays: Vec<Box<dyn Array>>,
-    pub(crate) rows: usize,
-    /// How far the file has been read when these rows were complete: bytes of a CSV file on disk, rows of a Parquet file.
-    pub(crate) position: u64,
 }
 
 /// A Parquet file as typed batches.

@@ -5,18 +5,20 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
-use polars::prelude::{self as pl, DataFrame};
+use polars::prelude::PolarsError;
+use polars_arrow::array::Array;
+use polars_arrow::compute::aggregate::estimated_bytes_size;
 use serde::{Deserialize, Serialize};
 
 use super::group::GroupWriter;
-use crate::batches::TextBatches;
+use crate::batches::{Rows, TextBatches};
 use crate::csv::Chunks;
 use crate::files::{self, Part, part_path};
 use crate::json::JsonLines;
 use crate::misfit::{Misfit, Misfits, Tolerance};
 use crate::quarantine::{self, Quarantine};
 use crate::schema::{Column, Schema};
-use crate::{CsvOptions, Error, Progress, Result, infer};
+use crate::{CsvOptions, Error, Field, Progress, Result, infer};
 
 /// How a Parquet file is made of a text file, and laid out. It is always compressed with zstd and carries statistics; its
 /// metadata tell the SHA-256 of the text file (`source.sha256`), as it lay on disk, and its number of rows (`source.rows`).
@@ -199,8 +201,9 @@ fn write(
             misfits.add(batch.misfits);
             misfits.check(source, options.tolerance, None)?;
         }
-        writer.push(batch.frame)?;
-        progress.report(batch.position, Some(total));
+        let position = batch.rows.position;
+        writer.push(batch.rows)?;
+        progress.report(position, Some(total));
     }
     misfits.check(source, options.tolerance, Some(read))?;
     let hash = batches.hash.hex().ok_or_else(|| Error::lost_thread("reading a file"))?;
@@ -236,43 +239,85 @@ struct Writer<'a> {
     writer: GroupWriter<BufWriter<&'a File>>,
     group_rows: usize,
     group_bytes: usize,
-    waiting: DataFrame,
+    waiting: Waiting,
     rows: u64,
+}
+
+/// Rows that are no group yet, each column in pieces.
+#[derive(Default)]
+struct Waiting {
+    columns: Vec<Vec<Box<dyn Array>>>,
+    rows: usize,
+}
+
+impl Waiting {
+    fn of(columns: usize) -> Self {
+        Self { columns: vec![Vec::new(); columns], rows: 0 }
+    }
+
+    fn push(&mut self, rows: Rows) {
+        self.rows += rows.rows;
+        self.columns.iter_mut().zip(rows.arrays).for_each(|(column, array)| column.push(array));
+    }
+
+    /// How much memory they take.
+    fn bytes(&self) -> usize {
+        self.columns.iter().flatten().map(|array| estimated_bytes_size(array.as_ref())).sum()
+    }
+
+    /// Takes the first rows away.
+    fn take(&mut self, rows: usize) -> Self {
+        let mut taken = Self::of(self.columns.len());
+        for (column, taken) in self.columns.iter_mut().zip(&mut taken.columns) {
+            let mut missing = rows;
+            let mut rest = Vec::new();
+            for array in std::mem::take(column) {
+                let cut = missing.min(array.len());
+                missing -= cut;
+                if cut > 0 {
+                    taken.push(array.sliced(0, cut));
+                }
+                if cut < array.len() {
+                    rest.push(array.sliced(cut, array.len() - cut));
+                }
+            }
+            *column = rest;
+        }
+        taken.rows = rows.min(self.rows);
+        self.rows -= taken.rows;
+        taken
+    }
 }
 
 impl<'a> Writer<'a> {
     fn new(part: &'a Part, columns: &[Column], options: &ParquetOptions, progress: &'a dyn Progress) -> Result<Self> {
-        let fields = columns.iter().map(|c| pl::Field::new(c.name.as_str().into(), c.kind.polars()));
-        let schema = pl::Schema::from_iter(fields);
+        let fields: Vec<_> = columns.iter().map(Field::from).collect();
         let out = BufWriter::with_capacity(1 << 20, &part.file);
-        let writer = GroupWriter::new(out, columns).map_err(|e| failed(part, &e))?;
+        let writer = GroupWriter::new(out, &fields).map_err(|e| failed(part, &e))?;
         let (group_rows, group_bytes) = (options.row_group_rows.max(1), options.row_group_bytes);
-        let waiting = DataFrame::empty_with_schema(&schema);
+        let waiting = Waiting::of(columns.len());
         Ok(Self { part, progress, writer, group_rows, group_bytes, waiting, rows: 0 })
     }
 
-    fn push(&mut self, frame: DataFrame) -> Result<()> {
-        self.rows += frame.height() as u64;
-        let part = self.part;
-        self.waiting.vstack_mut_owned(frame).map_err(|e| failed(part, &e))?;
-        while self.waiting.height() >= self.group_rows {
-            let rest = self.waiting.slice(self.group_rows as i64, usize::MAX);
-            let group = std::mem::replace(&mut self.waiting, rest).head(Some(self.group_rows));
-            self.write(group)?;
+    fn push(&mut self, rows: Rows) -> Result<()> {
+        self.rows += rows.rows as u64;
+        self.waiting.push(rows);
+        while self.waiting.rows >= self.group_rows {
+            let group = self.waiting.take(self.group_rows);
+            self.write(&group)?;
         }
-        if self.waiting.estimated_size() >= self.group_bytes {
-            let rest = self.waiting.clear();
-            let group = std::mem::replace(&mut self.waiting, rest);
-            self.write(group)?;
+        if self.waiting.bytes() >= self.group_bytes {
+            let group = self.waiting.take(self.waiting.rows);
+            self.write(&group)?;
         }
         Ok(())
     }
 
-    fn write(&mut self, group: DataFrame) -> Result<()> {
-        if group.height() == 0 {
+    fn write(&mut self, group: &Waiting) -> Result<()> {
+        if group.rows == 0 {
             return Ok(());
         }
-        let written = self.writer.write(&group, self.progress);
+        let written = self.writer.write(&group.columns, group.rows, self.progress);
         if written.is_err() && self.progress.cancelled() {
             return Err(Error::Cancelled);
         }
@@ -282,7 +327,7 @@ impl<'a> Writer<'a> {
     /// Writes what waits and the footer with some metadata. Returns rows and bytes.
     fn finish(mut self, metadata: &[(&str, &str)]) -> Result<(u64, u64)> {
         let group = std::mem::take(&mut self.waiting);
-        self.write(group)?;
+        self.write(&group)?;
         let bytes = self.writer.finish(metadata).map_err(|e| failed(self.part, &e))?;
         let written = self.part.file.metadata().map_err(Error::io(self.part.path()))?.len();
         if written != bytes {
@@ -292,6 +337,6 @@ impl<'a> Writer<'a> {
     }
 }
 
-fn failed(part: &Part, error: &pl::PolarsError) -> Error {
+fn failed(part: &Part, error: &PolarsError) -> Error {
     Error::format(part.path(), error.to_string())
 }

@@ -1,6 +1,6 @@
 //! Small files to work on.
 
-use std::io::Write;
+use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -8,6 +8,11 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use flow_data::{Schema, Type};
 use polars::prelude::{DataFrame, ParquetReader, SerReader};
+use polars_arrow::array::{Array, new_empty_array};
+use polars_arrow::compute::concatenate::concatenate_unchecked;
+use polars_parquet::read::{
+    BasicDecompressor, ColumnChunkMetadata, PageReader, column_iter_to_arrays, infer_schema, read_metadata,
+};
 
 /// Writes a file and returns its path.
 pub fn write(folder: &Path, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
@@ -19,6 +24,30 @@ pub fn write(folder: &Path, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
 /// A Parquet file as polars reads it.
 pub fn read(parquet: &Path) -> DataFrame {
     ParquetReader::new(std::fs::File::open(parquet).unwrap()).finish().unwrap()
+}
+
+/// The columns of a Parquet file, none of which is a list, as arrays: polars has no columns for all of their types here.
+pub fn arrays(parquet: &Path) -> Vec<Box<dyn Array>> {
+    let bytes = std::fs::read(parquet).unwrap();
+    let metadata = read_metadata(&mut Cursor::new(&bytes)).unwrap();
+    let schema = infer_schema(&metadata).unwrap();
+    let column = |at: usize| {
+        let field = schema.get_at_index(at).unwrap().1;
+        let group = |columns: &[ColumnChunkMetadata]| {
+            let range = columns[at].byte_range();
+            let chunk = bytes[range.start as usize..range.end as usize].to_vec();
+            let pages = PageReader::new(Cursor::new(chunk.into()), &columns[at], Vec::new(), usize::MAX);
+            let pages = vec![BasicDecompressor::new(pages, Vec::new())];
+            let types = vec![&columns[at].descriptor().descriptor.primitive_type];
+            column_iter_to_arrays(pages, types, field.clone(), None).unwrap().0
+        };
+        let pieces: Vec<_> = metadata.row_groups.iter().flat_map(|g| group(g.parquet_columns())).collect();
+        match pieces.is_empty() {
+            true => new_empty_array(field.dtype.clone()),
+            false => concatenate_unchecked(&pieces).unwrap(),
+        }
+    };
+    (0..schema.len()).map(column).collect()
 }
 
 /// The values of a column in words.

@@ -41,6 +41,7 @@ mod random;
 #[path = "../../../../tests/support/server.rs"]
 mod server;
 mod sqlite;
+mod stated;
 mod store;
 mod tables;
 mod types;

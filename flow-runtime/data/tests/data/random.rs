@@ -1,12 +1,14 @@
 //! Random tables through CSV and back, and random bytes.
 
 use std::io::Write;
+use std::path::Path;
 
 use flow_data::{CsvOptions, Error, Misfit, ParquetOptions, Schema, Type, parquetize, parquetize_json};
-use polars::prelude::{DataFrame, Series};
+use polars_arrow::array::{Array, BinaryViewArray, BooleanArray, FixedSizeBinaryArray, PrimitiveArray, Utf8ViewArray};
+use polars_arrow::types::NativeType;
 use proptest::prelude::*;
 
-use crate::files::{gzip, read, write};
+use crate::files::{arrays, gzip, read, write};
 
 /// As many cases as `PROPTEST_CASES` says, else so many. A failure prints what it takes to see it again.
 fn cases(otherwise: u32) -> ProptestConfig {
@@ -24,6 +26,14 @@ enum Value {
     /// Days, and microseconds, from 1970-01-01.
     Date(i32),
     Timestamp(i64),
+    /// The same in UTC.
+    Timestamptz(i64),
+    /// Microseconds from midnight.
+    Time(i64),
+    /// Digits, and how many of them come after the point.
+    Decimal(i128, u8),
+    Uuid(u128),
+    Json(String),
     Text(String),
 }
 
@@ -36,7 +46,18 @@ impl Value {
             Self::Bool(v) => v.to_string(),
             Self::Date(v) => micros(i64::from(*v) * 86_400_000_000).format("%Y-%m-%d").to_string(),
             Self::Timestamp(v) => micros(*v).format("%Y-%m-%d %H:%M:%S%.6f").to_string(),
-            Self::Text(v) => v.clone(),
+            Self::Timestamptz(v) => micros(*v).format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),
+            Self::Time(v) => micros(*v).format("%H:%M:%S%.f").to_string(),
+            Self::Decimal(v, scale) => {
+                let digits = format!("{:0>width$}", v.unsigned_abs(), width = usize::from(*scale) + 1);
+                let (whole, after) = digits.split_at(digits.len() - usize::from(*scale));
+                format!("{}{whole}.{after}", if *v < 0 { "-" } else { "" })
+            }
+            Self::Uuid(v) => {
+                let v = format!("{v:032x}");
+                format!("{}-{}-{}-{}-{}", &v[..8], &v[8..12], &v[12..16], &v[16..20], &v[20..])
+            }
+            Self::Json(v) | Self::Text(v) => v.clone(),
         }
     }
 }
@@ -51,6 +72,18 @@ fn value(kind: Type) -> BoxedStrategy<Option<Value>> {
         Type::Bool => any::<bool>().prop_map(Value::Bool).boxed(),
         Type::Date => (-700_000..2_900_000i32).prop_map(Value::Date).boxed(),
         Type::Timestamp => (-62_135_596_800_000_000..253_402_300_799_999_999i64).prop_map(Value::Timestamp).boxed(),
+        Type::Timestamptz => (-62_135_596_800_000_000..253_402_300_799_999_999i64).prop_map(Value::Timestamptz).boxed(),
+        Type::Time => (0..86_400_000_000i64).prop_map(Value::Time).boxed(),
+        Type::Decimal(digits, scale) => {
+            let most = 10i128.pow(digits.into());
+            prop_oneof![1 - most..most, -99..100i128].prop_map(move |v| Value::Decimal(v, scale)).boxed()
+        }
+        Type::Uuid => any::<u128>().prop_map(Value::Uuid).boxed(),
+        Type::Json => {
+            let json =
+                |text: String| Value::Json(format!("{{\"a\":  [{}, 1.50]}} ", serde_json::to_string(&text).unwrap()));
+            prop_oneof!["[a-c ,;\t|\"'\n\r#\\\\äß€0]{0,12}", any::<String>()].prop_map(json).boxed()
+        }
         Type::Text => {
             let text = prop_oneof![Just("N".to_owned()), "[a-c ,;\t|\"'\n\r#\\\\äß€0]{0,12}", any::<String>()];
             text.prop_map(Value::Text).boxed()
@@ -72,6 +105,11 @@ fn table() -> impl Strategy<Value = Table> {
         Just(Type::Bool),
         Just(Type::Date),
         Just(Type::Timestamp),
+        Just(Type::Timestamptz),
+        Just(Type::Time),
+        (1..=38u8, 0..=38u8).prop_map(|(digits, scale)| Type::Decimal(digits, scale.min(digits))),
+        Just(Type::Uuid),
+        Just(Type::Json),
         Just(Type::Text)
     ];
     proptest::collection::vec(kind, 2..7).prop_flat_map(|kinds| {
@@ -191,23 +229,40 @@ impl Style {
 }
 
 /// What came back.
-fn values(frame: &DataFrame, kinds: &[Type]) -> Vec<Vec<Option<Value>>> {
-    let column = |series: &Series, kind: Type| -> Vec<Option<Value>> {
+fn values(parquet: &Path, kinds: &[Type]) -> Vec<Vec<Option<Value>>> {
+    fn numbers<T: NativeType>(array: &dyn Array, value: impl Fn(T) -> Value) -> Vec<Option<Value>> {
+        let array: &PrimitiveArray<T> = array.as_any().downcast_ref().unwrap();
+        array.iter().map(|v| v.map(|v| value(*v))).collect()
+    }
+    let column = |array: &dyn Array, kind: Type| -> Vec<Option<Value>> {
+        let any = array.as_any();
         match kind {
-            Type::Int => series.i64().unwrap().iter().map(|v| v.map(Value::Int)).collect(),
-            Type::Float => series.f64().unwrap().iter().map(|v| v.map(Value::Float)).collect(),
-            Type::Bool => series.bool().unwrap().iter().map(|v| v.map(Value::Bool)).collect(),
-            Type::Date => series.date().unwrap().physical().iter().map(|v| v.map(Value::Date)).collect(),
-            Type::Timestamp => series.datetime().unwrap().physical().iter().map(|v| v.map(Value::Timestamp)).collect(),
-            Type::Text => series.str().unwrap().iter().map(|v| v.map(|v| Value::Text(v.to_owned()))).collect(),
+            Type::Int => numbers(array, Value::Int),
+            Type::Float => numbers(array, Value::Float),
+            Type::Date => numbers(array, Value::Date),
+            Type::Timestamp => numbers(array, Value::Timestamp),
+            Type::Timestamptz => numbers(array, Value::Timestamptz),
+            Type::Time => numbers(array, Value::Time),
+            Type::Decimal(_, scale) => numbers(array, |v| Value::Decimal(v, scale)),
+            Type::Bool => any.downcast_ref::<BooleanArray>().unwrap().iter().map(|v| v.map(Value::Bool)).collect(),
+            Type::Uuid => {
+                let array: &FixedSizeBinaryArray = any.downcast_ref().unwrap();
+                array.iter().map(|v| v.map(|v| Value::Uuid(u128::from_be_bytes(v.try_into().unwrap())))).collect()
+            }
+            Type::Json => {
+                let array: &BinaryViewArray = any.downcast_ref().unwrap();
+                array.iter().map(|v| v.map(|v| Value::Json(String::from_utf8(v.to_vec()).unwrap()))).collect()
+            }
+            Type::Text => {
+                let array: &Utf8ViewArray = any.downcast_ref().unwrap();
+                array.iter().map(|v| v.map(|v| Value::Text(v.to_owned()))).collect()
+            }
         }
     };
-    let columns: Vec<_> = kinds
-        .iter()
-        .enumerate()
-        .map(|(n, kind)| column(frame.column(&format!("c{n}")).unwrap().as_materialized_series(), *kind))
-        .collect();
-    (0..frame.height()).map(|row| columns.iter().map(|column| column[row].clone()).collect()).collect()
+    let columns: Vec<_> =
+        arrays(parquet).iter().zip(kinds).map(|(array, kind)| column(array.as_ref(), *kind)).collect();
+    assert_eq!(columns.len(), kinds.len());
+    (0..columns[0].len()).map(|row| columns.iter().map(|column| column[row].clone()).collect()).collect()
 }
 
 fn schema(kinds: &[Type]) -> Schema {
@@ -261,7 +316,8 @@ proptest! {
         let schema = schema(&table.kinds);
         let file = parquetize(&path, folder.path().join("f.parquet"), &schema, &options, &()).unwrap();
         prop_assert_eq!(file.rows as usize, table.rows.len());
-        let back = values(&read(&file.path), &table.kinds);
+        let back = values(&file.path, &table.kinds);
+        prop_assert_eq!(back.len(), table.rows.len());
         for (row, (back, want)) in back.iter().zip(&table.rows).enumerate() {
             prop_assert_eq!(back, want, "row {}", row + 1);
         }
@@ -286,12 +342,12 @@ proptest! {
         let mut options = ParquetOptions::default();
         options.csv.quote = quoted.then_some('"');
         options.misfit = if null { Misfit::Null } else { Misfit::Quarantine };
-        let schema = Schema::new([("a", Type::Int), ("b", Type::Text)]);
+        let schema = Schema::new([("a", Type::Int), ("b", Type::Text), ("c", Type::Decimal(2, 0))]);
         let want = records(&content, options.csv.quote.map(|quote| quote as u8)).map(|records| records - 1);
         match parquetize(&path, folder.path().join("f.parquet"), &schema, &options, &()) {
             Ok(file) => {
                 prop_assert_eq!(Some(file.rows + file.quarantined), want.map(|rows| rows as u64));
-                prop_assert_eq!(read(&file.path).height() as u64, file.rows);
+                prop_assert_eq!(arrays(&file.path)[2].len() as u64, file.rows);
                 prop_assert!(!null || file.quarantined == 0);
                 if let Some(quarantine) = file.quarantine {
                     let kept = folder.path().join("q.parquet");

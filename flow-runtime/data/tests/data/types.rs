@@ -15,7 +15,7 @@ async fn run(conn: &mut PgConnection, sql: &str) {
 }
 
 /// How many rows of one table have no equal in the other, to the bit.
-async fn different(conn: &mut PgConnection, a: &str, b: &str, fields: &[Field]) -> i64 {
+pub async fn different(conn: &mut PgConnection, a: &str, b: &str, fields: &[Field]) -> i64 {
     let exact = |f: &Field| match &f.kind {
         ColumnType::Float32 => format!("float4send({})", f.name),
         ColumnType::Float64 => format!("float8send({})", f.name),

@@ -141,7 +141,8 @@ fn told(value: &Value, field: &Value) -> Value {
     let told = match field["type"].as_str().unwrap() {
         "BOOLEAN" => (text == "1" || text == "true").to_string(),
         "BYTES" => {
-            let digits: Vec<_> = text.strip_prefix("\\x").unwrap().chars().collect();
+            // A UUID is nothing else to it.
+            let digits: Vec<_> = text.trim_start_matches("\\x").chars().filter(|c| *c != '-').collect();
             let byte = |two: &[char]| u8::from_str_radix(&two.iter().collect::<String>(), 16).unwrap();
             base64::prelude::BASE64_STANDARD.encode(digits.chunks(2).map(byte).collect::<Vec<_>>())
         }

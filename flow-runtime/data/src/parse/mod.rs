@@ -1,6 +1,12 @@
 //! Text to numbers, days and moments and back. A fixed form is several times faster to read than a general date parser.
 
-use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime};
+mod decimal;
+mod uuid;
+
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
+
+pub(crate) use decimal::{MOST_DIGITS, Unfit, checked as checked_decimal, decimal};
+pub(crate) use uuid::uuid;
 
 /// Days from 1970-01-01 to a day of the Gregorian calendar, or `None` if there is no such day.
 fn days_from_civil(year: i64, month: u32, day: u32) -> Option<i64> {
@@ -143,15 +149,40 @@ pub(crate) fn has_time(text: &str, formats: &[String]) -> bool {
 
 /// A moment in the first of some formats that fits: with a zone, which is turned to UTC, without, or a day alone.
 pub(crate) fn timestamp_in(text: &[u8], formats: &[String]) -> Option<i64> {
+    moment_in(text, formats).map(|(micros, _)| micros)
+}
+
+/// The same with a zone.
+pub(crate) fn timestamptz_in(text: &[u8], formats: &[String]) -> Option<i64> {
+    moment_in(text, formats).filter(|(_, has_zone)| *has_zone).map(|(micros, _)| micros)
+}
+
+/// A moment, and whether it has a zone.
+fn moment_in(text: &[u8], formats: &[String]) -> Option<(i64, bool)> {
     let text = std::str::from_utf8(text).ok()?;
-    formats.iter().find_map(|format| {
-        let day = day_in(text, format)?;
-        if let Ok(moment) = DateTime::parse_from_str(text, format) {
-            return Some(moment.timestamp_micros());
+    let (format, day) = formats.iter().find_map(|format| Some((format, day_in(text, format)?)))?;
+    let (moment, has_zone) = match DateTime::parse_from_str(text, format) {
+        Ok(moment) => (moment.naive_utc(), true),
+        Err(_) => {
+            let naive = NaiveDateTime::parse_from_str(text, format);
+            (naive.unwrap_or_else(|_| day.and_time(NaiveTime::MIN)), false)
         }
-        let moment = NaiveDateTime::parse_from_str(text, format).unwrap_or_else(|_| day.and_time(NaiveTime::MIN));
-        Some(moment.and_utc().timestamp_micros())
-    })
+    };
+    let micros = i64::from(whole_micros(moment.time())?);
+    Some((moment.and_utc().timestamp() * 1_000_000 + micros, has_zone))
+}
+
+/// A time of the day in the first of some formats that fits.
+pub(crate) fn time_in(text: &[u8], formats: &[String]) -> Option<i64> {
+    let text = std::str::from_utf8(text).ok()?;
+    let time = formats.iter().find_map(|format| NaiveTime::parse_from_str(text, format).ok())?;
+    Some(i64::from(time.num_seconds_from_midnight()) * 1_000_000 + i64::from(whole_micros(time)?))
+}
+
+/// The microseconds of a time's second. What they cannot hold is not cut off; a leap second is none of a day's.
+fn whole_micros(time: NaiveTime) -> Option<u32> {
+    let nanos = time.nanosecond();
+    (nanos % 1_000 == 0 && nanos < 1_000_000_000).then_some(nanos / 1_000)
 }
 
 /// The day of a text in one format. `%Y` takes `21` for the year 21: a year must stand there with all of its four digits.
@@ -188,19 +219,47 @@ impl Days {
     }
 
     /// A moment; the text has no blanks around.
-    pub(crate) fn timestamp(&mut self, b: &[u8]) -> Option<i64> {
-        if b.len() < 16 || !matches!(b[10], b' ' | b'T') || b[13] != b':' {
+    #[inline]
+    pub(crate) fn timestamp(&mut self, text: &[u8]) -> Option<i64> {
+        let (micros, zone) = self.moment(text)?;
+        Some(micros - offset(zone)? * 1_000_000)
+    }
+
+    /// The same with a zone.
+    #[inline]
+    pub(crate) fn timestamptz(&mut self, text: &[u8]) -> Option<i64> {
+        let (micros, zone) = self.moment(text).filter(|(_, zone)| !zone.is_empty())?;
+        Some(micros - offset(zone)? * 1_000_000)
+    }
+
+    /// What the clock shows, and the zone behind it.
+    #[inline]
+    fn moment<'a>(&mut self, b: &'a [u8]) -> Option<(i64, &'a [u8])> {
+        if b.len() < 16 || !matches!(b[10], b' ' | b'T') {
             return None;
         }
         let days = i64::from(self.date(&b[..10])?);
-        moment(days, b)
+        let (micros, zone) = clock(&b[11..])?;
+        Some((days * DAY_MICROS + micros, zone))
     }
 }
 
-/// The moment of a text whose first ten letters are this day.
-fn moment(days: i64, b: &[u8]) -> Option<i64> {
-    let (hour, minute) = (digits(&b[11..13])?, digits(&b[14..16])?);
-    let mut rest = &b[16..];
+const DAY_MICROS: i64 = 86_400_000_000;
+
+/// `08:05[:00[.123456]]` as microseconds from midnight; the text has no blanks around.
+#[inline]
+pub(crate) fn time(text: &[u8]) -> Option<i64> {
+    clock(text).filter(|(_, rest)| rest.is_empty()).map(|(micros, _)| micros)
+}
+
+/// The time that a text begins with, and the rest of it.
+#[inline]
+fn clock(b: &[u8]) -> Option<(i64, &[u8])> {
+    if b.len() < 5 || b[2] != b':' {
+        return None;
+    }
+    let (hour, minute) = (digits(&b[..2])?, digits(&b[3..5])?);
+    let mut rest = &b[5..];
     let mut second = 0;
     let mut micros = 0;
     if let [b':', a, z, after @ ..] = rest {
@@ -223,8 +282,7 @@ fn moment(days: i64, b: &[u8]) -> Option<i64> {
     if hour > 23 || minute > 59 || second > 59 {
         return None;
     }
-    let seconds = days * 86_400 + i64::from(hour * 3_600 + minute * 60 + second) - offset(rest)?;
-    Some(seconds * 1_000_000 + micros)
+    Some((i64::from(hour * 3_600 + minute * 60 + second) * 1_000_000 + micros, rest))
 }
 
 /// The seconds east of UTC of `Z`, `+01:00`, `+0100`, `+01` or nothing.
@@ -242,6 +300,11 @@ fn offset(text: &[u8]) -> Option<i64> {
         _ => return None,
     };
     (hours <= 15 && minutes <= 59).then(|| sign * i64::from(hours * 3_600 + minutes * 60))
+}
+
+/// Whether a text in UTF-8 is JSON. It is looked at, and nothing is made of it.
+pub(crate) fn is_json(text: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok()
 }
 
 /// A truth value; the text has no blanks around.
@@ -437,6 +500,68 @@ mod tests {
             assert_eq!(timestamp_in(text.as_bytes(), &formats).map(write_timestamp).as_deref(), want, "{text}");
         }
         assert_eq!(date_in(b"31.01.2021", &["%d.%m.%Y".into()]).map(write_date).as_deref(), Some("2021-01-31"));
+    }
+
+    #[test]
+    fn what_microseconds_cannot_hold_is_not_cut_off_in_a_format_either() {
+        let moments = ["%Y-%m-%d %H:%M:%S%.f%z", "%Y-%m-%d %H:%M:%S%.f"].map(String::from);
+        let micros = |text: &str| timestamp_in(text.as_bytes(), &moments);
+        assert_eq!(micros("1970-01-01 00:00:00.000001000"), Some(1));
+        assert_eq!(micros("1969-12-31 23:59:59.999999"), Some(-1));
+        assert_eq!(micros("1970-01-01 01:00:00.000001+0100"), Some(1));
+        for text in ["1970-01-01 00:00:00.0000015", "1970-01-01 00:00:00.0000015+0000", "2016-12-31 23:59:60"] {
+            assert_eq!(micros(text), None, "{text}");
+        }
+        let times = ["%H.%M".to_owned(), "%I:%M:%S%.f %p".to_owned()];
+        let time = |text: &str| time_in(text.as_bytes(), &times);
+        assert_eq!((time("08.05"), time("08:05:00.5 PM")), (Some(29_100_000_000), Some(72_300_500_000)));
+        for text in ["24.00", "08:05:00", "08:05:00.0000001 AM", "11:59:60 PM"] {
+            assert_eq!(time(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_moment_in_time_has_a_zone() {
+        let formats = ["%d.%m.%Y %H:%M %z", "%d.%m.%Y %H:%M"].map(String::from);
+        for (text, want) in [
+            ("2021-01-01T00:30:10Z", Some(1_609_461_010_000_000)),
+            ("2021-01-01 01:30:10+01:00", Some(1_609_461_010_000_000)),
+            ("2021-01-01 01:30+01", Some(1_609_461_000_000_000)),
+            ("2021-01-01 00:30:10", None),
+            ("2021-01-01 00:30:10 UTC", None),
+            ("2021-01-01 00:30:10+16", None),
+            ("2021-01-01", None),
+            ("00:30:10Z", None),
+        ] {
+            assert_eq!(Days::default().timestamptz(text.as_bytes()), want, "{text}");
+        }
+        assert_eq!(timestamptz_in(b"31.01.2021 08:05 +0100", &formats), timestamp("2021-01-31 07:05"));
+        assert_eq!(timestamptz_in(b"31.01.2021 08:05", &formats), None);
+    }
+
+    #[test]
+    fn times_are_within_a_day() {
+        for (text, want) in [
+            ("00:00", Some(0)),
+            ("08:05:00", Some(29_100_000_000)),
+            ("23:59:59.999999", Some(DAY_MICROS - 1)),
+            ("23:59:59.9999990", Some(DAY_MICROS - 1)),
+            ("00:00:00.5", Some(500_000)),
+            ("23:59:59.9999999", None),
+            ("24:00:00", None),
+            ("23:60:00", None),
+            ("23:59:60", None),
+            ("8:05", None),
+            ("08:05:00Z", None),
+            ("08:05:00+01", None),
+            ("08:05:00.", None),
+            ("08:05:", None),
+            ("08-05-00", None),
+            ("-8:05", None),
+            ("", None),
+        ] {
+            assert_eq!(time(text.as_bytes()), want, "{text}");
+        }
     }
 
     #[test]
