@@ -68,13 +68,15 @@ struct Guess<'a> {
     formats: &'a [String],
     possible: Vec<Type>,
     any: bool,
+    /// Whether the moments have a zone, once one was seen.
+    zoned: Option<bool>,
 }
 
 impl<'a> Guess<'a> {
     /// In the order in which they are preferred.
     fn new(formats: &'a [String]) -> Self {
         let possible = vec![Type::Int, Type::Float, Type::Date, Type::Timestamp, Type::Bool];
-        Self { formats, possible, any: false }
+        Self { formats, possible, any: false, zoned: None }
     }
 
     /// Looks at a value. A text that is marked as one is no number.
@@ -86,8 +88,8 @@ impl<'a> Guess<'a> {
             Type::Float if is_text || !is_plain_number(text) => false,
             Type::Float if is_whole(text) => text.parse::<i64>().is_ok(),
             Type::Float => parse::float(text.as_bytes()).is_some(),
-            Type::Timestamp if formats.is_empty() => parse::timestamp(text).is_some(),
-            Type::Timestamp => parse::timestamp_in(text.as_bytes(), formats).is_some(),
+            // Without its zone, a moment among others that have none would be another one.
+            Type::Timestamp => has_zone(text, formats).is_some_and(|zoned| *self.zoned.get_or_insert(zoned) == zoned),
             Type::Date if formats.is_empty() => parse::date(text).is_some(),
             Type::Date => parse::date_in(text.as_bytes(), formats).is_some() && !parse::has_time(text, formats),
             Type::Bool => !is_text && (text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false")),
@@ -99,6 +101,17 @@ impl<'a> Guess<'a> {
     fn kind(&self) -> Type {
         self.possible.first().filter(|_| self.any).copied().unwrap_or(Type::Text)
     }
+}
+
+/// Whether a moment has a zone; nothing if the text is none.
+fn has_zone(text: &str, formats: &[String]) -> Option<bool> {
+    let text = text.as_bytes();
+    if formats.is_empty() {
+        let micros = parse::Days::default().timestamp(text)?;
+        return Some(parse::Days::default().timestamptz(text) == Some(micros));
+    }
+    let micros = parse::timestamp_in(text, formats)?;
+    Some(parse::timestamptz_in(text, formats) == Some(micros))
 }
 
 /// A number that means an amount: no `007`, `+1`, `nan`, `inf`.
@@ -202,7 +215,10 @@ mod tests {
             (vec!["nan"], Type::Text),
             (vec!["1", "1e400"], Type::Text),
             (vec!["99999999999999999999"], Type::Text),
-            (vec!["2021-01-01 00:00:00", "2021-01-01T01:00:00Z"], Type::Timestamp),
+            (vec!["2021-01-01 00:00:00", "2021-01-01T01:00:00"], Type::Timestamp),
+            (vec!["2021-01-01 00:00:00Z", "2021-01-01T01:00:00+01:00"], Type::Timestamp),
+            (vec!["2021-01-01 00:00:00", "2021-01-01T01:00:00Z"], Type::Text),
+            (vec!["2021-01-01 00:00:00+00", "2021-01-01 01:00:00"], Type::Text),
             (vec!["08:05:00"], Type::Text),
             (vec!["a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"], Type::Text),
             (vec!["{\"a\":1}"], Type::Text),
@@ -223,6 +239,9 @@ mod tests {
         assert_eq!(guess(&["31.01.2021 08:05"], &formats), Type::Timestamp);
         assert_eq!(guess(&["31.01.2021 08:05", "31.01.2021"], &formats), Type::Timestamp);
         assert_eq!(guess(&["2021-01-31"], &formats), Type::Text);
+        let formats = ["%d.%m.%Y %H:%M %z".to_owned(), "%d.%m.%Y %H:%M".to_owned()];
+        assert_eq!(guess(&["31.01.2021 08:05 +0100", "31.01.2021 08:05 +0000"], &formats), Type::Timestamp);
+        assert_eq!(guess(&["31.01.2021 08:05 +0100", "31.01.2021 08:05"], &formats), Type::Text);
     }
 
     #[test]

@@ -56,9 +56,9 @@ impl Schema {
     /// is cautious: a column gets a type only when every value in the sample is of it, at least one is there, and no
     /// number has a leading zero or plus (codes such as `007` stay text). It is one of [`Type::Int`], [`Type::Float`],
     /// [`Type::Date`], [`Type::Timestamp`] and [`Type::Bool`], or text: how many digits a decimal has, or that a text is a
-    /// UUID, no sample tells. Should a later row differ, the load says so; state
-    /// that column with [`Schema::with`] then, or let [`ParquetOptions::widen`](crate::ParquetOptions::widen) look at the
-    /// whole file. Blocks.
+    /// UUID, no sample tells. Moments of which some have a zone and some have none stay text. Should a later row differ, the
+    /// load says so; state that column with [`Schema::with`] then, or let
+    /// [`ParquetOptions::widen`](crate::ParquetOptions::widen) look at the whole file. Blocks.
     ///
     /// # Errors
     /// The file cannot be read, is empty, or is no CSV: it begins like JSON or like a web page, or its header is one column that

@@ -1,7 +1,7 @@
 //! Every type that a text file can be stated to hold, by every way: into Parquet, into a table, and back.
 
 use flow_data::{
-    Error, Input, Misfit, ParquetOptions, Schema, Select, TableLoadOptions, Type, UnloadOptions, Warehouse,
+    CsvOptions, Error, Input, Misfit, ParquetOptions, Schema, Select, TableLoadOptions, Type, UnloadOptions, Warehouse,
     ask, execute, parquetize, parquetize_json, read_parquet_fields, read_parquet_schema,
 };
 use polars_arrow::array::{Array, BinaryViewArray, FixedSizeBinaryArray, PrimitiveArray};
@@ -415,4 +415,17 @@ fn digits_that_there_cannot_be_are_refused_at_once() {
             assert!(error.to_string().starts_with(&format!("column `a`: `{kind}` is no type of a column")), "{error}");
         }
     }
+}
+
+/// A guess is one of the plain types, and never takes the zone from some of the moments.
+#[test]
+fn moments_of_which_some_have_a_zone_stay_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let csv = write(
+        folder.path(),
+        "f.csv",
+        "a,b,c\n2021-01-31 08:05:00,2021-01-31 08:05:00Z,12.50\n2021-01-31 08:05:00+01:00,2021-01-31 08:05:00+01:00,7\n",
+    );
+    let schema = Schema::infer_with(&csv, &CsvOptions::default()).unwrap();
+    assert_eq!(schema, Schema::new([("a", Type::Text), ("b", Type::Timestamp), ("c", Type::Float)]));
 }
