@@ -6,6 +6,7 @@ use super::outcome::TryEnd;
 use super::panic::Panicked;
 use super::run_loop::{BATCH, Flight, Happened, RunLoop};
 use crate::store::CauseKind;
+use chrono::{DateTime, TimeDelta, Utc};
 use flow_core::{Event, Outcome};
 use std::time::Duration;
 use tokio::task::JoinError;
@@ -21,8 +22,8 @@ impl RunLoop {
         // Before time is left out, it is asked whether an event is there.
         let wake_at = self.wake_at.into_iter().chain(self.queue.due()).min().filter(|_| !self.awaited.is_pending());
         let wake_at = wake_at.map(|at| self.owed.deadline().map_or(at, |deadline| deadline.min(at)));
-        if idle && wake_at.is_some_and(|at| self.scope.engine.clock.skip_to(at)) {
-            return Happened::default();
+        if idle && let Some(happened) = wake_at.and_then(|at| self.skip_to(at)) {
+            return happened;
         }
         loop {
             let alarm = self.alarm();
@@ -70,6 +71,21 @@ impl RunLoop {
         }
     }
 
+    /// Leaves out the time until this instant, if its clock does so; that goes by of the time which the run may take, too.
+    fn skip_to(&mut self, at: DateTime<Utc>) -> Option<Happened> {
+        let clock = &self.scope.engine.clock;
+        let (wait, now) = (clock.until(at), Instant::now());
+        let left = self.deadline.map(|deadline| deadline.saturating_duration_since(now));
+        let is_late = left.is_some_and(|left| left < wait);
+        let first = left.filter(|_| is_late).and_then(|left| TimeDelta::from_std(left).ok());
+        if !clock.skip_to(first.map_or(at, |left| clock.now() + left)) {
+            return None;
+        }
+        // What is left of it begins now.
+        self.deadline = left.and_then(|left| now.checked_add(left.saturating_sub(wait)));
+        Some(if is_late { self.ran_out() } else { Happened::default() })
+    }
+
     /// What people want of this run.
     async fn ordered(&mut self) -> Happened {
         let engine = &self.scope.engine;
@@ -106,10 +122,15 @@ impl RunLoop {
             return self.drop_cancelled(false);
         }
         if self.deadline.is_some_and(|at| at <= now) {
-            self.deadline = None;
-            return Happened { events: vec![Event::RunTimedOut], ..Happened::default() };
+            return self.ran_out();
         }
         Happened { ends: self.time_out(now), ..Happened::default() }
+    }
+
+    /// The run has taken too long.
+    fn ran_out(&mut self) -> Happened {
+        self.deadline = None;
+        Happened { events: vec![Event::RunTimedOut], ..Happened::default() }
     }
 
     /// Drops the bodies that took too long. Their tries end when they are gone; a body that blocks the thread it is on, and

@@ -41,6 +41,28 @@ async fn a_try_that_fails_is_followed_by_the_next_after_a_growing_wait() {
     assert!(tries[1].start_date >= tries[0].due && tries[2].start_date >= tries[1].due, "{tries:?}");
 }
 
+#[dag(dagrun_timeout = "30m")]
+fn impatient() {
+    third_time().retry_delay("20m");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn time_that_is_left_out_is_a_part_of_what_a_run_may_take() {
+    let world = World::new().await;
+    let clock = Arc::new(SkippingClock::starting_at(chrono::DateTime::UNIX_EPOCH));
+    let request = RunRequest { run_id: Some("ends-impatient".into()), ..RunRequest::default() };
+    let engine = world.engine().with_clock(clock);
+    let report = engine.run(Arc::new(impatient::dag()), request, world.observer(), Default::default()).await.unwrap();
+    // The wait before the second or the third try ends it: 20 to 40 minutes, then 60 to 120.
+    assert_eq!(report.run.state, RunStatus::Failed);
+    let row = row(&report, "third_time");
+    assert_eq!((row.state, row.try_number < 3), (TaskState::Skipped, true));
+    assert!(row.cause.as_ref().unwrap().message.contains("dagrun_timeout of 30m"), "{row:?}");
+    let minutes = (report.run.end_date.unwrap() - report.run.start_date.unwrap()).num_minutes();
+    // Its start is a moment later than its time begins.
+    assert!((29..=30).contains(&minutes), "it is skipped when it is late, and not later: {minutes}");
+}
+
 #[task(retries = 5)]
 fn hopeless() -> Result<()> {
     Err(TaskError::fail("the table is gone")).context("loading")
