@@ -186,9 +186,30 @@ MUTANTS = [
     (
         "a run that a person ends goes on",
         "flow-runtime/core/src/plan/apply.rs",
-        "            self.end_all(stopped);\n            self.run.status = status;\n",
-        "            self.end_all(stopped);\n",
+        "            (self.run.status, self.run.ending) = (status, None);\n",
+        "",
         SIM,
+    ),
+    (
+        "a run that is ended while something is set up ends as its leaves did",
+        "flow-runtime/core/src/plan/end.rs",
+        "return run.ending.unwrap_or(by_leaves);",
+        "return by_leaves;",
+        CORE,
+    ),
+    (
+        "that a run was ended is forgotten with its process",
+        "flow-runtime/src/store/sqlite/statements.rs",
+        "ending = j.value->>4",
+        "ending = NULL",
+        RUNTIME,
+    ),
+    (
+        "work runs again with what was taken away",
+        "flow-runtime/core/src/clear.rs",
+        "any(|(_, i)| i.try_number > 0 && i.state.is_finished())",
+        "any(|_| false)",
+        CORE,
     ),
     (
         "a lease goes by the clock of whoever asks",

@@ -13,6 +13,7 @@ mod postgres;
 mod prints;
 mod promises;
 mod restored;
+mod set_up;
 mod tells;
 mod ticks;
 mod waits;

@@ -132,13 +132,13 @@ impl<'w> Person<'w> {
     async fn mark(&mut self, engine: &Engine, store: &dyn MetadataStore) -> Result<(), String> {
         let Some(run) = self.any(store, Vec::new()).await else { return Ok(()) };
         let Ok(dag) = store.dag_version(&run.dag_version).await else { return Ok(()) };
-        let wanted = self.some(&dag);
+        let wanted = Selection { alone: true, ..self.some(&dag) };
         let state = [TaskState::Success, TaskState::Failed, TaskState::Skipped][self.rng.below(3) as usize];
         self.say(&format!("marks {:?} of {}/{} as {state}", wanted.tasks, dag.dag_id, run.run.run_id));
         self.want(engine, &run, |dag, of| vec![Event::Marked(select(dag, of, &wanted), state)]).await.map(drop)
     }
 
-    /// Cancels a run, or says that it is well. Once that is carried out, it has ended; but for teardowns of one that is cancelled.
+    /// Cancels a run, or says that it is well. Once that is carried out, it has ended, but for teardowns.
     async fn mark_run(&mut self, engine: &Engine, store: &dyn MetadataStore) -> Result<(), String> {
         let open = vec![RunStatus::Queued, RunStatus::Running];
         let states = if self.rng.chance(800) { open } else { Vec::new() };
@@ -154,7 +154,7 @@ impl<'w> Person<'w> {
         let now = self.days.memory.run(&run.run.dag_id, &run.run.run_id).await.map_err(|e| e.to_string())?;
         match now.map(|stored| stored.run.state) {
             Some(state) if state == status => Ok(()),
-            Some(RunStatus::Running) if status == RunStatus::Failed && self.only_takes_away(&run).await? => Ok(()),
+            Some(RunStatus::Queued | RunStatus::Running) if self.only_takes_away(&run).await? => Ok(()),
             other => Err(format!("{name} was marked as {status}, and is {other:?} when that is carried out")),
         }
     }

@@ -32,7 +32,7 @@ pub mod waiting;
 
 pub use admit::{Board, Candidate, InFlight, Limits, Needs, admit};
 pub use asset::{AssetDef, AssetExpr};
-pub use clear::{Selection, select};
+pub use clear::{Selection, select, set_up_anew};
 pub use dag::{Dag, TaskDef, TaskIx};
 pub use dag_run::{DagRun, DataInterval, RunType};
 pub use decided::{Decided, because};

@@ -66,6 +66,13 @@ pub enum Waiting {
         /// A scheduler is there, and will go on with it.
         scheduler: bool,
     },
+    /// Of a run: it is being ended, and is unfinished as long as something is to be taken away.
+    Ending {
+        /// Why, as a sentence.
+        why: String,
+        /// Its state then.
+        state: RunStatus,
+    },
     /// No process works on its run.
     Resume,
     /// The process that ran it has ended, and nobody has taken note of it yet.
@@ -317,6 +324,9 @@ impl fmt::Display for Waiting {
                     f,
                     "waits for somebody to go on with it: no process works on it, and no scheduler on this home folder"
                 )
+            }
+            Waiting::Ending { why, state } => {
+                write!(f, "is being ended ({why}): it is {state} when what is set up is taken away")
             }
             Waiting::Resume => write!(f, "waits for the run to be resumed"),
             Waiting::Lost => write!(f, "its process ended while it ran"),

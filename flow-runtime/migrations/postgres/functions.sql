@@ -3,7 +3,7 @@
 -- file, and the older program is refused.
 
 -- Which edition of this file a database has: one more with each change.
-CREATE OR REPLACE FUNCTION flow_edition() RETURNS BIGINT LANGUAGE sql IMMUTABLE AS $$ SELECT 3::BIGINT $$;
+CREATE OR REPLACE FUNCTION flow_edition() RETURNS BIGINT LANGUAGE sql IMMUTABLE AS $$ SELECT 4::BIGINT $$;
 
 -- The present instant, in the form of all instants here.
 CREATE OR REPLACE FUNCTION flow_now() RETURNS BIGINT LANGUAGE sql VOLATILE AS
@@ -71,7 +71,8 @@ BEGIN
                 WHEN s.value->>1 = 'running' AND (dag_run.state <> 'running' OR start_date IS NULL) THEN (s.value->>2)::BIGINT
                 ELSE start_date
             END,
-            end_date = CASE WHEN s.value->>1 IN ('success', 'failed') THEN (s.value->>2)::BIGINT END
+            end_date = CASE WHEN s.value->>1 IN ('success', 'failed') THEN (s.value->>2)::BIGINT END,
+            ending = s.value->>4
         FROM json_array_elements(part->1) AS s
         WHERE dag_run.id = (s.value->>0)::BIGINT AND dag_run.id <> ALL (done);
         -- Of each DAG that comes to a pause, the run that does it: one of the failures since the latest success, all of which count.

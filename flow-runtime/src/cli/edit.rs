@@ -25,20 +25,22 @@ pub fn mark(app: &App, args: &Mark) -> Result {
             };
             engine.change(&stored, |_, _| vec![Event::RunMarked(status)]).await?
         } else {
-            let wanted = selection(&dag, &args.tasks)?;
+            let wanted = Selection { alone: true, ..selection(&dag, &args.tasks)? };
             is_there(&dag, &store.instances(stored.pk).await?, &wanted)?;
             let mark = |dag: &Dag, state: &_| vec![Event::Marked(select(dag, state, &wanted), args.state)];
             engine.change(&stored, mark).await?
         };
+        let now = store.run(&stored.run.dag_id, &stored.run.run_id).await?;
+        let is_ending =
+            args.tasks.tasks.is_empty() && now.is_some_and(|now| now.ending.is_some() && !now.run.state.is_finished());
+        let left =
+            is_ending.then_some("teardowns of what is set up are left to run; once more, and they are ended too");
         match changed {
             Changed::Made(edited) => {
                 tell(app, &[(&stored, &dag, &edited.changed)]);
                 let count = plural(edited.changed.len(), "task instance");
                 app.out.note(format!("\n{count} changed; the run is {}", edited.status));
-                let ends = args.tasks.tasks.is_empty() && args.state == TaskState::Failed;
-                if ends && !edited.status.is_finished() {
-                    app.out.note("teardowns of what is set up are left to run; once more, and they are ended too");
-                }
+                left.into_iter().for_each(|left| app.out.note(left));
                 if let Some(failures) = edited.has_paused {
                     app.out.note(paused(&stored.run.dag_id, failures));
                 }
@@ -49,6 +51,7 @@ pub fn mark(app: &App, args: &Mark) -> Result {
             ordered => {
                 tell(app, &[(&stored, &dag, &store.instances(stored.pk).await?)]);
                 app.out.note(format!("\n{}", carried_out(&ordered)));
+                left.into_iter().for_each(|left| app.out.note(left));
             }
         }
         store.close().await;
@@ -65,7 +68,8 @@ pub fn cancel(app: &App, run: &RunArg) -> Result {
     })?;
     if stored.state.is_finished() {
         let (run_id, state) = (&stored.run_id, stored.state.name());
-        let how = format!("`mark {run_id} failed` gives it another state");
+        let other = if stored.state == RunStatus::Failed { RunStatus::Success } else { RunStatus::Failed };
+        let how = format!("`mark {run_id} {other}` gives it another state");
         return Err(CliError::input(format!("run `{run_id}` has ended already, in state {state}: {how}")));
     }
     mark(app, &Mark { run: run.clone(), state: TaskState::Failed, tasks: TaskArgs::default() })

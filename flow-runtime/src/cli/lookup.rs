@@ -187,7 +187,7 @@ mod tests {
             end_date: None,
             conf: Default::default(),
         };
-        StoredRun { pk: RunPk(1), run, dag_version: String::new(), owner: None, epoch: Epoch(1) }
+        StoredRun { pk: RunPk(1), run, dag_version: String::new(), owner: None, epoch: Epoch(1), ending: None }
     }
 
     fn chosen(word: &str) -> std::result::Result<(String, String), CliError> {

@@ -7,7 +7,7 @@ use super::run::Kept;
 use super::style::{Paint, glyph};
 use super::table::Table;
 use super::view::{cause, span};
-use crate::executor::RunReport;
+use crate::executor::{RunReport, runs_again};
 use crate::run_event::label;
 use crate::secret;
 use crate::store::{CauseKind, InstanceRow, XComRow};
@@ -131,7 +131,10 @@ fn verdict(report: &RunReport, paint: Paint) -> String {
     let run = &report.run;
     let word = if report.interrupted { paint.warn("interrupted") } else { paint.run(run.state, run.state.name()) };
     let took = run.start_date.zip(run.end_date).map(|(start, end)| took(super::format::seconds(start, end)));
-    format!("{} {}: {word}{}", paint.bold(&run.dag_id), run.run_id, took.map_or(String::new(), |t| format!(" in {t}")))
+    let took = took.map_or(String::new(), |took| format!(" in {took}"));
+    let why = report.ending.as_ref().filter(|_| run.state.is_finished());
+    let why = why.map_or(String::new(), |how| format!(" ({})", how.cause.message));
+    format!("{} {}: {word}{took}{why}", paint.bold(&run.dag_id), run.run_id)
 }
 
 /// A try that was under way when its process ended has been an attempt, for some tasks the only one.
@@ -160,7 +163,9 @@ fn notes(app: &App, report: &RunReport, kept: Kept) -> Vec<String> {
         notes.push(format!("  its log:      {}", app.command(&words)));
     }
     notes.extend(lost(report));
-    if report.interrupted || run.state == RunStatus::Failed {
+    // One that was ended may have done all its work before.
+    let has_more = run.state == RunStatus::Failed && report.instances.iter().any(runs_again);
+    if report.interrupted || has_more {
         let verb = if report.interrupted { "go on with it" } else { "run what failed again" };
         notes.push(format!("  {verb}: {}", app.command(&["run", "--resume", &run.run_id])));
     }
@@ -253,7 +258,7 @@ mod tests {
             end_date: None,
             conf: serde_json::Map::new(),
         };
-        let report = RunReport { run, pk: RunPk(1), interrupted: false, has_paused: None, instances };
+        let report = RunReport { run, pk: RunPk(1), interrupted: false, has_paused: None, instances, ending: None };
         let lines = table(&dag, &report, &["a", "b", "c"].map(value), Paint(false)).lines(None, Paint(false));
         assert_eq!(
             lines,

@@ -87,7 +87,7 @@ async fn of_run(
     let run = Known::of(app, store, stored).await?;
     let wanted = task.map(|task| lookup::tasks(&run.dag, &[task.to_string()])).transpose()?;
     let mut said = Said::new();
-    said.extend(run_reason(app, store, &run).await?);
+    said.extend(of_the_run(app, store, &run).await?);
     let all = of_instances(store, &run, &mut Surroundings::new(app)).await?;
     let is_wanted = |subject: &Subject, reason: &Reason| match (&wanted, &subject.task) {
         // Who asks for a task is also told why it was never tried.
@@ -101,21 +101,29 @@ async fn of_run(
             let states: Vec<&str> = rows.map(|row| row.state.name()).collect();
             format!("{task} does not wait: it is {}", if states.is_empty() { "none".into() } else { states.join(", ") })
         }
-        None => format!("nothing of it waits: the run is {}", run.stored.run.state),
+        None => {
+            let why = run.stored.ending.as_ref().map_or(String::new(), |how| format!(" ({})", how.cause.message));
+            format!("nothing of it waits: the run is {}{why}", run.stored.run.state)
+        }
     };
     Ok((said, Some(note)))
 }
 
-/// Why nobody works on a run, if nobody does.
-async fn run_reason(app: &App, store: &dyn MetadataStore, run: &Known) -> Result<Option<(Subject, Reason)>> {
+/// Why a run is being ended, if it is, and why nobody works on it, if nobody does.
+async fn of_the_run(app: &App, store: &dyn MetadataStore, run: &Known) -> Result<Said> {
+    let (dag_id, run_id) = (run.dag.dag_id.clone(), Some(run.stored.run.run_id.clone()));
+    let subject = Subject { dag_id, run_id, task: None };
+    let ending = run.stored.ending.iter().filter(|_| !run.stored.run.state.is_finished());
+    let ending = ending.map(|how| Waiting::Ending { why: how.cause.message.clone(), state: how.state });
+    let mut said: Said = ending.map(|waiting| (subject.clone(), Reason::Waiting(waiting))).collect();
     if !run.is_left {
-        return Ok(None);
+        return Ok(said);
     }
     let scheduler = session::scheduler_may_live(app);
     let paused = store.paused().await?.get(&run.dag.dag_id).copied().unwrap_or(app.config.paused_at_creation);
     let reason = if scheduler && paused { Waiting::Paused } else { Waiting::Unattended { scheduler } };
-    let (dag_id, run_id) = (run.dag.dag_id.clone(), Some(run.stored.run.run_id.clone()));
-    Ok(Some((Subject { dag_id, run_id, task: None }, Reason::Waiting(reason))))
+    said.push((subject, Reason::Waiting(reason)));
+    Ok(said)
 }
 
 /// The reasons of the instances of a run, each task after what it waits for.
@@ -168,7 +176,7 @@ async fn of_dags(app: &App, store: Option<&dyn MetadataStore>, only: Option<&str
     for stored in open.into_values().flatten() {
         let Some(store) = store else { break };
         let run = Known::of(app, store, stored).await?;
-        said.extend(run_reason(app, store, &run).await?);
+        said.extend(of_the_run(app, store, &run).await?);
         let follows = |reason: &Reason| {
             use Waiting::{List, Resume, Run, Setup, Upstream};
             let Reason::Waiting(waiting) = reason else { return true };

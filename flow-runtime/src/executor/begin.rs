@@ -6,9 +6,10 @@ use super::obstacles;
 use super::run_loop::pause_at;
 use super::scope::Params;
 use super::{Engine, EngineError, RunRequest};
-use crate::store::{Epoch, InstanceRow, RunPk};
+use crate::store::{Ending, Epoch, InstanceRow, RunPk};
 use flow_core::params::{self, Extra};
-use flow_core::{Dag, DagRun, DataInterval, Event, RunState, RunStatus, TryRef};
+use flow_core::{Dag, DagRun, DataInterval, Event, InstanceKey, RunState, RunStatus, TryRef};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A run that is ready to be driven.
@@ -27,9 +28,11 @@ pub(crate) struct Begun {
     pub(super) lost: Vec<TryRef>,
     /// The orders that `events` carry out.
     pub(super) settled: Vec<i64>,
-    /// `events` let what failed go on where it was: its steps are kept.
-    pub(super) keeps_steps: bool,
+    /// `events` let these, which failed, go on where they were: their steps are kept.
+    pub(super) keeps_steps: BTreeSet<InstanceKey>,
     pub(super) resumed: bool,
+    /// How it ends when what is set up is taken away, if it is being ended.
+    pub(super) ending: Option<Ending>,
     /// So many failures in a row pause the DAG, as it is today.
     pub(super) pause_at: Option<u32>,
     pub(super) hold: Hold,
@@ -87,8 +90,9 @@ pub(super) async fn begin(
         events: Vec::new(),
         lost: Vec::new(),
         settled: Vec::new(),
-        keeps_steps: false,
+        keeps_steps: BTreeSet::new(),
         resumed: false,
+        ending: None,
         pause_at,
         hold,
     })

@@ -8,7 +8,7 @@ use super::resume::{keys, run_state};
 use super::rows::Rows;
 use super::run_loop::pause_at;
 use super::{Engine, EngineError, commands};
-use crate::store::{Cause, CauseKind, InstanceRow, OrderRow, RunCommit, StoredRun};
+use crate::store::{Cause, CauseKind, Ending, InstanceRow, OrderRow, RunCommit, StoredRun};
 use flow_core::{Dag, Event, InstanceKey, Outcome, Plan, RunState, RunStatus, TaskState, UNMAPPED, plan};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -91,16 +91,18 @@ impl Engine {
         let changed: BTreeSet<InstanceKey> = rows.changed().filter(|key| is_meant(&events, *key)).collect();
         let by_itself = after_the_loss != stored.run.state && state.status() == after_the_loss;
         if by_itself {
-            owed.run_is(&dag, after_the_loss, (&rows, None), now);
+            owed.run_is(&dag, after_the_loss, (&rows, stored.ending.as_ref().map(|ending| &ending.cause)), now);
         }
         let present = self.dags.get(&stored.run.dag_id).map_or(&dag, |(dag, _)| dag);
         let pause_at = pause_at(present, &stored.run);
         let mut has_paused = None;
+        let ending = ending(&state, stored.ending.as_ref(), None);
         let commit = RunCommit {
             is_order: events.iter().any(Event::is_order),
             callbacks: owed.take(),
-            status: (state.status() != stored.run.state).then_some((state.status(), now)),
-            pause_at: pause_at.filter(|_| by_itself),
+            status: (state.status() != stored.run.state || ending != stored.ending).then_some((state.status(), now)),
+            ending,
+            pause_at: pause_at.filter(|_| by_itself && !stored.ending.as_ref().is_some_and(is_by_hand)),
             settled,
             forgotten: rows.take_forgotten(),
             instances: rows.take_writes(),
@@ -160,6 +162,23 @@ impl ByHand {
     pub(super) fn is_of_run(&self) -> bool {
         self.0.iter().any(|(keys, _)| keys.is_none())
     }
+}
+
+/// How a run is being ended, if it is: as it was known before; else for that by which the rest of it was `stopped`, or since a
+/// person says so. Of one that has ended so, how it was.
+pub(super) fn ending(run: &RunState, known: Option<&Ending>, stopped: Option<&Cause>) -> Option<Ending> {
+    let Some(state) = run.ending() else {
+        return known.filter(|known| known.state == run.status()).cloned();
+    };
+    let by_hand = || Cause { kind: CauseKind::Marked, message: format!("somebody marked it as {state}"), place: None };
+    let stopped = stopped.filter(|_| state == RunStatus::Failed);
+    let now = || Ending { state, cause: stopped.cloned().unwrap_or_else(by_hand) };
+    Some(known.filter(|known| known.state == state).cloned().unwrap_or_else(now))
+}
+
+/// Is a run being ended since a person has said so, and not since it took too long?
+pub(super) fn is_by_hand(ending: &Ending) -> bool {
+    ending.cause.kind == CauseKind::Marked
 }
 
 /// The instances that a person gives a state (`None`: all that are unfinished), and the words for it.

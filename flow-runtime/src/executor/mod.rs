@@ -66,6 +66,8 @@ pub use obstacles::obstacles;
 pub use orders::Changed;
 pub use past::History;
 pub use resume::run_state;
+#[cfg(feature = "cli")]
+pub(crate) use resume::runs_again;
 pub use rows::explain;
 pub use settings::EngineSettings;
 #[cfg(feature = "cli")]
@@ -77,7 +79,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::context::Context;
 use crate::registry::Bodies;
 use crate::run_event::Observer;
-use crate::store::{InstanceRow, MetadataStore, RunPk, StoreError, StoredRun};
+use crate::store::{Ending, InstanceRow, MetadataStore, RunPk, StoreError, StoredRun};
 use crate::value::{Erased, Inputs};
 pub(crate) use begin::Begun;
 use chrono::{DateTime, Utc};
@@ -232,6 +234,8 @@ pub struct RunReport {
     pub has_paused: Option<u32>,
     /// Its task instances, by task id, then map index. (Their values are the store's to tell, for there may be many.)
     pub instances: Vec<InstanceRow>,
+    /// How it was ended, where something was set up then: it may have done all its work before.
+    pub ending: Option<Ending>,
 }
 
 impl std::fmt::Debug for Engine {

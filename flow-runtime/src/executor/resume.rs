@@ -12,9 +12,9 @@ use crate::store::{CauseKind, InstanceRow, OrderRow, StoredRun};
 use flow_core::dag_run::SECRET_MARK;
 use flow_core::params::{self, Extra};
 use flow_core::version::differences;
-use flow_core::{Dag, Event, InstanceKey, RunState, RunStatus, StoredInstance, TaskIx, TaskState, select};
+use flow_core::{Dag, Event, InstanceKey, RunState, RunStatus, StoredInstance, TaskIx, TaskState, select, set_up_anew};
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Takes a run over.
@@ -65,7 +65,7 @@ async fn go_on(
     let rows = engine.store.instances(stored.pk).await?;
     check_version(engine, (&made_from, &dag), &stored, &rows, &again).await?;
     let pause_at = pause_at(&dag, &stored.run);
-    let dag = made_from;
+    let (present, dag) = (dag, made_from);
     obstacles::check(engine, &dag)?;
     let params = Params::conceal(&dag, complete(&dag, &stored.run.conf, given)?);
     let state = restored(&dag, &stored, &rows, &params.lengths());
@@ -75,17 +75,31 @@ async fn go_on(
     let settled: Vec<i64> = orders.iter().map(|order| order.id).collect();
     let mut events: Vec<Event> = orders.into_iter().map(|order| order.event).collect();
     commands::end(engine, &dag, &run_id, &lost).await;
+    let mut keeps_steps = BTreeSet::new();
     if let Again::These(wanted) = &again {
         events.push(Event::Cleared(select(&dag, &state, wanted)));
     } else if stored.run.state == RunStatus::Failed {
-        let again: Vec<InstanceKey> = rows.iter().filter(|row| runs_again(row)).filter_map(keys(&dag)).collect();
-        if again.is_empty() {
+        let failed: Vec<InstanceKey> = rows.iter().filter(|row| runs_again(row)).filter_map(keys(&dag)).collect();
+        if failed.is_empty() {
             return Err(EngineError::NotResumable(format!(
                 "run `{run_id}` has failed, but none of its tasks has: let some run again (`clear`), or say that it is \
                  well as it is (`mark {run_id} success`)"
             )));
         }
-        events.push(Event::Cleared(again));
+        let (set_up, without) = set_up_anew(&dag, &state, &failed);
+        if !set_up.is_empty() {
+            let key = keys(&dag);
+            let stay = rows.iter().filter(|row| key(row).is_none_or(|key| !set_up.contains(&key)));
+            let stay: Vec<InstanceRow> = stay.cloned().collect();
+            check_version(engine, (&dag, &present), &stored, &stay, &again).await?;
+        }
+        // A person who orders a clear means it; and what was done with something that is gone is to be done again.
+        if settled.is_empty() {
+            let goes_on = |key: &&InstanceKey| !set_up.contains(*key) && !without.contains(*key);
+            keeps_steps = failed.iter().filter(goes_on).copied().collect();
+        }
+        let again: BTreeSet<InstanceKey> = failed.into_iter().chain(set_up).collect();
+        events.push(Event::Cleared(again.into_iter().collect()));
     }
     Ok(Begun {
         dag,
@@ -97,10 +111,10 @@ async fn go_on(
         rows,
         events,
         lost,
-        // A person who orders a clear means it.
-        keeps_steps: matches!(again, Again::Failed) && settled.is_empty(),
+        keeps_steps,
         settled,
         resumed: true,
+        ending: stored.ending,
         pause_at,
         hold: Hold::Free,
     })
@@ -152,7 +166,8 @@ fn restored(dag: &Dag, stored: &StoredRun, rows: &[InstanceRow], lengths: &BTree
             report: row.report.clone(),
         })
     });
-    RunState::restore(dag, stored.run.state, instances, lengths).with_logical_date(stored.run.logical_date)
+    let state = RunState::restore(dag, stored.run.state, instances, lengths);
+    state.with_logical_date(stored.run.logical_date).with_ending(stored.ending.as_ref().map(|ending| ending.state))
 }
 
 /// The instance of a row, if the DAG still has its task.
@@ -163,7 +178,7 @@ pub(super) fn keys(dag: &Dag) -> impl Fn(&InstanceRow) -> Option<InstanceKey> {
 }
 
 /// Of a failed run: what failed, and what was skipped only since the run took too long.
-fn runs_again(row: &InstanceRow) -> bool {
+pub(crate) fn runs_again(row: &InstanceRow) -> bool {
     let stopped = row.cause.as_ref().is_some_and(|c| c.kind == CauseKind::Cancelled);
     row.state.is_failure() || (row.state == TaskState::Skipped && stopped)
 }

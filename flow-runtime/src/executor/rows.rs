@@ -107,6 +107,11 @@ impl Rows {
         }
     }
 
+    /// These go on where they were, although they run again.
+    pub(super) fn keep_steps(&mut self, of: &BTreeSet<InstanceKey>) {
+        self.forgotten.retain(|key| !of.contains(key));
+    }
+
     /// The row that stood for a mapped task as a whole gives way to those of its instances.
     fn retire_placeholder(&mut self, key: InstanceKey) {
         let placeholder = InstanceKey { map_index: UNMAPPED, ..key };

@@ -19,7 +19,7 @@ use super::{Engine, EngineError, EngineSettings, RunReport, Stop};
 use crate::asset::AssetEvent;
 use crate::context::MOST_TRIGGERING_EVENTS;
 use crate::run_event::{Observer, RunEvent};
-use crate::store::{AssetEventFilter, Cause, CauseKind, Epoch};
+use crate::store::{AssetEventFilter, Cause, CauseKind, Ending, Epoch};
 use crate::telemetry::TryLog;
 use chrono::{DateTime, Utc};
 use flow_core::{Dag, DagRun, Event, InstanceKey, RunState, RunStatus, RunType, TaskIx, TryRef, why};
@@ -102,8 +102,10 @@ pub(super) struct RunLoop {
     pub(super) changed: Vec<InstanceKey>,
     /// The events for which instances wait.
     pub(super) awaited: Awaited,
-    /// What the first step lets run again goes on where it was.
-    pub(super) keeps_steps: bool,
+    /// Of what the first step lets run again, these go on where they were.
+    pub(super) keeps_steps: BTreeSet<InstanceKey>,
+    /// How the run ends when what is set up is taken away, if it is being ended.
+    pub(super) ending: Option<Ending>,
     /// What somebody outside is to be told.
     pub(super) owed: Owed,
     /// So many failures in a row pause the DAG.
@@ -177,13 +179,20 @@ async fn go(
         timestamp: now,
     });
     let stored = engine.store.run(dag_id, run_id).await?;
+    let (record, ending) = stored.map_or((record.0, None), |stored| (stored.run, stored.ending));
     Ok(RunReport {
-        run: stored.map_or(record.0, |s| s.run),
+        run: record,
         pk: scope.pk,
         interrupted: !state.is_finished(),
         has_paused: run.has_paused,
         instances: engine.store.instances(scope.pk).await?,
+        ending,
     })
+}
+
+/// When a run has taken too long that has had so much of its time.
+pub(super) fn deadline(dag: &Dag, spent: Duration) -> Option<Instant> {
+    dag.dagrun_timeout.and_then(|timeout| Instant::now().checked_add(timeout.saturating_sub(spent)))
 }
 
 /// How many failures in a row pause the DAG, as it is today, if this run counts among them.
@@ -215,8 +224,8 @@ async fn made_for(engine: &Engine, begun: &Begun) -> Result<Arc<[AssetEvent]>, E
 }
 
 fn prepare(engine: &Engine, begun: Begun, made_for: Arc<[AssetEvent]>, observer: Observer, stop: Stop) -> Prepared {
-    let Begun { dag, run, pk, epoch, params, state, rows, events, lost, settled, keeps_steps, resumed, pause_at, hold } =
-        begun;
+    let Begun { dag, run, pk, epoch, params, state, rows, events, .. } = begun;
+    let Begun { lost, settled, keeps_steps, resumed, ending, pause_at, hold, .. } = begun;
     let (sender, hints) = mpsc::channel(HINTS);
     let settings = &engine.settings;
     // One that goes on; any other begins anew.
@@ -282,7 +291,7 @@ fn prepare(engine: &Engine, begun: Begun, made_for: Arc<[AssetEvent]>, observer:
         stopping: false,
         patience: None,
         wake_at: None,
-        deadline: scope.dag.dagrun_timeout.and_then(|t| Instant::now().checked_add(t.saturating_sub(spent))),
+        deadline: deadline(&scope.dag, spent),
         more: false,
         changed: Vec::new(),
         owed: Owed::of(&scope.dag, &run),
@@ -290,6 +299,8 @@ fn prepare(engine: &Engine, begun: Begun, made_for: Arc<[AssetEvent]>, observer:
         has_paused: None,
         awaited: Awaited::of(engine.told.subscribe(), rows.awaited()),
         keeps_steps,
+        // One that has ended is not ended any more.
+        ending: ending.filter(|_| !run.state.is_finished()),
         orders: (Instant::now() + orders::POLL, settled.iter().copied().collect()),
         rows,
         scope,

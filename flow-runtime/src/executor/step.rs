@@ -1,10 +1,10 @@
 //! One step of a run: plan, admit, commit; only then start bodies and tell the observer.
 
-use super::edit::ByHand;
+use super::edit::{ByHand, ending, is_by_hand};
 use super::lease;
 use super::outcome::TryEnd;
 use super::past::History;
-use super::run_loop::{Flight, Happened, RunLoop, seconds};
+use super::run_loop::{Flight, Happened, RunLoop, deadline, seconds};
 use super::scope::Scope;
 use super::try_runner::{self, Job};
 use super::{Engine, EngineError};
@@ -21,6 +21,7 @@ use flow_core::trigger_rule::Decision;
 use flow_core::{Event, InstanceKey, Plan, RunStatus, TaskIx, TaskState, Transition, TryRef, because, decide, plan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -52,7 +53,8 @@ impl RunLoop {
         self.rows.forget_cleared(&events);
         self.plan(&mut step, &events);
         if self.state.status() == RunStatus::Queued {
-            // A run that was cleared begins anew.
+            // A run that was cleared begins anew, and so does its time.
+            self.deadline = deadline(&self.scope.dag, Duration::ZERO);
             self.plan(&mut step, &[]);
         }
         self.ask_the_past(&step).await?;
@@ -261,24 +263,25 @@ impl RunLoop {
         let makes_assets = !asset_events.is_empty();
         let changed: Vec<InstanceKey> = self.rows.changed().collect();
         self.owed.look_at_the_clock(&self.scope.dag, status, step.now);
+        let ended = self.ending.clone();
+        self.ending = ending(&self.state, ended.as_ref(), step.stopped.as_ref());
         // Whoever ends a run by hand knows of it.
         if status != step.status && !step.by_hand.is_of_run() {
-            self.owed.run_is(&self.scope.dag, status, (&self.rows, step.stopped.as_ref()), step.now);
+            let stopped = ended.as_ref().map(|ended| &ended.cause).or(step.stopped.as_ref());
+            self.owed.run_is(&self.scope.dag, status, (&self.rows, stopped), step.now);
         }
         let callbacks = self.owed.take();
         let owes = !callbacks.is_empty();
-        let mut forgotten = self.rows.take_forgotten();
-        if std::mem::take(&mut self.keeps_steps) {
-            forgotten.clear();
-        }
+        self.rows.keep_steps(&std::mem::take(&mut self.keeps_steps));
         let commit = RunCommit {
             is_order: step.is_order,
             callbacks,
-            status: (status != step.status).then_some((status, step.now)),
+            status: (status != step.status || self.ending != ended).then_some((status, step.now)),
+            ending: self.ending.clone(),
             // A person who ends it may want what he says.
-            pause_at: self.pause_at.filter(|_| !step.by_hand.is_of_run()),
+            pause_at: self.pause_at.filter(|_| !step.by_hand.is_of_run() && !ended.as_ref().is_some_and(is_by_hand)),
             settled: std::mem::take(&mut step.settled),
-            forgotten,
+            forgotten: self.rows.take_forgotten(),
             instances: self.rows.take_writes(),
             xcoms,
             asset_events,

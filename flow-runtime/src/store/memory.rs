@@ -286,7 +286,7 @@ impl MetadataStore for MemoryStore {
         tables.by_id.insert(id, place);
         let owner = Some(terms.owner.to_owned());
         tables.runs.push(Run {
-            stored: StoredRun { pk, run, dag_version: dag_version.to_owned(), owner, epoch },
+            stored: StoredRun { pk, run, dag_version: dag_version.to_owned(), owner, epoch, ending: None },
             until: terms.lease.map(|term| cut(self.term(term).until())),
             instances: BTreeMap::new(),
             history: BTreeMap::new(),

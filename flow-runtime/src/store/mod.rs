@@ -97,6 +97,17 @@ pub struct StoredRun {
     pub owner: Option<String>,
     /// Its present epoch.
     pub epoch: Epoch,
+    /// How it ends when what is set up is taken away, if somebody has ended it, or it took too long; how it has ended, if it did so.
+    pub ending: Option<Ending>,
+}
+
+/// How a run is being ended, or was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ending {
+    /// Its state when what is set up is taken away.
+    pub state: RunStatus,
+    /// Why; of the sort [`CauseKind::Marked`] if a person has said so.
+    pub cause: Cause,
 }
 
 /// Everything that one batch of events changed in one run. Applied whole or not at all.
@@ -112,6 +123,8 @@ pub struct RunCommit {
     /// The run's new state, if it changed. `Running` after any other state sets `start_date` (a run that was cleared
     /// begins anew), a finished state sets `end_date`, an unfinished one after a finished one takes `end_date` away.
     pub status: Option<(RunStatus, DateTime<Utc>)>,
+    /// How the run is being ended; that is kept, or taken away, with a state alone (which may be the one that it has).
+    pub ending: Option<Ending>,
     /// If the run has failed by this, and it is one of at least so many scheduled runs of its DAG (also those for assets) that have
     /// failed in a row, no later one having ended well, the DAG is paused.
     pub pause_at: Option<u32>,
@@ -141,6 +154,7 @@ impl RunCommit {
             epoch,
             is_order: false,
             status: None,
+            ending: None,
             pause_at: None,
             instances: Vec::new(),
             xcoms: Vec::new(),

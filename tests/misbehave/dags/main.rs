@@ -7,6 +7,7 @@ mod crowded;
 mod isolated;
 mod patient;
 mod prints;
+mod set_up;
 mod tells;
 mod ticks;
 mod waits;

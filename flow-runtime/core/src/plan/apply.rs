@@ -158,6 +158,8 @@ impl Batch<'_> {
         for &key in keys {
             for (key, instance) in self.meant(key) {
                 any = true;
+                // Whoever lets work run again does not end the run any more.
+                self.run.ending = self.run.ending.filter(|_| self.is_teardown(key));
                 self.cancel(key, instance);
                 let cleared = clear::effect(instance, self.retries(key));
                 self.write(key, cleared);
@@ -179,57 +181,48 @@ impl Batch<'_> {
                 self.write(key, Instance { state, due: None, ..instance });
             }
         }
-        // A run that has ended is judged anew.
-        if self.run.status.is_finished() {
+        // A run that has ended is judged anew; so is one that waits to begin again, and has nothing left to begin.
+        let is_done = self.run.status == RunStatus::Queued && self.run.totals.unfinished() == 0;
+        if self.run.status.is_finished() || is_done {
             let status = outlook(self.run);
             self.run.status = if status.is_finished() { status } else { self.run.status };
         }
     }
 
     fn run_marked(&mut self, status: RunStatus) {
-        if status.is_finished() {
-            let stopped = if status == RunStatus::Failed { TaskState::Failed } else { TaskState::Skipped };
-            // Whoever says so again, while nothing but teardowns is left, means those.
-            if status == RunStatus::Failed && self.end_work(stopped) > Some(0) {
-                return;
-            }
+        let stopped = if status == RunStatus::Failed { TaskState::Failed } else { TaskState::Skipped };
+        // Whoever says so again, while nothing but teardowns is left, means those.
+        let is_said = self.run.ending == Some(status);
+        if status.is_finished() && (is_said || !self.end_work(status, stopped)) {
             self.end_all(stopped);
-            self.run.status = status;
+            (self.run.status, self.run.ending) = (status, None);
         }
     }
 
     fn run_timed_out(&mut self) {
         // Whoever goes on with a run that took too long finds so again.
-        if !self.run.status.is_finished() && self.end_work(TaskState::Skipped).is_none() {
+        let is_known = self.run.status.is_finished() || self.run.ending.is_some();
+        if !is_known && !self.end_work(RunStatus::Failed, TaskState::Skipped) {
             self.end_all(TaskState::Skipped);
             self.run.status = RunStatus::Failed;
         }
     }
 
-    /// Ends a run that is to fail as far as it can be ended while something is set up: the teardowns that take it away are left
-    /// to run, and all else is ended, as [`Batch::end_all`] does. Says how many instances that were. `None`, and nothing is
-    /// changed, where no such teardown is left.
-    ///
-    /// That the run fails in the end is for its leaves to say, as ever: those that are ended here have failed, or could not run.
-    /// Where no leaf would say so (the run has done all but take away, or its only leaf is such a teardown), nothing is left.
-    fn end_work(&mut self, stopped: TaskState) -> Option<usize> {
+    /// Ends a run as far as it can be ended while something is set up: the teardowns that take it away are left to run, and all
+    /// else is ended, as [`Batch::end_all`] does; its state is to be `status` then. `false`, and nothing is changed, where no such
+    /// teardown is left.
+    fn end_work(&mut self, status: RunStatus, stopped: TaskState) -> bool {
         let unfinished = self.run.filter(|s| !s.is_finished());
         let (left, work): (Vec<_>, Vec<_>) =
             unfinished.partition(|(key, _)| has_to_take_away(self.dag, self.run, *key));
-        let graph = std::sync::Arc::clone(&self.run.graph);
-        let decides = |key: InstanceKey| graph.node(key.task).is_some_and(|node| node.leaf);
-        let fails = self.run.failed_leaves > 0 || work.iter().any(|(key, _)| decides(*key));
-        if left.is_empty() || !fails || self.run.status.is_finished() {
-            return None;
+        if left.is_empty() || self.run.status.is_finished() {
+            return false;
         }
-        for &(key, instance) in &work {
-            let (stopped, left) = match decides(key) {
-                true => (TaskState::Failed, TaskState::UpstreamFailed),
-                false => (stopped, TaskState::Skipped),
-            };
-            self.end_one(key, instance, stopped, left);
+        for (key, instance) in work {
+            self.end_one(key, instance, stopped, TaskState::Skipped);
         }
-        Some(work.len())
+        self.run.ending = Some(status);
+        true
     }
 
     /// Ends every instance that is unfinished: what is running takes the state `stopped`, all else is skipped.

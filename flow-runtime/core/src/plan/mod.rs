@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Applies a batch of events to a run, and says what changed and what must be done about it.
 ///
-/// The first call for a queued run starts it. Events of old tries, of instances that are not there, and events that
+/// The first call for a queued run starts it, save one that carries out a person's order. Events of old tries, of instances that are not there, and events that
 /// came before change nothing. A batch is seen as one moment: what follows from it is worked out after its last event.
 ///
 /// `dag` must be the one that `run` was made for.
@@ -45,7 +45,9 @@ fn plan_rounds(dag: &Dag, run: &mut RunState, events: &[Event], now: DateTime<Ut
     for event in events {
         batch.apply(event);
     }
-    if batch.run.status == RunStatus::Queued && !before.is_finished() {
+    // What a person orders of a run that waits to begin does not begin it: whoever works on it does.
+    let begins = !before.is_finished() && !events.iter().any(Event::is_order);
+    if batch.run.status == RunStatus::Queued && begins {
         batch.run.status = RunStatus::Running;
         batch.run.unsettled = true;
     }

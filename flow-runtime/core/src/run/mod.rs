@@ -24,6 +24,8 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunState {
     pub(crate) status: RunStatus,
+    /// Somebody has ended it, or it took too long: that is its state when what is set up is taken away.
+    pub(crate) ending: Option<RunStatus>,
     pub(crate) graph: Arc<Graph>,
     pub(crate) tasks: Vec<Track>,
     /// Instances of the whole run by state.
@@ -93,6 +95,7 @@ impl RunState {
     fn empty(dag: &Dag, param_lengths: &BTreeMap<String, u32>) -> RunState {
         RunState {
             status: RunStatus::Queued,
+            ending: None,
             graph: Arc::new(Graph::new(dag)),
             tasks: vec![Track::default(); dag.tasks.len()],
             totals: Counts::default(),
@@ -119,6 +122,18 @@ impl RunState {
     pub fn with_logical_date(mut self, logical_date: Option<DateTime<Utc>>) -> RunState {
         self.logical_date = logical_date;
         self
+    }
+
+    /// The same run, which somebody has ended: that is its state when what is set up is taken away.
+    pub fn with_ending(mut self, ending: Option<RunStatus>) -> RunState {
+        self.ending = ending.filter(|ending| ending.is_finished() && !self.status.is_finished());
+        self
+    }
+
+    /// The state that it is to have when what is set up is taken away, if somebody has ended it, or it took too long. A store keeps
+    /// this with the state of the run, for [`RunState::with_ending`].
+    pub fn ending(&self) -> Option<RunStatus> {
+        self.ending
     }
 
     /// The state of the run.

@@ -2,7 +2,8 @@
 
 use super::{Store, archive, at, begin, commit, full, ordered, plain, rows, write, xcom};
 use crate::store::{
-    Cause, CauseKind, Epoch, InstanceRow, RETURN_VALUE, RunCommit, RunPk, StoreError, XComFilter, XComRow, XComValue,
+    Cause, CauseKind, Ending, Epoch, InstanceRow, RETURN_VALUE, RunCommit, RunPk, StoreError, XComFilter, XComRow,
+    XComValue,
 };
 use flow_core::{RunStatus, TaskState};
 use std::sync::Arc;
@@ -95,6 +96,31 @@ pub async fn the_status_moves_the_dates(store: Store) {
     store.commit(&[RunCommit { status: Some((Failed, at(1))), ..commit(held) }]).await.unwrap();
     let run = store.run("taxi", "never ran").await.unwrap().unwrap().run;
     assert_eq!((run.start_date, run.end_date), (None, Some(at(1))));
+}
+
+/// How a run is being ended comes with a state, be it the one that it has, and goes with the next; what has no state leaves it.
+pub async fn how_a_run_is_ended_is_kept_with_its_state(store: Store) {
+    let held = begin(&store, "one").await;
+    let cause = Cause { kind: CauseKind::Cancelled, message: "somebody said \"no\" ä".into(), place: None };
+    let how = Ending { state: RunStatus::Failed, cause };
+    let running = Some((RunStatus::Running, at(1)));
+    let ending = RunCommit { status: running, ending: Some(how.clone()), ..commit(held) };
+    let none = RunCommit { instances: vec![write(plain("t", -1, TaskState::Scheduled, 0))], ..commit(held) };
+    let goes_on = RunCommit { status: running, ..commit(held) };
+    let failed = RunCommit { status: Some((RunStatus::Failed, at(2))), ..commit(held) };
+    for (change, want) in [
+        (goes_on.clone(), None),
+        (ending.clone(), Some(&how)),
+        (none, Some(&how)),
+        (goes_on, None),
+        (ending, Some(&how)),
+        (failed, None),
+    ] {
+        let said = format!("{change:?}");
+        store.commit(&[change]).await.unwrap();
+        let run = store.run("taxi", "one").await.unwrap().unwrap();
+        assert_eq!((run.ending.as_ref(), run.run.start_date), (want, Some(at(1))), "{said}");
+    }
 }
 
 /// After a takeover the old epoch can change nothing, nor can one that was never given; the new one can.

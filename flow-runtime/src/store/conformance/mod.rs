@@ -72,6 +72,7 @@ macro_rules! store_conformance {
                 every_state_comes_back
                 instances_are_sorted
                 the_status_moves_the_dates
+                how_a_run_is_ended_is_kept_with_its_state
                 no_instance_moves_where_it_cannot_come_by_itself
                 no_run_moves_where_it_cannot_come_by_itself
                 an_illegal_move_refuses_all_of_its_call_and_nothing_else

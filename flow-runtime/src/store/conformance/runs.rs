@@ -62,7 +62,8 @@ pub async fn every_field_of_a_run_comes_back(store: Store) {
         let (pk, epoch) = store.create_run(&run, &version, "host:7 ä").await.unwrap();
         assert_eq!(epoch, Epoch(1));
         let found = store.run("täxi", &run.run_id).await.unwrap();
-        let want = StoredRun { pk, run, dag_version: version.clone(), owner: Some("host:7 ä".into()), epoch };
+        let owner = Some("host:7 ä".into());
+        let want = StoredRun { pk, run, dag_version: version.clone(), owner, epoch, ending: None };
         assert_eq!(found, Some(want.clone()));
         assert!(store.runs(&RunFilter::default()).await.unwrap().contains(&want));
     }

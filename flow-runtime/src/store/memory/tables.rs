@@ -165,6 +165,7 @@ impl Run {
     pub(super) fn apply(&mut self, commit: &RunCommit) {
         if let Some((status, at)) = commit.status {
             apply_status(&mut self.stored.run, status, cut(at));
+            self.stored.ending.clone_from(&commit.ending);
         }
         for write in commit.instances.iter().filter(|w| w.archive) {
             let key = (write.row.task_id.clone(), write.row.map_index);

@@ -12,11 +12,12 @@ use std::time::Duration;
 
 /// The schema, step by step; the table `flow_schema` says how many of them a database has seen. Never edit one that was
 /// released: add one.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../../../migrations/postgres/0001_first.sql"),
     include_str!("../../../migrations/postgres/0002_dag.sql"),
     include_str!("../../../migrations/postgres/0003_time.sql"),
     include_str!("../../../migrations/postgres/0004_order.sql"),
+    include_str!("../../../migrations/postgres/0005_ending.sql"),
 ];
 
 /// What the store asks for: put into a database that has not seen all steps, or has an earlier edition of it. One that has a later
@@ -24,7 +25,7 @@ const MIGRATIONS: [&str; 4] = [
 const FUNCTIONS: &str = include_str!("../../../migrations/postgres/functions.sql");
 
 /// Which edition of the functions this is, as they say themselves: one more with each change of them.
-const EDITION: i64 = 3;
+const EDITION: i64 = 4;
 
 /// The advisory lock under which the schema is changed: "flow" in ASCII.
 const SCHEMA_LOCK: i64 = 0x666c_6f77;
@@ -221,7 +222,7 @@ mod tests {
         let sum: String = Sha256::digest(FUNCTIONS)[..8].iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(
             (EDITION, sum.as_str()),
-            (3, "7eb0ac64a7e674b7"),
+            (4, "bb4bfaaccff0a5f9"),
             "raise EDITION, and what flow_edition() says; then note the sum here"
         );
         assert!(FUNCTIONS.contains(&format!("AS $$ SELECT {EDITION}::BIGINT $$")), "flow_edition() says another");

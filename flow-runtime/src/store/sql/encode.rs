@@ -58,7 +58,7 @@ impl Elements {
 #[derive(Debug, Default, Clone)]
 pub(in crate::store) struct Round {
     /// * claims: `[run, epoch, name of the commit, is it a person's order]`; all is refused when an epoch is not the present one.
-    /// * states: `[run, state, at, so many failures in a row pause the DAG]`.
+    /// * states: `[run, state, at, so many failures in a row pause the DAG, how it is being ended]`.
     /// * archive: `[run, task_id, map_index]`.
     /// * instances: `[run, task_id, map_index, state, try_number, max_tries, due, start_date, end_date, cause, report, label,
     ///   event]`.
@@ -80,7 +80,7 @@ impl Round {
         claims.push(&(run, commit.epoch.0, name, commit.is_order))?;
         if let Some((state, at)) = commit.status {
             let pause_at = commit.pause_at.filter(|_| state == RunStatus::Failed);
-            states.push(&(run, state.name(), to_micros(at), pause_at))?;
+            states.push(&(run, state.name(), to_micros(at), pause_at, &commit.ending))?;
         }
         for write in &commit.instances {
             if write.archive {

@@ -94,7 +94,7 @@ macro_rules! bound {
 pub(in crate::store) use bound;
 
 const RUN: &str = "SELECT id, dag_id, run_id, run_type, state, logical_date, interval_start, interval_end, run_after, \
-                   start_date, end_date, conf, dag_version, owner, epoch FROM dag_run WHERE true";
+                   start_date, end_date, conf, dag_version, owner, epoch, ending FROM dag_run WHERE true";
 
 const INSTANCE: &str =
     "SELECT task_id, map_index, state, try_number, max_tries, due, start_date, end_date, cause, report, label, event";

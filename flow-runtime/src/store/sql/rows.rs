@@ -126,6 +126,7 @@ pub(in crate::store) fn stored_run(row: &impl Columns) -> Result<StoredRun> {
         dag_version: text(row, 12)?.to_owned(),
         owner: row.text(13)?.map(str::to_owned),
         epoch: Epoch(integer(row, 14)?),
+        ending: row.text(15)?.map(|text| json(text, which)).transpose()?,
         run: DagRun {
             run_type,
             state,

@@ -13,12 +13,13 @@ use std::time::Duration;
 
 /// The schema, step by step; a database's `user_version` says how many of them it has seen. Never edit one that was
 /// released: add one.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("../../../migrations/sqlite/0001_first.sql"),
     include_str!("../../../migrations/sqlite/0002_dag.sql"),
     include_str!("../../../migrations/sqlite/0003_time.sql"),
     include_str!("../../../migrations/sqlite/0004_order.sql"),
     include_str!("../../../migrations/sqlite/0005_rate.sql"),
+    include_str!("../../../migrations/sqlite/0006_ending.sql"),
 ];
 
 /// `application_id` of a database of flow: "flow" in ASCII.

@@ -31,7 +31,8 @@ pub(super) const COMMIT_VIEW: &str = "
                 WHEN j.value->>1 = 'running' AND (dag_run.state <> 'running' OR start_date IS NULL) THEN j.value->>2
                 ELSE start_date
             END,
-            end_date = CASE WHEN j.value->>1 IN ('success', 'failed') THEN j.value->>2 END
+            end_date = CASE WHEN j.value->>1 IN ('success', 'failed') THEN j.value->>2 END,
+            ending = j.value->>4
         FROM json_each(NEW.states) AS j WHERE dag_run.id = j.value->>0;
         INSERT INTO has_paused (run)
         SELECT min(r.id) FROM json_each(NEW.states) AS j CROSS JOIN dag_run AS r ON r.id = j.value->>0

@@ -12,6 +12,7 @@ mod orders;
 mod past;
 mod pauses;
 mod resume;
+mod set_up;
 mod shared;
 mod stop;
 mod transfers;

@@ -38,7 +38,8 @@ impl History {
     }
 
     pub fn restored(&self) -> RunState {
-        RunState::restore(&self.dag, self.run.status(), self.rows.values().cloned(), &BTreeMap::new())
+        let run = RunState::restore(&self.dag, self.run.status(), self.rows.values().cloned(), &BTreeMap::new());
+        run.with_ending(self.run.ending())
     }
 
     /// All instances, task by task.

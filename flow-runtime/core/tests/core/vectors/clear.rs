@@ -35,6 +35,7 @@ fn selection(line: &Value) -> Verdict {
         downstream: line["include_downstream"] == true,
         only_failed: line["only_failed"] == true,
         only_running: line["only_running"] == true,
+        alone: false,
     };
     let mut found: Vec<String> = select(&dag, &run, &wanted).into_iter().map(|k| graph::name(&dag, k)).collect();
     found.sort();
@@ -59,15 +60,11 @@ fn effect(line: &Value) -> Verdict {
     let mut run = RunState::restore(&dag, status, [row], &BTreeMap::new());
     plan(&dag, &mut run, &[Event::Cleared(vec![key])], DateTime::UNIX_EPOCH);
     let i = run.instance(key).expect("it is there");
-    let started = status == RunStatus::Running || status == RunStatus::Queued;
+    let started = status == RunStatus::Running;
     let after = &line["after"];
     let state = if started && i.state == TaskState::Scheduled { TaskState::None } else { i.state };
     let found = json!({"state": state.name(), "try_number": i.try_number, "max_tries": i.max_tries});
     let agrees = ["state", "try_number", "max_tries"].iter().all(|field| found[field] == after[field]);
-    // A queued run starts with its first plan.
-    let run_agrees = match status {
-        RunStatus::Queued => run.status() == RunStatus::Running && after["run_state"] == "queued",
-        _ => after["run_state"] == run.status().name(),
-    };
+    let run_agrees = after["run_state"] == run.status().name();
     Verdict::of(agrees && run_agrees, || format!("{found} {}", run.status()))
 }
