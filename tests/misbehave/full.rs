@@ -1,4 +1,4 @@
-//! A disk that is full: the scheduler says so, breaks nothing, and goes on by itself once there is room.
+//! A disk that is full: whoever writes there says so, breaks nothing, and goes on by itself once there is room.
 
 use crate::program::Place;
 use crate::rest_but;
@@ -6,16 +6,17 @@ use crate::ticks::{runs, soon, text};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs::{File, read_to_string};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// A scheduler none of whose files may become larger than so many blocks of 512 bytes. (The signal that would end it is not
+/// A process none of whose files may become larger than so many blocks of 512 bytes. (The signal that would end it is not
 /// heeded, so that a write fails as it does on a full disk.)
 struct Cramped(Child);
 
 impl Cramped {
-    fn start(place: &Place, blocks: u64, said: &File) -> Cramped {
+    fn start(place: &Place, args: &[&str], blocks: u64, said: &File) -> Cramped {
         let script = format!("trap '' XFSZ; ulimit -S -f {blocks}; exec \"$0\" \"$@\"");
-        let program = place.command(&["scheduler"]);
+        let program = place.command(args);
         let mut command = Command::new("sh");
         command.args(["-c", &script]).arg(program.get_program()).args(program.get_args());
         command.current_dir(place.folder.path()).env_remove("RUST_LOG").stdin(Stdio::null());
@@ -36,9 +37,13 @@ impl Cramped {
         assert!(done.expect("prlimit is there").success());
     }
 
-    fn end(mut self) -> Option<i32> {
+    fn stop(self) -> Option<i32> {
         let pid = self.0.id().to_string();
         assert!(Command::new("kill").args(["-s", "INT", &pid]).status().expect("kill is there").success());
+        self.end()
+    }
+
+    fn end(mut self) -> Option<i32> {
         self.0.wait().expect("it ends").code()
     }
 }
@@ -50,6 +55,7 @@ impl Drop for Cramped {
     }
 }
 
+/// Number 26.
 #[test]
 fn a_disk_that_is_full_breaks_nothing_and_all_goes_on_when_there_is_room() {
     let place = Place::new();
@@ -60,7 +66,7 @@ fn a_disk_that_is_full_breaks_nothing_and_all_goes_on_when_there_is_room() {
     let path = place.folder.path().join("said");
     let said = File::create(&path).unwrap();
     // Enough to begin with, and not for all.
-    let scheduler = Cramped::start(&place, (largest + 96 * 1024) / 512, &said);
+    let scheduler = Cramped::start(&place, &["scheduler"], (largest + 96 * 1024) / 512, &said);
     soon("it says that there is no room", || {
         let said = read_to_string(&path).unwrap();
         said.contains("metadata database") && (said.contains("disk is full") || said.contains("no room on the disk"))
@@ -71,7 +77,7 @@ fn a_disk_that_is_full_breaks_nothing_and_all_goes_on_when_there_is_room() {
     scheduler.make_room();
     let all = || runs(&place, "twenty_seconds");
     soon("all ticks are run", || all().len() == 21 && all().iter().all(|run| run["state"] == "success"));
-    assert_eq!(scheduler.end(), Some(0), "{}", read_to_string(&path).unwrap());
+    assert_eq!(scheduler.stop(), Some(0), "{}", read_to_string(&path).unwrap());
 
     let dates: BTreeSet<String> = all().iter().map(|run| text(run, "logical_date").to_string()).collect();
     assert_eq!(dates.len(), 21, "each of them once");
@@ -83,4 +89,59 @@ fn a_disk_that_is_full_breaks_nothing_and_all_goes_on_when_there_is_room() {
         }
     }
     assert_eq!(place.json(&["db", "check"])["is_current"], true);
+}
+
+/// The lines of a log, none of which may be broken.
+fn lines(path: &Path) -> Vec<Value> {
+    let text = read_to_string(path).unwrap();
+    assert!(text.is_empty() || text.ends_with('\n'), "a part of a line is left: {text}");
+    let read = |line: &str| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+    text.lines().map(read).collect()
+}
+
+/// Number 26, of the folder of the logs: a task whose log cannot be written goes on.
+#[test]
+fn a_task_goes_on_where_there_is_no_room_for_its_log_and_the_log_says_what_is_missing() {
+    let place = Place::new().env("FLOW_LOG", "misbehave=debug");
+    let path = place.folder.path().join("said");
+    let said = File::create(&path).unwrap();
+    let run = Cramped::start(&place, &["run", "wordy", "--run-id", "one"], 4096, &said);
+    soon("it says that there is no room", || read_to_string(&path).unwrap().contains("cannot be written"));
+    let log = place.home().join("logs/dag_id=wordy/run_id=one/task_id=talks/attempt=1.log");
+    let before = lines(&log);
+    run.make_room();
+    place.write(".flow/room", "");
+    assert_eq!(run.end(), Some(0), "{}", read_to_string(&path).unwrap());
+
+    let said = read_to_string(&path).unwrap();
+    let told: Vec<&str> = said.lines().filter(|line| line.contains("cannot be written")).collect();
+    assert!(told.len() == 1 && told[0].contains("WARN") && told[0].contains("make room in"), "once: {told:#?}");
+    let all = lines(&log);
+    assert_eq!(all[..before.len()], before, "what was written stays");
+    let gaps: Vec<&Value> = all.iter().filter(|line| line["logger"] == "flow.log").collect();
+    assert_eq!(gaps.len(), 1, "{gaps:#?}");
+    let missing: usize = text(gaps[0], "event").split(' ').next().unwrap().parse().unwrap();
+    assert_eq!(text(gaps[0], "event"), format!("{missing} lines are missing here: the log could not be written"));
+    let spoken = place.json(&["xcom", "one", "talks"])["value"].as_u64().unwrap() as usize;
+    assert_eq!(all.len() - 1 + missing, spoken, "each line is there, or counted");
+    assert_eq!(text(&all[all.len() - 1], "event"), "there is room again");
+    let tasks = place.json(&["tasks", "one"]);
+    assert_eq!((&tasks[0]["state"], &tasks[0]["try_number"]), (&"success".into(), &1.into()), "{tasks:#}");
+}
+
+#[test]
+fn a_scheduler_says_which_log_cannot_be_written() {
+    let place = Place::new();
+    place.write("flow.toml", "[pools]\napi = 2\n");
+    rest_but(&place, &["in_two_lines"]);
+    place.write(".flow/logs", "in the way");
+    let path = place.folder.path().join("said");
+    let room = 1 << 30;
+    let scheduler = Cramped::start(&place, &["scheduler"], room, &File::create(&path).unwrap());
+    let done = || runs(&place, "in_two_lines").iter().any(|run| run["state"] == "success");
+    soon("it runs all the same", done);
+    soon("it says so", || read_to_string(&path).unwrap().contains("the log of this try cannot be written"));
+    let tasks = place.json(&["tasks", "latest", "--dag", "in_two_lines"]);
+    assert_eq!((&tasks[0]["state"], &tasks[0]["try_number"]), (&"success".into(), &1.into()), "{tasks:#}");
+    assert_eq!(scheduler.stop(), Some(0));
 }

@@ -167,6 +167,10 @@ fn line(dag_id: &str, run_id: &str, event: &RunEvent, paint: super::style::Paint
             let task = paint.task(*state, format!("{} {}", glyph(*state), label(task_id, *map_index)));
             Some(format!("{} {task}: {}{again}", head(*timestamp), one_line(&cause(ended_by))))
         }
+        // What a task says is in its log, but that it is not.
+        RunEvent::Log { task_id, map_index, logger, message, timestamp, .. } if logger == telemetry::LOG => {
+            Some(format!("{} {}: {}", head(*timestamp), paint.warn(label(task_id, *map_index)), one_line(message)))
+        }
         _ => None,
     }
 }

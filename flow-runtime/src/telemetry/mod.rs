@@ -9,7 +9,7 @@ pub use layer::TaskLayer;
 pub(crate) use layer::{EventSink, try_span};
 pub use path::{log_path, read_log, run_folder};
 pub(crate) use progress::{LOGGER as PROGRESS, ProgressLog};
-pub(crate) use try_log::{TryLog, TryLogParts};
+pub(crate) use try_log::{LOGGER as LOG, TryLog, TryLogParts};
 
 use std::sync::OnceLock;
 use tracing::Subscriber;

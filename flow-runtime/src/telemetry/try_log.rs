@@ -9,11 +9,14 @@ use crate::store::{Cause, CauseKind};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tracing::Level;
+
+/// By what the engine tells that a log cannot be written.
+pub(crate) const LOGGER: &str = "flow.log";
 
 /// Whose log it is, and where it goes.
 pub(crate) struct TryLogParts<'a> {
@@ -40,11 +43,15 @@ pub(crate) struct TryLog {
     file: Mutex<LogFile>,
 }
 
-enum LogFile {
-    NotYet,
-    Open(File),
+/// The file, and what is missing from it.
+struct LogFile {
+    open: Option<File>,
     /// The try has ended; what a thread that was left behind still says is not its log any more.
-    Closed,
+    is_closed: bool,
+    /// Lines that could not be written since the last one that could.
+    missing: u64,
+    /// Whoever looks on knows that lines are missing.
+    is_told: bool,
 }
 
 impl TryLog {
@@ -57,17 +64,17 @@ impl TryLog {
             try_number,
             clock,
             stream,
-            file: Mutex::new(LogFile::NotYet),
+            file: Mutex::new(LogFile { open: None, is_closed: false, missing: 0, is_told: false }),
         }
     }
 
     /// Ends the log, with the cause of the end as its last line if there is one. What comes later is dropped.
     pub(crate) fn close(&self, cause: Option<&Cause>) {
         let mut file = self.file.lock();
-        if matches!(*file, LogFile::Closed) {
+        if file.is_closed {
             return;
         }
-        if let Some(cause) = cause {
+        let last = cause.map(|cause| {
             let level = match cause.kind {
                 CauseKind::Cached => "info",
                 CauseKind::Skipped | CauseKind::Cancelled => "warning",
@@ -78,20 +85,46 @@ impl TryLog {
             if let Some(place) = &cause.place {
                 fields.insert("place".into(), Value::String(place.clone()));
             }
-            self.append(&mut file, level, "flow.task", &cause.message, fields);
+            self.line(level, "flow.task", &cause.message, fields)
+        });
+        if last.is_some() || file.missing > 0 {
+            self.append(&mut file, last);
         }
-        *file = LogFile::Closed;
+        (file.open, file.is_closed) = (None, true);
     }
 
-    fn append(&self, file: &mut LogFile, level: &str, logger: &str, message: &str, fields: Map<String, Value>) {
+    /// Files a line, behind how many are missing before it. A log that cannot be written must not end a task that works: whoever looks
+    /// on is told, and the next line is tried again.
+    fn append(&self, file: &mut LogFile, line: Option<String>) {
         let Some(path) = &self.path else { return };
-        if matches!(file, LogFile::NotYet)
-            && let Ok(opened) = open(path)
-        {
-            *file = LogFile::Open(opened);
+        let gap = (file.missing > 0).then(|| {
+            let lines = if file.missing == 1 { "line is".into() } else { format!("{} lines are", file.missing) };
+            let message = format!("{lines} missing here: the log could not be written");
+            self.line("warning", LOGGER, &message, Map::new())
+        });
+        let lost = u64::from(line.is_some());
+        match write(path, &mut file.open, &(gap.unwrap_or_default() + &line.unwrap_or_default())) {
+            Ok(()) => (file.missing, file.is_told) = (0, false),
+            Err(e) => {
+                file.missing += lost;
+                // Where there is no room for it now, it is told with the next line.
+                file.is_told = file.is_told || self.tell(path, &e);
+            }
         }
-        // A log that cannot be written must not end a task that works.
-        let LogFile::Open(file) = file else { return };
+    }
+
+    /// Tells whoever looks on that lines are missing; says whether it could.
+    fn tell(&self, path: &Path, e: &io::Error) -> bool {
+        let message = format!(
+            "the log of this try cannot be written ({e}), so that lines are missing from it: make room in {}, or see that this user \
+             may write there",
+            path.parent().unwrap_or(path).display()
+        );
+        self.stream.try_send(self.event("warning", LOGGER, &message, Map::new())).is_ok()
+    }
+
+    /// A line of the file.
+    fn line(&self, level: &str, logger: &str, message: &str, fields: Map<String, Value>) -> String {
         let mut line = Map::new();
         line.insert("timestamp".into(), serde_json::to_value(self.clock.now()).unwrap_or_default());
         line.insert("level".into(), Value::String(level.into()));
@@ -107,7 +140,21 @@ impl TryLog {
         }
         let mut text = secret::redact_value(&Value::Object(line)).to_string();
         text.push('\n');
-        drop(file.write_all(text.as_bytes()));
+        text
+    }
+
+    /// What whoever looks on is told.
+    fn event(&self, level: &'static str, logger: &str, message: &str, fields: Map<String, Value>) -> RunEvent {
+        RunEvent::Log {
+            task_id: self.task_id.clone(),
+            map_index: self.map_index,
+            try_number: self.try_number,
+            level,
+            logger: logger.into(),
+            message: secret::redact(message).into_owned(),
+            fields,
+            timestamp: self.clock.now(),
+        }
     }
 }
 
@@ -115,28 +162,32 @@ impl EventSink for TryLog {
     /// Files one event, and streams it from info upwards.
     fn record(&self, level: Level, logger: &str, message: &str, fields: Map<String, Value>) {
         let mut file = self.file.lock();
-        if matches!(*file, LogFile::Closed) {
+        if file.is_closed {
             return;
         }
-        let now = self.clock.now();
+        let name = airflow_name(level);
         if level <= Level::INFO {
             let hidden = |(name, value): (&String, &Value)| (name.clone(), secret::redact_value(value));
-            drop(self.stream.try_send(RunEvent::Log {
-                task_id: self.task_id.clone(),
-                map_index: self.map_index,
-                try_number: self.try_number,
-                level: airflow_name(level),
-                logger: logger.into(),
-                message: secret::redact(message).into_owned(),
-                fields: fields.iter().map(hidden).collect(),
-                timestamp: now,
-            }));
+            drop(self.stream.try_send(self.event(name, logger, message, fields.iter().map(hidden).collect())));
         }
-        self.append(&mut file, airflow_name(level), logger, message, fields);
+        if self.path.is_some() {
+            let line = self.line(name, logger, message, fields);
+            self.append(&mut file, Some(line));
+        }
     }
 }
 
-fn open(path: &Path) -> std::io::Result<File> {
+/// Writes whole lines, or nothing: half a line would spoil the one that comes behind it.
+fn write(path: &Path, file: &mut Option<File>, lines: &str) -> io::Result<()> {
+    let file = match file {
+        Some(file) => file,
+        None => file.insert(open(path)?),
+    };
+    let before = file.metadata()?.len();
+    file.write_all(lines.as_bytes()).inspect_err(|_| drop(file.set_len(before)))
+}
+
+fn open(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }

@@ -33,3 +33,36 @@ pub fn prints_apart(
 ) {
     noisy(password).isolation(flow_runtime::core::dag::Isolation::Process);
 }
+
+/// Talks until there is room, and tells how much it has said.
+#[task]
+async fn talks(ctx: &Context) -> u32 {
+    let mut said = 0;
+    while !ctx.home().join("room").exists() {
+        // Too quiet for whoever looks on, whose own file must not get full as well.
+        debug!("{said} {}", "word after word ".repeat(1000));
+        said += 1;
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    info!("there is room again");
+    said + 1
+}
+
+/// A task that says more than there is room for.
+#[dag]
+pub fn wordy() {
+    talks();
+}
+
+/// Says two things.
+#[task]
+fn says_two_things() {
+    info!("one thing");
+    info!("and another");
+}
+
+/// Logs by itself, once.
+#[dag(schedule = "@once")]
+pub fn in_two_lines() {
+    says_two_things();
+}
