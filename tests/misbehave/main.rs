@@ -8,6 +8,7 @@ mod crash_points;
 mod crowded;
 mod full;
 mod isolated;
+mod migrated;
 mod patient;
 mod postgres;
 mod prints;

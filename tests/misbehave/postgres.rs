@@ -13,6 +13,15 @@ use std::time::Duration;
 
 /// A new database of the cluster; `None` where there is no server.
 pub fn database() -> Option<String> {
+    made_from("template1")
+}
+
+/// A new one that is as this one, which nobody may be working on.
+pub fn copy_of(database: &str) -> String {
+    made_from(database.rsplit('/').next().unwrap()).expect("there is a server")
+}
+
+fn made_from(template: &str) -> Option<String> {
     use sqlx::Connection as _;
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let mut url = url::Url::parse(&cluster::url()?).unwrap();
@@ -20,7 +29,7 @@ pub fn database() -> Option<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut connection = sqlx::PgConnection::connect(url.as_str()).await.unwrap();
-        let sql = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
+        let sql = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE {template}"));
         sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
         connection.close().await.unwrap();
     });

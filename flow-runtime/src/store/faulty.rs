@@ -113,7 +113,8 @@ with_faults! {
 }
 
 /// The variable that names the call of the store at which a process dies: `commit:3:before` is before its third commit,
-/// `make_run:1:after` after its first new run. Heeded by programs with the feature `failpoints` alone.
+/// `make_run:1:after` after its first new run, `migrate:2:before` before the second step of the schema. Heeded by programs with
+/// the feature `failpoints` alone.
 #[cfg(feature = "failpoints")]
 pub const CRASH_AT: &str = "FLOW_CRASH_AT";
 
@@ -145,11 +146,28 @@ impl CrashAt {
     fn count(&self, call: &str, after: bool) {
         use std::sync::atomic::Ordering;
         if self.call == call && self.after == after && self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
-            let _dead = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-            std::process::abort();
+            die();
         }
     }
 }
+
+#[cfg(feature = "failpoints")]
+fn die() {
+    let _dead = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    std::process::abort();
+}
+
+/// A point that is passed while a store is opened, with a number of its own: ends the process here, where [`CRASH_AT`] says so.
+#[cfg(all(feature = "failpoints", any(feature = "sqlite", feature = "postgres")))]
+pub(super) fn passes(point: &str, number: usize, when: &str) {
+    if std::env::var(CRASH_AT).is_ok_and(|text| text == format!("{point}:{number}:{when}")) {
+        die();
+    }
+}
+
+/// Nothing, without the feature `failpoints`.
+#[cfg(all(not(feature = "failpoints"), any(feature = "sqlite", feature = "postgres")))]
+pub(super) fn passes(_point: &str, _number: usize, _when: &str) {}
 
 #[cfg(feature = "failpoints")]
 #[async_trait::async_trait]

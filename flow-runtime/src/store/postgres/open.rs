@@ -3,7 +3,7 @@
 use super::error;
 use super::retry::{Patience, in_time};
 use super::writer::Writer;
-use crate::store::{Result, Schema, StoreError};
+use crate::store::{Result, Schema, StoreError, faulty};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, Row};
 use std::io::ErrorKind;
@@ -125,25 +125,28 @@ async fn prepare(options: &PgConnectOptions) -> sqlx::Result<std::result::Result
     lock.bind(SCHEMA_LOCK).execute(&mut *transaction).await?;
     let is_there = has_schema(&mut transaction).await?;
     let seen = if is_there { seen(&mut transaction).await? } else { 0 };
-    let Some(missing) = MIGRATIONS.get(seen..) else {
-        let known = MIGRATIONS.len();
+    let known = MIGRATIONS.len();
+    if seen > known {
         return Ok(Err(format!(
             "was written by a newer flow (its schema is {seen}, this flow knows {known}): update flow"
         )));
-    };
+    }
     if !is_there {
         sqlx::raw_sql("CREATE TABLE flow_schema (version BIGINT NOT NULL)").execute(&mut *transaction).await?;
         sqlx::raw_sql("INSERT INTO flow_schema VALUES (0)").execute(&mut *transaction).await?;
     }
     keep_together(&mut transaction).await?;
-    if !missing.is_empty() || edition(&mut transaction).await? < EDITION {
-        for step in missing.iter().chain([&FUNCTIONS]) {
-            sqlx::raw_sql(*step).execute(&mut *transaction).await?;
+    if seen < known || edition(&mut transaction).await? < EDITION {
+        for (number, step) in (1..).zip(MIGRATIONS.into_iter().chain([FUNCTIONS])).skip(seen) {
+            faulty::passes("migrate", number, "before");
+            sqlx::raw_sql(step).execute(&mut *transaction).await?;
         }
         let stamp = sqlx::query("UPDATE flow_schema SET version = $1").persistent(false);
-        stamp.bind(MIGRATIONS.len() as i64).execute(&mut *transaction).await?;
+        stamp.bind(known as i64).execute(&mut *transaction).await?;
     }
+    faulty::passes("migrated", 1, "before");
     transaction.commit().await?;
+    faulty::passes("migrated", 1, "after");
     // By the search path of everybody.
     let mut transaction = connection.begin().await?;
     let hides = edition(&mut transaction).await? < EDITION;

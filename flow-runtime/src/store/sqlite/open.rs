@@ -4,7 +4,7 @@ use super::error;
 use super::writer::Writer;
 use super::{Durability, READERS, statements};
 use crate::store::sql::Failure;
-use crate::store::{Result, StoreError};
+use crate::store::{Result, StoreError, faulty};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection, SqlitePool};
 use std::path::{Path, PathBuf};
@@ -116,6 +116,7 @@ async fn prepare(
     let ended = sqlx::raw_sql(end).execute(connection).await;
     done?;
     ended?;
+    faulty::passes("migrated", 1, "after");
     Ok(())
 }
 
@@ -123,12 +124,14 @@ async fn prepare(
 async fn migrate(connection: &mut SqliteConnection, path: &Path) -> std::result::Result<(), Failure> {
     // Asked again now that nobody else can write: another process may have been faster.
     let found = version(connection, path).await?;
-    for step in &MIGRATIONS[found..] {
-        sqlx::raw_sql(*step).execute(&mut *connection).await?;
+    for (number, step) in (1..).zip(MIGRATIONS).skip(found) {
+        faulty::passes("migrate", number, "before");
+        sqlx::raw_sql(step).execute(&mut *connection).await?;
     }
     // PRAGMA takes no parameters; both numbers are constants.
     let stamp = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {}", MIGRATIONS.len());
     sqlx::raw_sql(AssertSqlSafe(stamp)).execute(connection).await?;
+    faulty::passes("migrated", 1, "before");
     Ok(())
 }
 
