@@ -4,6 +4,7 @@ mod assets;
 mod backfill;
 mod broken;
 mod cleaned;
+mod crash_calls;
 mod crash_points;
 mod crowded;
 mod full;

@@ -59,3 +59,48 @@ pub fn crash_points() {
     let waited = patient::expand(each(in_steps()));
     twice() >> sum(waited);
 }
+
+/// Has a slot of a pool for longer than a third of a lease.
+#[task(retries = 100, retry_delay = "1ms", pool = "api")]
+async fn has_a_slot(ctx: &Context, number: u32) -> Result<u32> {
+    note(ctx, "begins")?;
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    note(ctx, "ends")?;
+    Ok(number)
+}
+
+/// Two ticks of tasks that share limits with other processes.
+#[dag(
+    schedule = "* * * * * *",
+    catchup = true,
+    start_date = "2026-01-01",
+    end_date = "2026-01-01T00:00:01",
+    max_active_runs = 1
+)]
+pub fn shared_slots() {
+    sum(has_a_slot::expand(each(vec![2u32, 3]))).pool("api").pool_slots(2);
+}
+
+/// Goes on when it is told to by a file.
+#[task(retries = 100, retry_delay = "1ms")]
+async fn waits_to_go(ctx: &Context) -> Result<u32> {
+    note(ctx, "begins")?;
+    while !ctx.home().join("go").exists() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        ensure!(!ctx.is_cancelled(), "it was told to stop");
+    }
+    note(ctx, "ends")?;
+    Ok(5)
+}
+
+/// Is under way until somebody lets it go.
+#[dag]
+pub fn held_up() {
+    sum(one_more(waits_to_go()));
+}
+
+/// In a list.
+#[task]
+fn one_more(number: u32) -> Vec<u32> {
+    vec![number, 1]
+}
