@@ -112,6 +112,48 @@ fn schedulers_that_are_killed_and_stopped_run_every_tick_once() {
     all.iter().for_each(|run| won_once(one, "twenty_seconds", run));
 }
 
+/// Number 13: it is stopped in the middle of its runs, the other one takes them over when its leases have ended, and it goes on.
+#[test]
+fn a_scheduler_that_is_stopped_too_long_ends_nothing_once_more() {
+    let Some(database) = database() else { return };
+    let machines = [machine(&database), machine(&database)];
+    let [one, two] = &machines;
+    rest_but(one, &["twenty_seconds"]);
+    let stopped = Scheduler::start(one);
+    let all = || runs(two, "twenty_seconds");
+    let mut under_way: Vec<Value> = Vec::new();
+    soon("it is stopped at work", || {
+        assert!(stopped.signal("STOP"));
+        under_way = all();
+        let has_some = under_way.iter().any(|run| run["state"] == "success");
+        under_way.retain(|run| run["state"] == "running");
+        let is_at_work = has_some && !under_way.is_empty();
+        is_at_work || !stopped.signal("CONT")
+    });
+    let other = Scheduler::start(two);
+    soon("all ticks are run", || all().len() == 21 && all().iter().all(|run| run["state"] == "success"));
+    let tasks = || all().iter().map(|run| two.json(&["tasks", text(run, "dag_run_id")])).collect::<Vec<_>>();
+    let before = (all(), tasks());
+    assert!(stopped.signal("CONT"));
+    let (by_other, code) = other.end("INT");
+    assert_eq!(code, Some(0));
+    // It works on: there is nobody else.
+    one.ok(&["unpause", "once"]);
+    soon("it goes on", || runs(two, "once").iter().any(|run| run["state"] == "success"));
+    let (by_stopped, code) = stopped.end("INT");
+    assert_eq!(code, Some(0), "{by_stopped:#?}");
+
+    assert_eq!((all(), tasks()), before, "it has changed nothing");
+    before.0.iter().for_each(|run| won_once(one, "twenty_seconds", run));
+    let ends = |events: &[Value], run: &Value| {
+        let is_end = |event: &&Value| event["event"] == "run_ended" && event["state"] == "success";
+        events.iter().filter(is_end).filter(|event| event["dag_run_id"] == run["dag_run_id"]).count()
+    };
+    for run in &under_way {
+        assert_eq!((ends(&by_stopped, run), ends(&by_other, run)), (0, 1), "{run:#}");
+    }
+}
+
 #[test]
 fn two_schedulers_make_one_chain_of_runs() {
     let Some(database) = database() else { return };
