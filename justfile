@@ -25,6 +25,7 @@ nightly: vectors rivals speeds mutants emulators read-back
     SIM_SEEDS=3000 cargo test -p flow-tests --test sim
     CRASH_POINTS=all cargo test -p flow-misbehave one_death_at_each_kind_of_write_on_postgres
     MIGRATIONS=all cargo test -p flow-misbehave migrated::
+    CROWD=10000 cargo test -p flow-misbehave crowd:: -- --nocapture
 
 # Parquet files of flow-data, read by pyarrow and DuckDB, which are installed from PyPI; of some folders of CSV files, too.
 read-back *folders:

@@ -6,6 +6,7 @@ mod broken;
 mod cleaned;
 mod crash_calls;
 mod crash_points;
+mod crowd;
 mod crowded;
 mod full;
 mod isolated;

@@ -64,6 +64,10 @@ impl Scheduler {
         reader.join().unwrap()
     }
 
+    pub fn process(&self) -> u32 {
+        self.pid.parse().expect("a number")
+    }
+
     pub fn signal(&self, signal: &str) -> bool {
         Command::new("kill").args(["-s", signal, &self.pid]).status().is_ok_and(|status| status.success())
     }

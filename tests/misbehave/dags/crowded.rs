@@ -92,3 +92,44 @@ async fn takes_a_slot(n: u32) -> u32 {
 pub fn pooled() {
     takes_a_slot::expand(each(1..=50u32));
 }
+
+/// As many numbers.
+#[task]
+fn numbers(n: u32) -> Vec<u32> {
+    (0..n).collect()
+}
+
+/// Writes into one ledger for all processes which of them has begun it, and that it has ended.
+#[task(retries = 1000, retry_delay = "1ms", pool = "crowd")]
+async fn counted(ctx: &Context, number: u32, ledger: String) -> Result<u32> {
+    let note = |what: &str| -> Result<()> {
+        let (run, process) = (ctx.run_id(), std::process::id());
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&ledger)?;
+        // In one piece: others write as well.
+        let line = format!("{run} {number} {} {process} {what}\n", ctx.try_number());
+        Ok(std::io::Write::write_all(&mut file, line.as_bytes())?)
+    };
+    note("begins")?;
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    note("ends")?;
+    Ok(number)
+}
+
+/// Twenty ticks of a crowd of tasks, for a pool that is smaller.
+#[dag(
+    schedule = "* * * * * *",
+    catchup = true,
+    start_date = "2026-01-01",
+    end_date = "2026-01-01T00:00:19",
+    max_active_runs = 4
+)]
+pub fn crowd(
+    /// How many in each.
+    #[default(15)]
+    n: u32,
+    /// The file that they all write into.
+    #[default("crowd")]
+    ledger: String,
+) {
+    counted::expand(each(numbers(n).retries(1000).retry_delay("1ms")), ledger);
+}
