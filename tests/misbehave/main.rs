@@ -17,6 +17,7 @@ mod prints;
 mod promises;
 mod restored;
 mod set_up;
+mod sleepers;
 mod tells;
 mod ticks;
 mod waits;

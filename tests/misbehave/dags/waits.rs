@@ -115,3 +115,26 @@ async fn asks_for_help(ctx: &Context) -> Result<String> {
 pub fn needs_help() {
     asks_for_help();
 }
+
+/// As many instants, all of them the same.
+#[task]
+fn instants(n: u32, at: &str) -> Vec<String> {
+    vec![at.into(); n as usize]
+}
+
+/// Sleeps until then.
+#[task]
+fn sleeps_until(ctx: &Context, at: &str) -> Result<()> {
+    ctx.sleep_until(at.parse()?)
+}
+
+/// Many who sleep until one instant.
+#[dag]
+pub fn dormitory(
+    /// How many.
+    n: u32,
+    /// Until when.
+    at: String,
+) {
+    sleeps_until::expand(each(instants(n, at)));
+}
