@@ -26,23 +26,32 @@
 
 use crate::value;
 use flow_data::polars::prelude::DataFrame;
+#[cfg(feature = "lazy")]
+use flow_data::polars::prelude::{IntoLazy, LazyFrame};
 use flow_data::{FrameFile, Shape, frame_path, read_frame, write_frame};
 use parking_lot::Mutex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::HashMap;
 use std::fs::File;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, OnceLock, Weak};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// A table that tasks hand on: polars' `DataFrame`, cheap to clone and to share.
 ///
 /// In one process the next task gets the very table. It is kept as Parquet under the home folder (`xcom/`), and its value in
 /// the store says what it is: rows, columns, first rows. After a restart, or in another process, the file is read when somebody asks
 /// for the table.
+///
+/// With the feature `lazy` it may be a query (`LazyFrame`), whose rows go into that file without ever being all in memory.
 #[derive(Clone)]
 pub struct Frame(Arc<Inner>);
 
 struct Inner {
+    /// The query that gives it, as long as that did not run.
+    #[cfg(feature = "lazy")]
+    query: Mutex<Option<LazyFrame>>,
     /// The table, once it was made or read here.
     table: OnceLock<DataFrame>,
     /// What is kept of it, and under which folder, once it was.
@@ -66,16 +75,55 @@ struct Written {
 /// The frames of this process that somebody still has, by their SHA-256: a value that was decoded from its text is the same table.
 static ALIVE: LazyLock<Mutex<HashMap<String, Weak<Inner>>>> = LazyLock::new(Mutex::default);
 
+impl Inner {
+    fn new(table: OnceLock<DataFrame>, kept: OnceLock<(FrameFile, PathBuf)>) -> Inner {
+        Inner {
+            #[cfg(feature = "lazy")]
+            query: Mutex::default(),
+            table,
+            kept,
+            works: Mutex::new(()),
+        }
+    }
+}
+
 impl Frame {
     /// A table that was made here.
     pub fn new(table: DataFrame) -> Frame {
-        Frame(Arc::new(Inner { table: OnceLock::from(table), kept: OnceLock::new(), works: Mutex::new(()) }))
+        Frame(Arc::new(Inner::new(OnceLock::from(table), OnceLock::new())))
     }
 
-    /// The table. Where it was not made or read in this process before, its file is read, which blocks.
+    /// What a query gives. It runs once: when the task returns it, into its file, or when somebody asks for the table before.
+    #[cfg(feature = "lazy")]
+    pub fn from_lazy(query: LazyFrame) -> Frame {
+        Frame(Arc::new(Inner { query: Mutex::new(Some(query)), ..Inner::new(OnceLock::new(), OnceLock::new()) }))
+    }
+
+    /// A query over it: over the table, if that is in memory, without a copy; else over its file, of which it reads the columns
+    /// and the groups of rows that it needs. A query that did not run yet is continued.
+    ///
+    /// polars runs a query by `collect()`, which blocks, and panics on an async thread.
     ///
     /// # Errors
-    /// Its file is gone, or damaged.
+    /// Its file is gone, or has another size than what was written. A file that was changed in its midst is told by [`Frame::df`],
+    /// which reads all of it, and by a query only if it cannot be decoded.
+    #[cfg(feature = "lazy")]
+    pub fn lazy(&self) -> Result<LazyFrame, flow_data::Error> {
+        let query = self.0.query.lock().clone();
+        if let Some(table) = self.0.table.get() {
+            return Ok(table.clone().lazy());
+        }
+        if let Some(query) = query {
+            return Ok(query);
+        }
+        let (file, folder) = self.kept()?;
+        flow_data::scan_frame(folder, file)
+    }
+
+    /// The table. Where it was not made or read in this process before, its file is read, or its query runs, which blocks.
+    ///
+    /// # Errors
+    /// Its file is gone, or damaged; its query goes wrong.
     pub fn df(&self) -> Result<&DataFrame, flow_data::Error> {
         if let Some(table) = self.0.table.get() {
             return Ok(table);
@@ -85,15 +133,29 @@ impl Frame {
         if let Some(table) = self.0.table.get() {
             return Ok(table);
         }
-        let missing = || flow_data::Error::Invalid("this frame was neither made nor kept".into());
-        let (file, folder) = self.0.kept.get().ok_or_else(missing)?;
+        #[cfg(feature = "lazy")]
+        if let Some(query) = self.query() {
+            let table = may_block(|| flow_data::run_query(query))?;
+            let table = self.0.table.get_or_init(|| table);
+            self.ran();
+            return Ok(table);
+        }
+        let (file, folder) = self.kept()?;
         let table = read_frame(folder, &file.sha256)?;
         Ok(self.0.table.get_or_init(|| table))
     }
 
-    /// How many rows it has; nothing is read for that.
+    fn kept(&self) -> Result<&(FrameFile, PathBuf), flow_data::Error> {
+        let missing = || flow_data::Error::Invalid("this frame was neither made nor kept".into());
+        self.0.kept.get().ok_or_else(missing)
+    }
+
+    /// How many rows it has; nothing is read for that. A query that did not run yet runs now.
+    ///
+    /// # Panics
+    /// That query goes wrong.
     pub fn rows(&self) -> u64 {
-        let made = || self.0.table.get().map_or(0, |table| table.height() as u64);
+        let made = || self.df().unwrap_or_else(|e| panic!("its rows cannot be counted: {e}")).height() as u64;
         self.0.kept.get().map_or_else(made, |(file, _)| file.rows)
     }
 
@@ -113,13 +175,50 @@ impl Frame {
                 return Ok(file.clone());
             }
         }
-        let file = write_frame(self.df()?, folder)?;
+        let file = may_block(|| self.write(folder))?;
         let (first, of) = self.0.kept.get_or_init(|| (file.clone(), folder.to_owned()));
         // Kept in another home before, it is found there under that name, and here by its file.
         if of == folder && first.sha256 == file.sha256 {
             ALIVE.lock().insert(file.sha256.clone(), Arc::downgrade(&self.0));
         }
+        #[cfg(feature = "lazy")]
+        self.ran();
         Ok(file)
+    }
+
+    fn write(&self, folder: &Path) -> Result<FrameFile, flow_data::Error> {
+        #[cfg(feature = "lazy")]
+        {
+            // Who asks for the table meanwhile waits for the file.
+            let _mine = self.0.works.lock();
+            if let (Some(query), None) = (self.query(), self.0.table.get()) {
+                return flow_data::write_query(query, folder);
+            }
+        }
+        write_frame(self.df()?, folder)
+    }
+}
+
+#[cfg(feature = "lazy")]
+impl Frame {
+    /// The query, if it did not run yet.
+    fn query(&self) -> Option<LazyFrame> {
+        self.0.query.lock().clone()
+    }
+
+    /// Lets go of the query, and of all that it holds. The table or its file is there by now.
+    fn ran(&self) {
+        *self.0.query.lock() = None;
+    }
+}
+
+/// Does work that takes its time where it keeps nobody from theirs, and where polars may start a runtime.
+fn may_block<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        // Of a runtime of one thread this may be that thread.
+        Ok(_) => std::thread::scope(|scope| scope.spawn(work).join().unwrap_or_else(|panic| resume_unwind(panic))),
+        Err(_) => work(),
     }
 }
 
@@ -129,8 +228,19 @@ impl From<DataFrame> for Frame {
     }
 }
 
+#[cfg(feature = "lazy")]
+impl From<LazyFrame> for Frame {
+    fn from(query: LazyFrame) -> Frame {
+        Frame::from_lazy(query)
+    }
+}
+
 impl std::fmt::Debug for Frame {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        #[cfg(feature = "lazy")]
+        if self.query().is_some() {
+            return f.write_str("Frame(a query)");
+        }
         write!(f, "Frame({} rows)", self.rows())
     }
 }
@@ -147,7 +257,7 @@ impl Serialize for Frame {
         let home = value::home().ok_or_else(|| {
             S::Error::custom("a Frame is kept by the run of the task that returns it, and this is none")
         })?;
-        let file = self.keep(&folder(&home)).map_err(S::Error::custom)?;
+        let file = self.keep(&folder(&home)).map_err(value::unkept)?;
         let FrameFile { sha256, bytes, rows, columns, head } = file;
         Written { sha256, bytes, rows, columns, head }.serialize(serializer)
     }
@@ -171,7 +281,7 @@ impl<'de> Deserialize<'de> for Frame {
         alive.retain(|_, inner| inner.strong_count() > 0);
         let file = FrameFile { sha256: sha256.clone(), bytes, rows, columns, head };
         let kept = OnceLock::from((file, folder(&home)));
-        let inner = Arc::new(Inner { table: OnceLock::new(), kept, works: Mutex::new(()) });
+        let inner = Arc::new(Inner::new(OnceLock::new(), kept));
         alive.insert(sha256, Arc::downgrade(&inner));
         Ok(Frame(inner))
     }

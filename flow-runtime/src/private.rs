@@ -32,7 +32,7 @@ pub use std::time::Duration;
 pub use std::vec;
 pub use std::vec::Vec;
 
-use crate::value::{Erased, Value};
+use crate::value::{Erased, OutputError, Unkept, Value};
 use std::marker::PhantomData;
 
 /// What a blocking body returns.
@@ -47,7 +47,7 @@ pub fn finish_result<T: Value, E: Into<anyhow::Error>>(returned: Result<T, E>) -
 
 /// Encodes what a task returned plainly.
 pub fn finish_value<T: Value>(value: T) -> BodyResult {
-    Erased::new(value).map_err(|e| e.context(crate::value::OutputError))
+    Erased::new(value).map_err(|e| if e.is::<Unkept>() { e } else { e.context(OutputError) })
 }
 
 /// Encodes what a task's cache key is made of besides.

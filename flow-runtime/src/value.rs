@@ -26,6 +26,25 @@ pub(crate) fn at_home_blocking<T>(home: Arc<Path>, body: impl FnOnce() -> T) -> 
     HOME.sync_scope(home, body)
 }
 
+thread_local! {
+    /// Why the value that is being written on this thread cannot be kept: serde hands on a text alone.
+    static WHY: std::cell::Cell<Option<anyhow::Error>> = const { std::cell::Cell::new(None) };
+}
+
+/// What a task returned is good, and what it has besides its JSON could not be kept, for the reason that is this one's cause.
+#[derive(Debug, thiserror::Error)]
+#[error("what the task returned could not be kept")]
+#[cfg_attr(not(feature = "data"), expect(dead_code, reason = "there is nothing but JSON"))]
+pub(crate) struct Unkept;
+
+/// The error of a value that cannot keep what it has besides its JSON.
+#[cfg(feature = "data")]
+pub(crate) fn unkept<E: serde::ser::Error>(why: impl std::error::Error + Send + Sync + 'static) -> E {
+    let error = E::custom(&why);
+    WHY.set(Some(anyhow::Error::new(why).context(Unkept)));
+    error
+}
+
 /// The home folder of the body that runs here, if one does.
 #[cfg(feature = "data")]
 pub(crate) fn home() -> Option<Arc<Path>> {
@@ -87,9 +106,15 @@ impl Erased {
     /// Encodes a value and keeps it.
     ///
     /// # Errors
-    /// If serde cannot write it as JSON (a map with keys that are not text, for example), or could not read it back.
+    /// If serde cannot write it as JSON (a map with keys that are not text, for example), or could not read it back; or if a table
+    /// in it cannot be kept.
     pub fn new<T: Value>(value: T) -> anyhow::Result<Erased> {
-        let json = serde_json::to_string(&value).context("the return value cannot be written as JSON")?;
+        WHY.take();
+        let unwritten = |error| match WHY.take() {
+            Some(why) => why,
+            None => anyhow::Error::new(error).context("the return value cannot be written as JSON"),
+        };
+        let json = serde_json::to_string(&value).map_err(unwritten)?;
         // serde_json writes `null` for a float that is not finite.
         if json.contains("null") {
             serde_json::from_str::<T>(&json).context(

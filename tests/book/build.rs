@@ -29,13 +29,14 @@ fn main() {
     fs::write(out.join("book.rs"), modules).expect("OUT_DIR can be written");
 }
 
-/// The blocks that begin with a line of exactly "```rust".
+/// The blocks that begin with a line of exactly "```rust"; where the feature is on, those of "```rust,lazy" too.
 fn programs(text: &str) -> Vec<String> {
+    let lazy = env::var_os("CARGO_FEATURE_LAZY").is_some();
     let mut found = Vec::new();
     let mut inside: Option<String> = None;
     for line in text.lines() {
         match &mut inside {
-            None if line == "```rust" => inside = Some(String::new()),
+            None if line == "```rust" || lazy && line == "```rust,lazy" => inside = Some(String::new()),
             None => {}
             Some(_) if line == "```" => found.extend(inside.take()),
             Some(program) => {

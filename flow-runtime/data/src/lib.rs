@@ -88,6 +88,8 @@ pub use error::{Error, Result};
 pub use field::{ColumnType, Field, Unit};
 pub use files::sha256;
 pub use frame::{FrameFile, frame_path, read_frame, write_frame};
+#[cfg(feature = "lazy")]
+pub use frame::query::{run_query, scan_frame, write_query};
 pub use http::{Reply, Request, request};
 pub use lake::{Cleaned, Fetched, Lake, Object, Uploaded, Version, When, fetch, key, upload};
 pub use misfit::{Misfit, Tolerance};

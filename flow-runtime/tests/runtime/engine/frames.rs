@@ -193,3 +193,28 @@ fn a_table_outside_of_a_run_is_plain() {
     let error = serde_json::to_string(&frame).unwrap_err().to_string();
     assert!(error.contains("kept by the run"), "{error}");
 }
+
+#[task(retries = 1, retry_delay = "0s")]
+fn in_the_way(ctx: &Context) -> Result<Frame> {
+    let folder = ctx.home().join("xcom");
+    match ctx.try_number() {
+        1 => std::fs::write(folder, "no folder")?,
+        _ => std::fs::remove_file(folder)?,
+    }
+    Ok(table().into())
+}
+
+#[dag]
+fn kept_at_last() {
+    looks_at(in_the_way());
+}
+
+/// A disk may be full now, and not be in an hour.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_cannot_be_kept_is_returned_again() {
+    let world = World::new().await;
+    let report = world.run(kept_at_last::dag(), "frames-unkept").await;
+    assert_eq!((report.run.state, value(&report, "looks_at")), (RunStatus::Success, json!(3)));
+    let tries = row(&report, "in_the_way");
+    assert_eq!(tries.try_number, 2);
+}

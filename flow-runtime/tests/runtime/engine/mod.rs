@@ -4,6 +4,8 @@ mod cached;
 mod callbacks;
 mod ends;
 mod frames;
+#[cfg(feature = "lazy")]
+mod lazy_frames;
 mod leases;
 mod limits;
 mod logs;

@@ -7,9 +7,13 @@ use std::path::{Path, PathBuf};
 use polars::prelude::{AnyValue, DataFrame, ParquetCompression, ParquetReader, ParquetWriter, SerReader};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
 
 use crate::database::Shape;
 use crate::{Error, Result};
+
+#[cfg(feature = "lazy")]
+pub(crate) mod query;
 
 /// How many rows a [`FrameFile`] shows.
 const HEAD: usize = 5;
@@ -42,19 +46,28 @@ pub fn frame_path(folder: &Path, sha256: &str) -> PathBuf {
 /// # Errors
 /// The folder cannot be written, or a column has a type that Parquet has not.
 pub fn write_frame(frame: &DataFrame, folder: &Path) -> Result<FrameFile> {
-    std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    let part =
-        tempfile::Builder::new().prefix("frame-").suffix(".part").tempfile_in(folder).map_err(Error::io(folder))?;
+    let part = begin(folder)?;
     let (sha256, bytes) = write_parquet(frame, part.as_file(), part.path())?;
-    let target = frame_path(folder, &sha256);
+    keep(part, folder, &sha256)?;
+    Ok(FrameFile { sha256, bytes, rows: frame.height() as u64, columns: shapes(frame), head: head(frame) })
+}
+
+/// A file that becomes a table's, or nothing.
+fn begin(folder: &Path) -> Result<NamedTempFile> {
+    std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    tempfile::Builder::new().prefix("frame-").suffix(".part").tempfile_in(folder).map_err(Error::io(folder))
+}
+
+/// Gives it the name of its content, once it is on the disk.
+fn keep(part: NamedTempFile, folder: &Path, sha256: &str) -> Result<()> {
+    let target = frame_path(folder, sha256);
     let home = target.parent().unwrap_or(folder);
     std::fs::create_dir_all(home).map_err(Error::io(home))?;
     part.persist(&target).map_err(|e| Error::io(&target)(e.error))?;
     if cfg!(unix) {
         File::open(home).and_then(|folder| folder.sync_all()).map_err(Error::io(home))?;
     }
-    let columns = frame.columns().iter().map(|c| Shape { name: c.name().to_string(), kind: c.dtype().to_string() });
-    Ok(FrameFile { sha256, bytes, rows: frame.height() as u64, columns: columns.collect(), head: head(frame) })
+    Ok(())
 }
 
 /// Writes it through to the disk; gives the SHA-256 and the size of the file.
@@ -74,14 +87,23 @@ fn write_parquet(frame: &DataFrame, file: &File, path: &Path) -> Result<(String,
 /// The file is not there, cannot be read, or is not what was written.
 pub fn read_frame(folder: &Path, sha256: &str) -> Result<DataFrame> {
     let path = frame_path(folder, sha256);
-    let mut file = File::open(&path).map_err(Error::io(&path))?;
-    let mut hashed = Hashed { file: io::sink(), hash: Sha256::new(), bytes: 0 };
-    io::copy(&mut file, &mut hashed).map_err(Error::io(&path))?;
-    if hex(hashed.hash) != sha256 {
+    let file = File::open(&path).map_err(Error::io(&path))?;
+    if hash(&file, &path)?.0 != sha256 {
         return Err(Error::format(&path, "this file is damaged: it is not what was written (its SHA-256 differs)"));
     }
     let read = ParquetReader::new(file).finish();
     read.map_err(|e| Error::format(&path, format!("this cannot be read as Parquet: {e}")))
+}
+
+/// The SHA-256 and the size of a file.
+fn hash(mut file: &File, path: &Path) -> Result<(String, u64)> {
+    let mut hashed = Hashed { file: io::sink(), hash: Sha256::new(), bytes: 0 };
+    io::copy(&mut file, &mut hashed).map_err(Error::io(path))?;
+    Ok((hex(hashed.hash), hashed.bytes))
+}
+
+fn shapes(frame: &DataFrame) -> Vec<Shape> {
+    frame.columns().iter().map(|c| Shape { name: c.name().to_string(), kind: c.dtype().to_string() }).collect()
 }
 
 fn head(frame: &DataFrame) -> Vec<Vec<Option<String>>> {
