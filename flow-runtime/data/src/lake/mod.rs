@@ -1,5 +1,6 @@
 //! Files to and from object stores and folders.
 
+mod amazon;
 mod connector;
 mod fetch;
 mod folder;

@@ -14,6 +14,7 @@ use object_store::{ClientConfigKey, ClientOptions, ObjectStore, ObjectStoreSchem
 use url::Url;
 
 use super::Lake;
+use super::amazon::Machine;
 use super::connector::Connector;
 use super::notes::Notes;
 use super::place::Place;
@@ -152,7 +153,8 @@ impl Lake {
         let endpoint = endpoint.iter().find_map(|key| builder.get_config_value(key));
         let notes = self.notes_of(url, endpoint.as_ref().unwrap_or(&region));
         let connector = Connector { notes: notes.clone(), ..connector };
-        Ok(Store::Amazon { store: builder.with_http_connector(connector).build()?, region, notes })
+        let builder = Machine::behind(builder.with_http_connector(connector))?;
+        Ok(Store::Amazon { store: builder.build()?, region, notes })
     }
 
     fn azure(&self, url: &Url) -> object_store::Result<Store> {
@@ -286,19 +288,19 @@ pub(crate) fn failed(url: &Url) -> impl Fn(object_store::Error) -> Error + '_ {
                     | E::Unauthenticated { .. }
                     | E::UnknownConfigurationKey { .. }
             );
-        let mut message = scrub(&error.to_string(), url.as_str());
-        if url.scheme().starts_with("s3") && ASKED.iter().any(|address| message.contains(address)) {
+        let message = own.map_or_else(|| error.to_string(), ToString::to_string);
+        let mut message = scrub(&message, url.as_str());
+        if url.scheme().starts_with("s3") && message.contains(CONTAINER) {
             message.push_str(NO_KEYS);
         }
         Error::Store { url: redact(url.as_str()), message, permanent }
     }
 }
 
-/// Whom object_store asks for keys where none are stated: the machine that it runs on, which Amazon's have an answer for.
-const ASKED: [&str; 2] = ["http://169.254.169.254", "http://169.254.170.2"];
-const NO_KEYS: &str = ". No keys were found, and this machine has none of its own: set AWS_ACCESS_KEY_ID and \
-    AWS_SECRET_ACCESS_KEY, or aws_access_key_id and aws_secret_access_key in the options of the connection (for a bucket that \
-    all may read, aws_skip_signature = \"true\")";
+/// Whom object_store asks for keys in a container of Amazon's: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-iam-roles.html>.
+const CONTAINER: &str = "http://169.254.170.2";
+const NO_KEYS: &str = ". This container was said to have keys of its own (AWS_CONTAINER_CREDENTIALS_RELATIVE_URI); else set \
+    AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or aws_access_key_id and aws_secret_access_key in the options of the connection";
 
 #[cfg(test)]
 mod tests {
@@ -325,7 +327,7 @@ mod tests {
             let url: Url = url.parse().unwrap();
             failed(&url)(object_store::Error::Generic { store: "S3", source: reason.into() }).to_string()
         };
-        let asked = "Error performing PUT http://169.254.169.254/latest/api/token in 10s, after 3 retries";
+        let asked = "Error performing GET http://169.254.170.2/v2/credentials/a in 10s, after 3 retries";
         assert!(told("s3://lake/f", asked).contains("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"));
         assert!(!told("s3://lake/f", "Error performing GET http://minio/lake").contains("AWS"));
         assert!(!told("gs://lake/f", asked).contains("AWS"));
