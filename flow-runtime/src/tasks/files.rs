@@ -246,7 +246,7 @@ pub struct Upload {
 impl Upload {
     /// Writes only if the destination is as this try found it when it began: nothing there, or the very version that was. So a try
     /// that was taken for dead and still writes replaces nothing that came after it. The store looks in the instant of
-    /// the write; Azure cannot do so for an object that is there and a file of more than 8 MiB, which is an error.
+    /// the write.
     #[must_use]
     pub fn if_unchanged(self) -> Upload {
         Upload { if_unchanged: true }

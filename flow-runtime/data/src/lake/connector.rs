@@ -5,16 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use object_store::ClientOptions;
+use object_store::azure::{AzureAuthorizer, AzureCredential};
 use object_store::client::{
-    HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpService, ReqwestConnector,
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService, ReqwestConnector,
 };
+use object_store::{ClientOptions, CredentialProvider};
 use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
 
 use super::notes::Notes;
 use crate::google::Tokens;
 use crate::retry::retry_after;
+
+type AzureCredentialProvider = Arc<dyn CredentialProvider<Credential = AzureCredential>>;
 
 /// The longest wait within a request: it counts among the three minutes after which object_store makes no further one.
 const LONGEST: Duration = Duration::from_secs(20);
@@ -26,6 +29,8 @@ pub(super) struct Connector {
     pub(super) tokens: Option<Arc<Tokens>>,
     /// Stands in the request that completes an upload in parts.
     pub(super) on_complete: Option<(HeaderName, HeaderValue)>,
+    /// With whose key that request is signed anew: Azure's signatures are of the conditions, too.
+    pub(super) signs: Option<AzureCredentialProvider>,
     /// Hears of uploads in parts that begin and end.
     pub(super) notes: Option<Arc<Notes>>,
 }
@@ -50,6 +55,9 @@ impl HttpService for Service {
             && matches!(Step::of(&request), Some(Step::Completes(_)))
         {
             request.headers_mut().insert(name, value.clone());
+            if let Some(signs) = &self.own.signs {
+                sign(&mut request, signs).await.map_err(|e| HttpError::new(HttpErrorKind::Unknown, e))?;
+            }
         }
         let noted = self.own.notes.as_ref().and_then(|notes| Some((notes, Step::of(&request)?)));
         let again = self.own.tokens.as_ref().map(|tokens| (tokens, request.clone()));
@@ -84,7 +92,7 @@ impl HttpService for Service {
 enum Step {
     /// `POST key?uploads`
     Begins,
-    /// `POST key?uploadId=..`
+    /// `POST key?uploadId=..`; Azure's `PUT key?comp=blocklist`, where uploads have no names
     Completes(String),
     /// `DELETE key?uploadId=..`
     Aborts(String),
@@ -100,6 +108,7 @@ impl Step {
         match *request.method() {
             Method::POST if named("uploads").is_some() => Some(Self::Begins),
             Method::POST => named("uploadId").map(Self::Completes),
+            Method::PUT if named("comp").as_deref() == Some("blocklist") => Some(Self::Completes(String::new())),
             Method::DELETE => named("uploadId").map(Self::Aborts),
             _ => None,
         }
@@ -124,6 +133,16 @@ async fn note(notes: Arc<Notes>, step: Step, response: HttpResponse) -> Result<H
     // A runtime that ends notes nothing more, and what is noted is looked at by the next.
     let _ = noted.await;
     Ok(HttpResponse::from_parts(head, body.into()))
+}
+
+/// Signs a request of Azure's anew, if it is signed by the key of an account: tokens are no signatures.
+async fn sign(request: &mut HttpRequest, signs: &AzureCredentialProvider) -> object_store::Result<()> {
+    let signed = request.headers().get(AUTHORIZATION).and_then(|signed| signed.to_str().ok());
+    let account = signed.and_then(|signed| signed.strip_prefix("SharedKey ")?.split_once(':'));
+    let Some(account) = account.map(|(account, _)| account.to_owned()) else { return Ok(()) };
+    let credential = signs.get_credential().await?;
+    request.headers_mut().remove(AUTHORIZATION);
+    AzureAuthorizer::new(&credential, &account).try_authorize(request)
 }
 
 fn bearer(request: &HttpRequest) -> Option<String> {

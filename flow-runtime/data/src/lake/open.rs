@@ -38,7 +38,7 @@ pub(crate) enum Store {
         region: String,
         notes: Option<Arc<Notes>>,
     },
-    /// Notes of objects alone: Azure forgets parts by itself.
+    /// Azure forgets parts by itself. Notes are those of earlier versions, whose parts came together in objects.
     Azure {
         store: MicrosoftAzure,
         notes: Option<Arc<Notes>>,
@@ -125,7 +125,7 @@ impl Lake {
             None => Store::Memory(memory(&name)),
             Some(ObjectStoreScheme::GoogleCloudStorage) => Store::Google(self.google(url)?),
             Some(ObjectStoreScheme::AmazonS3) => self.amazon(url, Connector::default()).map_err(failed(url))?,
-            Some(_) => self.azure(url).map_err(failed(url))?,
+            Some(_) => self.azure(url, Connector::default()).map_err(failed(url))?,
         };
         let store = Arc::new(store);
         stores.insert(name, store.clone());
@@ -157,7 +157,7 @@ impl Lake {
         Ok(Store::Amazon { store: builder.build()?, region, notes })
     }
 
-    fn azure(&self, url: &Url) -> object_store::Result<Store> {
+    pub(super) fn azure(&self, url: &Url, connector: Connector) -> object_store::Result<Store> {
         tls::ready();
         let mut builder = MicrosoftAzureBuilder::from_env().with_url(url.as_str());
         for (key, value) in TIMEOUTS {
@@ -173,7 +173,7 @@ impl Lake {
         let at = [AzureConfigKey::Endpoint, AzureConfigKey::AccountName];
         let at: Vec<_> = at.iter().filter_map(|key| builder.get_config_value(key)).collect();
         let notes = self.notes_of(url, &at.join(" "));
-        Ok(Store::Azure { store: builder.with_http_connector(Connector::default()).build()?, notes })
+        Ok(Store::Azure { store: builder.with_http_connector(connector).build()?, notes })
     }
 
     /// Google's credentials, as the options and the environment say. With the option `emulator` nobody is asked for a token.

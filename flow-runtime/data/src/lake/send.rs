@@ -63,12 +63,11 @@ impl Lake {
     /// [`Lake::upload`], if the destination is as it should be.
     ///
     /// The store looks in the instant of the write: of many writers with [`When::Absent`] one wins, and so does one with
-    /// [`When::Unchanged`]. Google knows no conditions on an upload in parts, nor does Azure's client; the parts of a large file
-    /// come together under `KEY.part-..` there, which is then copied by the store and deleted.
+    /// [`When::Unchanged`]. Google knows no conditions on an upload in parts; the parts of a large file come together under
+    /// `KEY.part-..` there, which is then copied by the store and deleted.
     ///
     /// # Errors
-    /// As [`Lake::upload`]; [`Error::Conflict`] when the condition does not hold, or no longer. [`Error::Invalid`] for
-    /// [`When::Unchanged`] with more than 8 MiB on Azure, which cannot be done.
+    /// As [`Lake::upload`]; [`Error::Conflict`] when the condition does not hold, or no longer.
     ///
     /// # Panics
     /// Without a tokio runtime.
@@ -191,8 +190,10 @@ impl Sending<'_> {
         let mut stage = None;
         match (self.when, &*self.store) {
             (When::Always, _) => {}
-            // https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html: If-Match, If-None-Match
-            (when, Store::Amazon { .. }) => {
+            // If-Match, If-None-Match:
+            // https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
+            // https://learn.microsoft.com/en-us/rest/api/storageservices/put-block-list
+            (when, there @ (Store::Amazon { .. } | Store::Azure { .. })) => {
                 let condition = match when {
                     When::Unchanged(version) => (IF_MATCH, version.etag.clone().unwrap_or_default()),
                     _ => (IF_NONE_MATCH, "*".to_owned()),
@@ -200,13 +201,13 @@ impl Sending<'_> {
                 let value = HeaderValue::from_str(&condition.1)
                     .map_err(|_| Error::Invalid(format!("{:?} is no entity tag", condition.1)))?;
                 let connector = Connector { on_complete: Some((condition.0, value)), ..Connector::default() };
-                store = Arc::new(self.lake.amazon(self.url, connector).map_err(failed(self.url))?);
-            }
-            (When::Unchanged(_), Store::Azure { .. }) => {
-                return Err(Error::Invalid(format!(
-                    "`{}`: Azure replaces no more than {PART_BYTES} bytes on the condition that they are unchanged; write a new object",
-                    redact(self.url.as_str())
-                )));
+                let opened = match there {
+                    Store::Azure { store, .. } => {
+                        self.lake.azure(self.url, Connector { signs: Some(store.credentials().clone()), ..connector })
+                    }
+                    _ => self.lake.amazon(self.url, connector),
+                };
+                store = Arc::new(opened.map_err(failed(self.url))?);
             }
             // https://cloud.google.com/storage/docs/multipart-uploads: no preconditions
             _ => {

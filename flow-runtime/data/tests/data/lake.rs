@@ -179,21 +179,68 @@ async fn conditions_hold_in_folders_and_in_memory() {
 
 /// By `If-None-Match` and `If-Match`, also where parts are completed.
 #[tokio::test]
-async fn conditions_hold_in_s3() {
+async fn conditions_hold_in_s3_and_azure() {
     let folder = tempfile::tempdir().unwrap();
-    for size in [1_000, PART + 1] {
+    for (scheme, size) in [("s3", 1_000), ("s3", PART + 1), ("az", 1_000), ("az", PART + 1)] {
         let store = Store::start(None);
-        let lake = s3(&store);
+        let (lake, url) = (if scheme == "s3" { s3(&store) } else { azure(&store) }, format!("{scheme}://lake/f"));
         let (old, new) = (write(folder.path(), "old", noise(size)), write(folder.path(), "new", &noise(size + 1)[1..]));
-        let put = async |local: &std::path::Path, when: &When| lake.upload_when(local, "s3://lake/f", when, &()).await;
+        let put = async |local: &std::path::Path, when: &When| lake.upload_when(local, &url, when, &()).await;
         put(&old, &When::Absent).await.unwrap();
         put(&old, &When::Absent).await.unwrap();
         let error = put(&new, &When::Absent).await.unwrap_err();
-        assert!(matches!(error, Error::Conflict { .. }), "{size}: {error:?}");
-        let seen = When::Unchanged(lake.head("s3://lake/f").await.unwrap().unwrap().version);
+        assert!(matches!(error, Error::Conflict { .. }), "{url} {size}: {error:?}");
+        let seen = When::Unchanged(lake.head(&url).await.unwrap().unwrap().version);
         put(&new, &seen).await.unwrap();
         let error = put(&old, &seen).await.unwrap_err();
-        assert!(matches!(error, Error::Conflict { .. }), "{size}: {error:?}");
+        assert!(matches!(error, Error::Conflict { .. }), "{url} {size}: {error:?}");
         assert!(store.object("/lake/f").unwrap() == std::fs::read(&new).unwrap());
     }
+}
+
+/// The string that Azure's signature is of: <https://learn.microsoft.com/en-us/rest/api/storageservices/authorize-with-shared-key>.
+fn signed_in_azure(request: &crate::server::Request) -> String {
+    let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
+    let said = |name| request.header(name).unwrap_or_default();
+    let own: std::collections::BTreeMap<_, _> =
+        request.headers.iter().filter(|(name, _)| name.starts_with("x-ms-")).collect();
+    let own: String = own.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
+    let query: String = query.split('&').map(|pair| format!("\n{}", pair.replacen('=', ":", 1))).collect();
+    let names = ["content-encoding", "content-language", "content-length", "content-md5", "content-type", "date"];
+    let conditions = ["if-modified-since", "if-match", "if-none-match", "if-unmodified-since", "range"];
+    let lines: String = names.into_iter().chain(conditions).map(|name| format!("{}\n", said(name))).collect();
+    format!("{}\n{lines}{own}/acct{path}{query}", request.method)
+}
+
+#[tokio::test]
+async fn a_condition_on_azures_blocks_is_signed() {
+    use base64::prelude::{BASE64_STANDARD, Engine as _};
+    let folder = tempfile::tempdir().unwrap();
+    let large = write(folder.path(), "large", noise(PART + 1));
+    let store = Store::start(None);
+    azure(&store).upload_when(&large, "az://lake/f", &When::Absent, &()).await.unwrap();
+    let requests = store.server.requests();
+    let completes = requests.iter().find(|request| request.target.ends_with("?comp=blocklist")).unwrap();
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"hushhush");
+    let signature = ring::hmac::sign(&key, signed_in_azure(completes).as_bytes());
+    assert_eq!(completes.header("if-none-match"), Some("*"));
+    assert_eq!(
+        completes.header("authorization"),
+        Some(&*format!("SharedKey acct:{}", BASE64_STANDARD.encode(signature)))
+    );
+}
+
+/// Whoever is done first takes the blocks of the other away, who is told what has happened and not what is missing.
+#[tokio::test]
+async fn who_is_outdone_in_azure_hears_of_a_conflict() {
+    let folder = tempfile::tempdir().unwrap();
+    let (large, other) = (write(folder.path(), "large", noise(PART + 1)), write(folder.path(), "other", noise(7)));
+    let store = Store::start(None);
+    let lake = azure(&store);
+    lake.upload(&other, "az://lake/f", &()).await.unwrap();
+    let seen = When::Unchanged(lake.head("az://lake/f").await.unwrap().unwrap().version);
+    store.outdo(b"somebody else's");
+    let error = lake.upload_when(&large, "az://lake/f", &seen, &()).await.unwrap_err();
+    assert!(matches!(error, Error::Conflict { .. }), "{error:?}");
+    assert!(store.object("/lake/f").unwrap() == b"somebody else's");
 }

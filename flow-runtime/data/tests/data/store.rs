@@ -14,6 +14,7 @@ struct Shelf {
     parts: BTreeMap<(String, String), Vec<u8>>,
     largest: usize,
     aborted: usize,
+    outdone: Option<Vec<u8>>,
 }
 
 /// The store, as a server.
@@ -33,6 +34,11 @@ impl Store {
 
     pub fn object(&self, path: &str) -> Option<Vec<u8>> {
         self.shelf.lock().unwrap().objects.get(path).cloned()
+    }
+
+    /// Somebody else will complete an object of Azure's with this content, before the next one that wants to complete it.
+    pub fn outdo(&self, content: &[u8]) {
+        self.shelf.lock().unwrap().outdone = Some(content.to_owned());
     }
 
     /// The largest single request body.
@@ -56,6 +62,13 @@ fn answer(request: &Request, shelf: &mut Shelf, refused_part: Option<&str>) -> R
     // https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html: of a whole object, or of its completion
     let writes =
         part.is_none() && request.method == "PUT" || query.contains_key("uploadId") && request.method == "POST";
+    // All others' blocks go with it.
+    if query.get("comp") == Some(&"blocklist")
+        && let Some(content) = shelf.outdone.take()
+    {
+        shelf.objects.insert(path, content);
+        return Reply::new(400, "<Error><Code>InvalidBlockList</Code></Error>");
+    }
     if writes && !holds(request, shelf.objects.get(&path)) {
         return Reply::new(412, "<Error><Code>PreconditionFailed</Code></Error>");
     }

@@ -55,7 +55,7 @@ fn azure() -> Lake {
 }
 
 /// What holds for every store: files of one request and of many parts, conditions, lists, copies, downloads.
-async fn everything(lake: &Lake, top: &str, large_unchanged: bool) {
+async fn everything(lake: &Lake, top: &str) {
     let folder = tempfile::tempdir().unwrap();
     for size in [0, 1_000, PART + 5] {
         let (old, new) = (write(folder.path(), "old", size), write(folder.path(), "newer", size + 1));
@@ -69,16 +69,10 @@ async fn everything(lake: &Lake, top: &str, large_unchanged: bool) {
         let back = lake.fetch(&url, folder.path().join("back"), &()).await.unwrap();
         assert_eq!(back.sha256, sent.sha256, "{url}");
 
-        if size < PART || large_unchanged {
-            let seen = When::Unchanged(there.version);
-            lake.upload_when(&new, &url, &seen, &()).await.unwrap();
-            let error = lake.upload_when(&old, &url, &seen, &()).await.unwrap_err();
-            assert!(matches!(error, Error::Conflict { .. }), "{url}: {error:?}");
-        } else {
-            let error = lake.upload_when(&new, &url, &When::Unchanged(there.version), &()).await.unwrap_err();
-            assert!(matches!(error, Error::Invalid(_)), "{url}: {error:?}");
-            lake.upload(&new, &url, &()).await.unwrap();
-        }
+        let seen = When::Unchanged(there.version);
+        lake.upload_when(&new, &url, &seen, &()).await.unwrap();
+        let error = lake.upload_when(&old, &url, &seen, &()).await.unwrap_err();
+        assert!(matches!(error, Error::Conflict { .. }), "{url}: {error:?}");
         let options = DownloadOptions { lake: lake.clone(), ..DownloadOptions::default() };
         for reused in [false, true] {
             let done = download_with(&url, folder.path().join(format!("d{size}")), &options, &()).await.unwrap();
@@ -120,7 +114,7 @@ async fn dropped(lake: &Lake, url: &str) {
 #[ignore = "needs moto: tests/emulators/run.py"]
 async fn moto_is_s3() {
     let lake = s3();
-    everything(&lake, "s3://lake/all", true).await;
+    everything(&lake, "s3://lake/all").await;
     dropped(&lake, "s3://lake/dropped").await;
     let left = lake.clean("s3://lake/", Duration::ZERO).await.unwrap();
     assert_eq!((left.uploads, left.objects), (0, 0), "nothing was left");
@@ -149,12 +143,11 @@ fn moto_forgets_what_a_killed_process_left() {
     assert_eq!(cleaned.uploads, 1);
 }
 
-/// Azure's client knows no condition on parts: large files are not replaced by it.
 #[tokio::test]
 #[ignore = "needs azurite: tests/emulators/run.py"]
 async fn azurite_is_azure() {
     let lake = azure();
-    everything(&lake, "az://lake/all", false).await;
+    everything(&lake, "az://lake/all").await;
     dropped(&lake, "az://lake/dropped").await;
 }
 
@@ -309,7 +302,7 @@ async fn live_gcp() {
     let (bucket, dataset) = (stated("FLOW_LIVE_BUCKET"), stated("FLOW_LIVE_DATASET"));
     let lake = Lake::new();
     let top = format!("gs://{bucket}/flow-test/{}", std::process::id());
-    everything(&lake, &top, true).await;
+    everything(&lake, &top).await;
     dropped(&lake, &format!("{top}/dropped")).await;
     let folder = tempfile::tempdir().unwrap();
     let (parquet, schema) = trips(folder.path());
