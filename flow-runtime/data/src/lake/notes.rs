@@ -153,15 +153,28 @@ impl Notes {
         paths
     }
 
-    /// What the note there is of, if that is in this bucket and its process has died.
+    /// What the note there is of, if that is in this bucket and its process has died. One that cannot be read (a disk that was full or
+    /// is damaged) is removed, for nobody would ever know what it is of; one of another version, which says other things, stays.
     pub(super) fn take(&self, path: &Path) -> Option<Left> {
         let mut file = File::open(path).ok()?;
         // Where a folder knows no locks, nobody is known to have died.
         file.try_lock().ok()?;
         let mut text = Vec::new();
         file.read_to_end(&mut text).ok()?;
-        let note: Note = serde_json::from_slice(&text).ok()?;
         let held = Held { path: path.to_owned(), _lock: file };
+        let note: Note = match serde_json::from_slice(&text) {
+            Ok(note) => note,
+            Err(error) if error.is_data() => return None,
+            Err(error) => {
+                tracing::warn!(
+                    "{}: this note of an upload cannot be read ({error}), and is removed. Parts of that upload may be in a store \
+                     still: `Lake::clean` removes them",
+                    path.display()
+                );
+                held.remove();
+                return None;
+            }
+        };
         (note.bucket == self.bucket).then_some(Left { key: note.key, upload_id: note.upload_id, held })
     }
 
@@ -216,6 +229,30 @@ mod tests {
         assert!(left(&notes("s3://lake")).is_empty(), "somebody is at it");
         found.into_iter().for_each(Left::forget);
         assert_eq!(folder.path().join("notes").read_dir().unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_note_that_cannot_be_read_does_not_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let notes = Notes::new(folder.path().to_owned(), "s3://lake".into());
+        let whole = r#"{"bucket":"s3://lake","key":"f","upload_id":"1"}"#;
+        for (name, text) in
+            [("a", ""), ("b", "\0\0\0"), ("c", &whole[..20]), ("d", r#"{"of":"a later version"}"#), ("e", whole)]
+        {
+            fs::write(folder.path().join(format!("{name}{ENDING}")), text).unwrap();
+        }
+        // As long as somebody holds it, it may become one.
+        let busy = File::open(folder.path().join(format!("c{ENDING}"))).unwrap();
+        busy.lock().unwrap();
+        assert_eq!(left(&notes).len(), 1);
+        let there = || {
+            let paths =
+                notes.paths().into_iter().map(|path| path.file_name().unwrap().to_string_lossy()[..1].to_owned());
+            paths.collect::<String>()
+        };
+        assert_eq!(there(), "cde");
+        drop(busy);
+        assert_eq!((left(&notes).len(), there()), (1, "de".to_owned()));
     }
 
     #[test]
