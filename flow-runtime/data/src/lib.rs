@@ -58,6 +58,7 @@ mod google;
 mod http;
 mod infer;
 mod json;
+mod keyed;
 mod kind;
 mod lake;
 mod machine;
@@ -87,10 +88,11 @@ pub use download::{
 pub use error::{Error, Result};
 pub use field::{ColumnType, Field, Unit};
 pub use files::sha256;
-pub use frame::{FrameFile, frame_path, read_frame, write_frame};
 #[cfg(feature = "lazy")]
 pub use frame::query::{run_query, scan_frame, write_query};
+pub use frame::{FrameFile, frame_path, read_frame, write_frame};
 pub use http::{Reply, Request, request};
+pub use keyed::keyed_hash;
 pub use lake::{Cleaned, Fetched, Lake, Object, Uploaded, Version, When, fetch, key, upload};
 pub use misfit::{Misfit, Tolerance};
 pub use parquet::{ParquetFile, ParquetOptions, parquetize, parquetize_json, read_parquet_fields, read_parquet_schema};

@@ -100,7 +100,7 @@ async fn fetch(ctx: &Context, url: &str, how: &Fetch) -> Result<Download> {
     let (options, counting) = (how.options(place.lake()), ctx.counting(Unit::Bytes));
     let file = flow_data::download_into(place.url(), ctx.home().join("downloads"), &options, &counting).await?;
     // Rows are known by it.
-    Ok(Download { url: known::source(place.url()), ..file })
+    Ok(Download { url: known::source(ctx.home(), place.url())?, ..file })
 }
 
 /// How a text file becomes Parquet: [`Parquetize::default`] guesses the types from the first rows, and then holds every row to them.

@@ -1,6 +1,5 @@
 //! What rows are known by: where they came from, in words that stay the same from run to run.
 
-use sha2::{Digest as _, Sha256};
 use std::path::{Component, Path, PathBuf};
 
 /// A signature in a URL.
@@ -30,13 +29,19 @@ const SHARED_ACCESS: [&str; 21] = [
 const BEFORE: [&str; 6] =
     ["signature", "expires", "awsaccesskeyid", "googleaccessid", "key-pair-id", "x-amz-security-token"];
 
+/// The key of the hashes, in the home folder.
+const KEY: &str = "source.key";
+
 /// What the rows of a URL are known by: the URL without its secrets. A signature is left out with all that belongs to it, for the next
 /// one of the same file is another. Where something else of the query is hidden, a short hash of the whole tells apart what would
-/// look the same.
-pub(super) fn source(url: &str) -> String {
+/// look the same. It is made with a key that lies in the home folder: rows are read by many, who could try short secrets against it.
+///
+/// # Errors
+/// That key cannot be read or made.
+pub(super) fn source(home: &Path, url: &str) -> Result<String, flow_data::Error> {
     let (whole, fragment) = url.find('#').map_or((url, ""), |at| url.split_at(at));
     let Some((place, query)) = whole.split_once('?').filter(|_| whole.contains("://")) else {
-        return flow_data::redact(url);
+        return Ok(flow_data::redact(url));
     };
     let name = |pair: &str| pair.split('=').next().unwrap_or_default().to_ascii_lowercase();
     let names: Vec<String> = query.split('&').map(name).collect();
@@ -56,12 +61,11 @@ pub(super) fn source(url: &str) -> String {
     let marked = if marked.is_empty() { String::new() } else { format!("?{}", marked.join("&")) };
     let shown = format!("{}{marked}{fragment}", flow_data::redact(place));
     if !is_hidden {
-        return shown;
+        return Ok(shown);
     }
     // Not the password: who else fetches the file fetches the same.
-    let digest = Sha256::digest(format!("{}{query}", flow_data::redact(place)));
-    let hash: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-    format!("{shown}{}sha256={hash}", if fragment.is_empty() { '#' } else { '&' })
+    let hash = flow_data::keyed_hash(&home.join(KEY), &format!("{}{query}", flow_data::redact(place)))?;
+    Ok(format!("{shown}{}sha256={}", if fragment.is_empty() { '#' } else { '&' }, &hash[..12]))
 }
 
 /// The absolute path without `.` and `..`; nothing is looked up, so that a link stays what it is called.
@@ -81,6 +85,13 @@ pub(super) fn path(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::LazyLock;
+
+    static HOME: LazyLock<tempfile::TempDir> = LazyLock::new(|| tempfile::tempdir().unwrap());
+
+    fn source(url: &str) -> String {
+        super::source(HOME.path(), url).unwrap()
+    }
 
     #[test]
     fn a_url_with_nothing_hidden_in_its_query_is_as_it_was() {
@@ -108,6 +119,24 @@ mod tests {
             let known = source(&format!("http://h/f?titles=a{odd}b&key=hush-hush"));
             assert!(known.starts_with(&format!("http://h/f?titles=a{odd}b&key=***#sha256=")), "{known}");
         }
+    }
+
+    /// Who reads the rows and tries all keys of four digits finds none.
+    #[test]
+    fn a_short_secret_cannot_be_tried() {
+        use sha2::{Digest as _, Sha256};
+        let known = source("http://h/f?key=0007");
+        for key in 0..10_000 {
+            let digest = Sha256::digest(format!("http://h/f?key={key:04}"));
+            let hash: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+            assert!(!known.ends_with(&hash), "{known}");
+        }
+        let other = tempfile::tempdir().unwrap();
+        assert_ne!(super::source(other.path(), "http://h/f?key=0007").unwrap(), known);
+        assert_eq!(super::source(other.path(), "http://h/f").unwrap(), "http://h/f");
+        std::fs::write(other.path().join(KEY), "broken").unwrap();
+        assert!(super::source(other.path(), "http://h/f?key=0007").is_err());
+        assert_eq!(super::source(other.path(), "http://h/f").unwrap(), "http://h/f", "nothing is hidden");
     }
 
     #[test]
