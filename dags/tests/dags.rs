@@ -3,10 +3,11 @@
 use dags::month::Month;
 use dags::source::{Columns, SAMPLE};
 use dags::taxi::{parquetize, summary, taxi};
+use dags::taxi_extract::taxi_extract;
 use dags::taxi_months::{locate, months, taxi_months};
 use dags::taxi_postgres::{ingest, taxi_postgres, verify};
 use flow_runtime::Context;
-use flow_runtime::data::{Download, LoadReport, Loaded, Summary};
+use flow_runtime::data::{Download, LoadReport, Loaded, Summary, Unloaded, Uploaded, read_parquet_schema};
 use flow_runtime::operators::Connection;
 use flow_runtime::tasks::{download, load, upload};
 use serde_json::Value;
@@ -74,6 +75,20 @@ fn taxi_runs_whole_in_memory() {
     assert_eq!(run.order(), ["download", "parquetize", "upload", "load", "summary"]);
     assert_eq!(run.value::<Value>("summary")["rows"], 2000);
     assert_eq!(run.value::<LoadReport>("load").table, "january");
+}
+
+#[test]
+fn what_taxi_has_loaded_comes_back() {
+    let loaded = taxi::test().run_blocking().succeeded();
+    let warehouse = format!("sqlite://{}", loaded.home().join("warehouse.db").display());
+    let query = "select fare_amount, tip_amount from trips where fare_amount > 20";
+    let run = taxi_extract::test().param("warehouse", warehouse).param("query", query).run_blocking().succeeded();
+    let (unloaded, object) = (run.value::<Unloaded>("unload"), run.value::<Uploaded>("upload_as"));
+    assert!(unloaded.rows > 0 && unloaded.rows < 2000, "{unloaded:?}");
+    let file = run.home().join("lake/extract.parquet");
+    assert_eq!((object.url, object.bytes), (file.display().to_string(), unloaded.bytes));
+    let columns: Vec<_> = read_parquet_schema(&file).unwrap().columns().iter().map(|c| c.name.clone()).collect();
+    assert_eq!(columns, ["fare_amount", "tip_amount"]);
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn the_first_minutes_of_a_newcomer() {
     let value = place.ok(&["xcom", "latest", "summary"]);
     assert!(value.contains("\"rows\": 2000"), "{value}");
     let check = place.ok(&["check"]);
-    assert!(check.contains("3 DAGs checked: nothing is wrong"), "{check}");
+    assert!(check.contains("4 DAGs checked: nothing is wrong"), "{check}");
 }
 
 #[test]

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use flow_data::{
-    BigQuery, DownloadOptions, Error, Lake, LoadOptions, LoadSource, ParquetOptions, Partition, Request, Schema, Type,
-    Warehouse, When, Write, download_with, parquetize, read_parquet_schema, request, settled,
+    BigQuery, DownloadOptions, Error, Input, Lake, LoadOptions, LoadSource, ParquetOptions, Partition, Request, Schema,
+    TableLoadOptions, Type, Warehouse, When, Write, ask, download_with, parquetize, read_parquet_schema, request,
+    settled,
 };
 use serde_json::json;
 
@@ -227,7 +228,7 @@ async fn taxi_moves_to_google_by_its_params() {
         let mut command = std::process::Command::new(stated("FLOW_TEST_DAGS"));
         let (lake, warehouse) = ("lake=gs://lake/taxi", "warehouse=bigquery://project-1/trips");
         command.args(args).current_dir(folder.path());
-        if args[0] == "run" && !args.contains(&"--resume") {
+        if args[0] == "run" && !args.contains(&"--resume") && args[1] != "taxi_extract" {
             command.args(["-p", lake, "-p", warehouse, "-p", "table=taxi"]);
             if let Ok(url) = std::env::var("FLOW_TEST_TAXI")
                 && args[1] == "taxi"
@@ -244,11 +245,32 @@ async fn taxi_moves_to_google_by_its_params() {
         assert!(output.status.success(), "{args:?}: {told}");
     };
     let rows: u64 = std::env::var("FLOW_TEST_TAXI_ROWS").map_or(2_000, |rows| rows.parse().unwrap());
-    let lake = Lake::new().with("BIGQUERY_EMULATOR_HOST", &bigquery);
-    let warehouse = Warehouse::open("bigquery://project-1/trips").unwrap().with_lake(lake);
+    let lake = Lake::new().with("BIGQUERY_EMULATOR_HOST", &bigquery).with("GOOGLE_CLOUD_PROJECT", "project-1");
+    let warehouse = Warehouse::open("bigquery://project-1/trips").unwrap().with_lake(lake.clone());
     run(&["run", "taxi", "--run-id", "first"]);
     assert_eq!(warehouse.count("taxi", None).await.unwrap(), Some(rows));
     assert!(google.granted() > 0, "the account was asked for");
+
+    // And back: the stock task `unload`, a table and a query of it, into files and into the storage.
+    let (from, file) = (["-p", "warehouse=bigquery://project-1/trips"], folder.path().join("back.parquet"));
+    let extract = |query: &str, to: &str| {
+        let (query, to) = (format!("query={query}"), format!("to={to}"));
+        run(&["run", "taxi_extract", from[0], from[1], "-p", &query, "-p", &to]);
+    };
+    extract("taxi", file.to_str().unwrap());
+    let copy = format!("sqlite://{}", folder.path().join("back.db").display());
+    let sqlite = Warehouse::open(&copy).unwrap();
+    assert_eq!(sqlite.load(&Input::parquet(&file), "t", &TableLoadOptions::default(), &()).await.unwrap().rows, rows);
+    let sums = "SELECT count(*) AS n, sum(fare_amount) AS fare";
+    let there = BigQuery::new(&lake).unwrap().query(&format!("{sums} FROM `project-1.trips.taxi`")).await.unwrap();
+    let back = ask(&copy, &format!("{sums} FROM t")).await.unwrap();
+    assert_eq!((&there.rows[0][0], &back.rows[0][0]), (&json!(rows), &json!(rows)));
+    // They may add in another order.
+    let fare = |answer: &flow_data::Answer| answer.rows[0][1].as_f64().unwrap();
+    assert!((fare(&there) - fare(&back)).abs() < 1e-6 && fare(&back) > 0.0, "{there:?} {back:?}");
+    let before = google.cloud().storage.paths().len();
+    extract("select VendorID, fare_amount from trips.taxi where fare_amount > 20", "gs://lake/taxi/dear.parquet");
+    assert_eq!(google.cloud().storage.paths().len(), before + 1);
 
     let mut killed = dags(&["run", "taxi", "--run-id", "second"]).spawn().unwrap();
     let uploads = google.count("PUT /lake/taxi/") + google.count("POST /lake/taxi/");
@@ -260,7 +282,7 @@ async fn taxi_moves_to_google_by_its_params() {
     killed.wait().unwrap();
     run(&["run", "--resume", "second"]);
     assert_eq!(warehouse.count("taxi", None).await.unwrap(), Some(rows), "each row once");
-    assert_eq!(google.cloud().storage.paths().len(), 1, "{:?}", google.cloud().storage.paths());
+    assert_eq!(google.cloud().storage.paths().len(), 2, "{:?}", google.cloud().storage.paths());
 
     // Many months, each on its own way, into one table.
     run(&["run", "taxi_months", "-p", "from=2021-01", "-p", "to=2021-04", "-p", "trips=500"]);
