@@ -1,12 +1,12 @@
 //! The events for which deferred instances of a run wait, and when it is asked whether they have happened.
 
+use super::bell::Listener;
 use crate::clock::Clock;
 use crate::store::MetadataStore;
 use flow_core::{Event, InstanceKey};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 /// Time between two questions, for events that other processes tell of.
@@ -20,14 +20,14 @@ const MANY: usize = 10_000;
 pub(super) struct Awaited {
     by_instance: HashMap<InstanceKey, Arc<str>>,
     /// Told when an event has happened in this process.
-    told: watch::Receiver<()>,
+    told: Listener,
     next: Instant,
     /// Somebody waits for an event of which it was not asked yet.
     pending: bool,
 }
 
 impl Awaited {
-    pub(super) fn of(told: watch::Receiver<()>, waits: impl Iterator<Item = (InstanceKey, Arc<str>)>) -> Awaited {
+    pub(super) fn of(told: Listener, waits: impl Iterator<Item = (InstanceKey, Arc<str>)>) -> Awaited {
         let by_instance: HashMap<_, _> = waits.collect();
         let pending = !by_instance.is_empty();
         Awaited { by_instance, told, next: Instant::now(), pending }
@@ -69,14 +69,13 @@ impl Awaited {
         }
         tokio::select! {
             () = sleep_until(self.next) => {}
-            // The one who tells lives as long as the engine.
-            Ok(()) = self.told.changed() => {}
+            () = self.told.rings() => {}
         }
     }
 
     /// Asks which of them have happened.
     pub(super) async fn ask(&mut self, store: &dyn MetadataStore) -> Option<Event> {
-        self.told.borrow_and_update();
+        self.told.take_note();
         let mut names: Vec<&str> = self.by_instance.values().map(|event| &**event).collect();
         names.sort_unstable();
         names.dedup();

@@ -53,7 +53,7 @@ impl Hold {
         match self {
             Hold::Leased(leased) => Ok(leased.epoch()),
             // The lock says that nobody who lives has it.
-            Hold::Free | Hold::Locked { .. } => engine.store.acquire_run(run, &lease::owner()).await,
+            Hold::Free | Hold::Locked { .. } => engine.store.acquire_run(run, &engine.owner()).await,
         }
     }
 
@@ -72,7 +72,7 @@ pub(super) async fn make(
     version: &str,
     only_if: &OnlyIf,
 ) -> Result<(RunPk, Epoch, Hold), EngineError> {
-    let owner = lease::owner();
+    let owner = engine.owner();
     let hold = lock(engine, run)?;
     let asked = Instant::now();
     let terms = Terms {
@@ -95,7 +95,7 @@ pub(super) async fn make(
 pub(super) async fn take(engine: &Engine, stored: &StoredRun) -> Result<Hold, EngineError> {
     let Some(keeper) = &engine.keeper else { return lock(engine, &stored.run) };
     let asked = Instant::now();
-    match engine.store.take_run(stored.pk, &lease::owner(), keeper.term()).await {
+    match engine.store.take_run(stored.pk, &engine.owner(), keeper.term()).await {
         Ok(epoch) => Ok(Hold::Leased(keeper.keep(stored.pk, epoch, asked)?)),
         Err(StoreError::Held { owner, until, .. }) => {
             let (run_id, dag_id) = (&stored.run.run_id, &stored.run.dag_id);
@@ -113,7 +113,7 @@ pub(super) async fn take(engine: &Engine, stored: &StoredRun) -> Result<Hold, En
 /// whether this process has it; it must run.
 pub(super) async fn backfill(engine: &Engine, id: i64, lock: &mut Option<Lease>) -> Result<bool, EngineError> {
     if let Some(keeper) = &engine.keeper {
-        return Ok(engine.store.hold_backfill(id, &lease::owner(), keeper.term()).await?);
+        return Ok(engine.store.hold_backfill(id, &engine.owner(), keeper.term()).await?);
     }
     if lock.is_none() && engine.locks() {
         *lock = match Lease::of_kind(&engine.settings.home, &format!("backfill-{id}")) {
@@ -124,7 +124,7 @@ pub(super) async fn backfill(engine: &Engine, id: i64, lock: &mut Option<Lease>)
     }
     // The lock says who has it; this, that it runs, and to people who has it.
     let term = Term { length: Duration::ZERO, now: engine.clock.now() };
-    Ok(engine.store.hold_backfill(id, &lease::owner(), term).await?)
+    Ok(engine.store.hold_backfill(id, &engine.owner(), term).await?)
 }
 
 /// Locks the run, if the settings ask for it.

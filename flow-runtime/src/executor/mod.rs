@@ -10,6 +10,7 @@
 
 mod awaited;
 mod begin;
+mod bell;
 mod build;
 mod cached;
 mod clean;
@@ -82,6 +83,7 @@ use crate::run_event::Observer;
 use crate::store::{Ending, InstanceRow, MetadataStore, RunPk, StoreError, StoredRun};
 use crate::value::{Erased, Inputs};
 pub(crate) use begin::Begun;
+use bell::Bell;
 use chrono::{DateTime, Utc};
 use flow_core::{Dag, DagRun, DataInterval, NextRun, RunType, Selection};
 use keeper::Keeper;
@@ -109,7 +111,7 @@ pub struct Engine {
     /// Renews leases, where runs are held by them.
     keeper: Option<Arc<Keeper>>,
     /// Told when an event has happened in this process.
-    told: Arc<watch::Sender<()>>,
+    told: Bell,
     /// Told when somebody outside is to be told something.
     owes: Arc<watch::Sender<()>>,
     /// The DAGs of which tasks may ask for runs.
@@ -263,7 +265,7 @@ impl Engine {
             clock,
             replacements: Arc::default(),
             assets_made: Arc::default(),
-            told: Arc::new(watch::Sender::new(())),
+            told: Bell::default(),
             owes: Arc::new(watch::Sender::new(())),
             dags: Arc::default(),
             orders: Arc::default(),
@@ -332,7 +334,7 @@ impl Engine {
     pub async fn emit(&self, event: &str, payload: &str) -> Result<bool, StoreError> {
         let is_new = self.store.put_event(event, payload, self.clock.now()).await?;
         if is_new {
-            self.told.send_replace(());
+            self.told.ring();
         }
         Ok(is_new)
     }
@@ -348,6 +350,11 @@ impl Engine {
         self.locks().then(|| Lease::of_kind(&self.settings.home, kind)).transpose()
     }
 
+    /// Who this process is, in the store and for people.
+    fn owner(&self) -> String {
+        self.settings.name.clone().unwrap_or_else(lease::owner)
+    }
+
     /// Takes a backfill that runs, or keeps it; `lock` is the same each time. Says whether this process has it.
     pub(crate) async fn hold_backfill(&self, id: i64, lock: &mut Option<Lease>) -> Result<bool, EngineError> {
         hold::backfill(self, id, lock).await
@@ -358,7 +365,7 @@ impl Engine {
         drop(lock);
         if self.keeper.is_some() {
             let term = crate::store::Term { length: Duration::ZERO, now: self.clock.now() };
-            self.store.hold_backfill(id, &lease::owner(), term).await?;
+            self.store.hold_backfill(id, &self.owner(), term).await?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! in another process. So the store is asked: when an instance becomes scheduled, at once when an instance of this engine
 //! has ended well that somebody may wait for, and else every [`POLL`].
 
+use super::bell::{Bell, Listener};
 use super::run_state;
 use crate::store::{MetadataStore, Result, StoredRun};
 use chrono::{DateTime, Utc};
@@ -11,7 +12,6 @@ use flow_core::{Dag, InstanceKey, RunState, TaskIx, TaskState, Waiting};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// How often the store is asked while something waits, for what other processes have done.
@@ -92,18 +92,18 @@ impl Earlier {
 
 /// Whom of an engine to tell that an instance has ended well, by DAG.
 #[derive(Debug, Default)]
-pub(super) struct News(Mutex<BTreeMap<String, watch::Sender<()>>>);
+pub(super) struct News(Mutex<BTreeMap<String, Bell>>);
 
 impl News {
-    fn listen(&self, dag_id: &str) -> watch::Receiver<()> {
-        self.0.lock().entry(dag_id.to_owned()).or_insert_with(|| watch::Sender::new(())).subscribe()
+    fn listen(&self, dag_id: &str) -> Listener {
+        self.0.lock().entry(dag_id.to_owned()).or_default().listen()
     }
 
     /// Something that later runs of this DAG may wait for has ended.
     pub(super) fn tell(&self, dag_id: &str) {
         let mut all = self.0.lock();
         match all.get(dag_id) {
-            Some(listeners) if listeners.receiver_count() > 0 => listeners.send_replace(()),
+            Some(bell) if bell.has_listeners() => bell.ring(),
             Some(_) => drop(all.remove(dag_id)),
             None => {}
         }
@@ -116,7 +116,7 @@ pub(super) struct Past {
     /// Tasks whose good end later runs may wait for.
     matters: BTreeSet<TaskIx>,
     /// While something waits.
-    news: Option<watch::Receiver<()>>,
+    news: Option<Listener>,
     /// When the store is asked again.
     ask_at: Option<Instant>,
 }
@@ -171,12 +171,9 @@ impl Past {
 
     /// Waits until there may be something new; for ever, if nothing waits.
     pub(super) async fn news(&mut self) {
-        let heard = match &mut self.news {
-            Some(news) => news.changed().await.is_ok(),
-            None => false,
-        };
-        if !heard {
-            std::future::pending::<()>().await;
+        match &mut self.news {
+            Some(news) => news.rings().await,
+            None => std::future::pending().await,
         }
         self.ask_at = Some(Instant::now());
     }
@@ -185,11 +182,11 @@ impl Past {
     pub(super) async fn ask(&mut self, mut history: History<'_>, news: &News) -> Result<Vec<InstanceKey>> {
         let mut free = Vec::new();
         let is_due = self.ask_at.is_some_and(|at| at <= Instant::now());
-        if !self.waits() || !(is_due || self.news.as_ref().is_some_and(|news| news.has_changed().unwrap_or(false))) {
+        if !self.waits() || !(is_due || self.news.as_ref().is_some_and(Listener::has_rung)) {
             return Ok(free);
         }
         // What happens from here on is heard of.
-        self.news.get_or_insert_with(|| news.listen(&history.dag.dag_id)).borrow_and_update();
+        self.news.get_or_insert_with(|| news.listen(&history.dag.dag_id)).take_note();
         let tasks: Vec<TaskIx> = self.waiting.keys().copied().collect();
         for task in tasks {
             if history.holds_back(task).await?.is_none() {

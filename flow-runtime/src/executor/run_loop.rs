@@ -297,7 +297,7 @@ fn prepare(engine: &Engine, begun: Begun, made_for: Arc<[AssetEvent]>, observer:
         owed: Owed::of(&scope.dag, &run),
         pause_at,
         has_paused: None,
-        awaited: Awaited::of(engine.told.subscribe(), rows.awaited()),
+        awaited: Awaited::of(engine.told.listen(), rows.awaited()),
         keeps_steps,
         // One that has ended is not ended any more.
         ending: ending.filter(|_| !run.state.is_finished()),

@@ -45,6 +45,9 @@ pub struct EngineSettings {
     /// False is for a simulation, in which all is one thread and no process ever dies: leases are renewed where the engine itself
     /// runs, and not on a thread of their own, and what processes that died have left behind is not looked for. Default true.
     pub threads: bool,
+    /// By what the store tells this process from the others. Two with one name each take for their own what the other holds: a
+    /// backfill, a place among those that wait for a slot. Default `None`: the host and the number of the process.
+    pub name: Option<String>,
     /// `[params]` of flow.toml: what every task may read besides its run's params.
     pub global_params: Map<String, Value>,
     /// `[notifiers]` of flow.toml: what the names stand for that DAGs tell by `on_failure = "ops"`.
@@ -83,6 +86,7 @@ impl EngineSettings {
             locks: true,
             lease: None,
             threads: true,
+            name: None,
             global_params: Map::new(),
             notifiers: BTreeMap::new(),
             connections: Arc::default(),

@@ -1,7 +1,6 @@
 //! One step of a run: plan, admit, commit; only then start bodies and tell the observer.
 
 use super::edit::{ByHand, ending, is_by_hand};
-use super::lease;
 use super::outcome::TryEnd;
 use super::past::History;
 use super::run_loop::{Flight, Happened, RunLoop, deadline, seconds};
@@ -230,7 +229,7 @@ impl RunLoop {
         if asks.is_empty() {
             return Ok(());
         }
-        let (owner, now) = (lease::owner(), clock.now());
+        let (owner, now) = (self.scope.engine.owner(), clock.now());
         let claim = SlotClaim { run: self.scope.pk, epoch: self.epoch, owner: &owner, asks: &asks, now };
         for refusal in store.take_slots(&claim).await? {
             let Some(key) = asking.get(refusal.place) else { continue };
