@@ -107,10 +107,31 @@ MUTANTS = [
         SIM,
     ),
     (
+        "who waits for the run before waits for nothing",
+        "flow-runtime/src/executor/past.rs",
+        "if history.holds_back(task).await?.is_none() {",
+        "if history.holds_back(task).await?.is_none_or(|_| true) {",
+        SIM,
+    ),
+    (
+        "a backfill has all of its runs at one time",
+        "flow-runtime/src/scheduler/filling.rs",
+        "            free -= usize::from(begun);\n",
+        "            free -= usize::from(begun && row.spec.max_active_runs == 0);\n",
+        SIM,
+    ),
+    (
+        "what is owed counts as told before it is",
+        "flow-runtime/src/notify/deliver.rs",
+        "(Ok(channel), Ok(payload)) => channel.tell(&payload, &self.called).await,",
+        "(Ok(channel), Ok(payload)) => { let _: (Channel, serde_json::Map<String, serde_json::Value>) = (channel, payload); Ok(()) }",
+        SIM,
+    ),
+    (
         "an event that is waited for is forgotten by a restart",
         "flow-runtime/src/executor/run_loop.rs",
-        "Awaited::of(engine.told.subscribe(), rows.awaited())",
-        "Awaited::of(engine.told.subscribe(), rows.awaited().take(0))",
+        "Awaited::of(engine.told.listen(), rows.awaited())",
+        "Awaited::of(engine.told.listen(), rows.awaited().take(0))",
         RUNTIME + ["waits"],
     ),
     (

@@ -1,14 +1,18 @@
 //! What must hold, whatever goes wrong: of every two states of the store that follow each other, and of the last.
 
+use crate::cast;
+use crate::fillings::Fillings;
 use crate::ledger::{self, Ledger};
+use crate::past;
 use crate::wishes::Wishes;
+use chrono::{DateTime, Utc};
 use flow_runtime::core::{
     Dag, Decision, InstanceKey, Notifier, Occasion, RunState, RunStatus, RunType, TaskState, decide,
 };
 use flow_runtime::executor::run_state;
 use flow_runtime::store::{
-    AssetEventFilter, CallbackFilter, CauseKind, InstanceRow, MetadataStore, RETURN_VALUE, RunFilter, StoredRun,
-    XComFilter,
+    AssetEventFilter, BackfillRow, CallbackFilter, CauseKind, InstanceRow, MetadataStore, RETURN_VALUE, RunFilter,
+    StoredRun, XComFilter,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,13 +22,22 @@ type Key = (i64, Arc<str>, i32);
 /// What the store held the last time.
 #[derive(Debug, Default)]
 pub struct Seen {
-    runs: BTreeMap<i64, StoredRun>,
+    pub runs: BTreeMap<i64, StoredRun>,
     rows: BTreeMap<Key, InstanceRow>,
+    pub backfills: Vec<BackfillRow>,
+}
+
+impl Seen {
+    /// The rows of a run.
+    pub fn of_run(&self, pk: i64) -> impl Iterator<Item = &InstanceRow> {
+        self.rows.range((pk, "".into(), i32::MIN)..(pk + 1, "".into(), i32::MIN)).map(|(_, row)| row)
+    }
 }
 
 /// Everything that the store has.
 pub async fn look(store: &dyn MetadataStore) -> Seen {
     let mut seen = Seen::default();
+    seen.backfills = store.backfills(false).await.expect("it is in memory");
     for run in store.runs(&RunFilter::default()).await.expect("it is in memory") {
         for row in store.instances(run.pk).await.expect("it is in memory") {
             seen.rows.insert((run.pk.0, row.task_id.clone(), row.map_index), row);
@@ -56,8 +69,18 @@ pub fn tell_changes(before: &Seen, now: &Seen) {
     }
 }
 
-/// May this follow that?
-pub fn step(before: &Seen, now: &Seen, dags: &[Arc<Dag>], wishes: &Wishes) -> Result<(), String> {
+/// May this follow that, at this instant?
+pub fn step(
+    before: &Seen,
+    now: &Seen,
+    dags: &[Arc<Dag>],
+    (wishes, fillings): (&Wishes, &Fillings),
+    at: DateTime<Utc>,
+) -> Result<(), String> {
+    if let Some(problem) = ledger::with(|ledger| ledger.problems.first().cloned()) {
+        return Err(problem);
+    }
+    fillings.step(before, now, wishes, at)?;
     for (pk, old) in &before.runs {
         let Some(new) = now.runs.get(pk) else {
             if wishes.is_deleted(*pk) {
@@ -69,7 +92,7 @@ pub fn step(before: &Seen, now: &Seen, dags: &[Arc<Dag>], wishes: &Wishes) -> Re
         };
         let (from, to) = (old.run.state, new.run.state);
         let by_itself = from == to || (!from.is_finished() && to != RunStatus::Queued);
-        if !by_itself && !wishes.take_run(*pk, from, to) {
+        if !by_itself && !wishes.take_run(*pk, from, to) && !runs_again(now, old, dags, (wishes, fillings), at) {
             return Err(format!("run {} went from {} to {}", old.run.run_id, old.run.state, new.run.state));
         }
         if new.epoch < old.epoch {
@@ -106,9 +129,11 @@ pub fn step(before: &Seen, now: &Seen, dags: &[Arc<Dag>], wishes: &Wishes) -> Re
             return Err(format!("in one try, {key:?} went from {} to {}", old.state, new.state));
         }
     }
-    begins_when_it_may(before, now, dags)?;
+    begins_when_it_may(before, now, dags, wishes)?;
     for dag in dags {
         let of_dag = now.runs.values().filter(|run| run.run.dag_id == dag.dag_id);
+        // Those of backfills take no place away from its own.
+        let of_dag = of_dag.filter(|run| run.run.run_type != RunType::Backfill);
         let active = of_dag.clone().filter(|run| !run.run.state.is_finished()).count();
         // A person may begin more, or let some run again.
         let is_new = |run: &StoredRun| run.run.run_type != RunType::Manual && !before.runs.contains_key(&run.pk.0);
@@ -119,8 +144,24 @@ pub fn step(before: &Seen, now: &Seen, dags: &[Arc<Dag>], wishes: &Wishes) -> Re
     Ok(())
 }
 
-/// What begins now is what the states of all above it let begin.
-fn begins_when_it_may(before: &Seen, now: &Seen, dags: &[Arc<Dag>]) -> Result<(), String> {
+/// Is a run that has ended let run again for a backfill?
+fn runs_again(
+    now: &Seen,
+    old: &StoredRun,
+    dags: &[Arc<Dag>],
+    (wishes, fillings): (&Wishes, &Fillings),
+    at: DateTime<Utc>,
+) -> bool {
+    let dag = dags.iter().find(|dag| dag.dag_id == old.run.dag_id);
+    let Some(dag) = dag.filter(|_| old.run.state.is_finished() && fillings.take_again(now, old, at)) else {
+        return false;
+    };
+    wishes.runs_again(old.pk.0, dag);
+    true
+}
+
+/// What begins now is what the states of all above it, and of the run before, let begin.
+fn begins_when_it_may(before: &Seen, now: &Seen, dags: &[Arc<Dag>], wishes: &Wishes) -> Result<(), String> {
     let begins = now.rows.iter().filter(|(key, new)| {
         let old = before.rows.get(*key);
         new.state == TaskState::Running
@@ -130,8 +171,8 @@ fn begins_when_it_may(before: &Seen, now: &Seen, dags: &[Arc<Dag>]) -> Result<()
         let run = &now.runs[&key.0];
         let Some(dag) = dags.iter().find(|dag| dag.dag_id == run.run.dag_id) else { continue };
         let Some(task) = dag.task_ix(&key.1) else { continue };
-        let of_run = (key.0, "".into(), i32::MIN)..(key.0 + 1, "".into(), i32::MIN);
-        let rows: Vec<InstanceRow> = now.rows.range(of_run).map(|(_, row)| row.clone()).collect();
+        past::lets_begin(now, dag, (run, &*key.1), wishes)?;
+        let rows: Vec<InstanceRow> = now.of_run(key.0).cloned().collect();
         let decision = decide(dag, &run_state(dag, run, &rows), InstanceKey { task, map_index: key.2 });
         if decision != Decision::Run {
             return Err(format!("try {} of {key:?} begins, and that is to {decision:?}", row.try_number));
@@ -159,17 +200,15 @@ fn same_try_may(from: TaskState, to: TaskState) -> bool {
 #[derive(Clone, Copy)]
 pub struct Kind<'w> {
     pub wishes: &'w Wishes,
+    pub fillings: &'w Fillings,
+    /// Somebody asks for backfills.
+    pub fills: bool,
     /// Clocks were set back and ahead: what is a matter of time may be this way or that.
     pub jumps: bool,
 }
 
 /// The end of the world: all is done, once, and what was returned is there.
-pub async fn end(
-    store: &dyn MetadataStore,
-    dags: &[Arc<Dag>],
-    ticks: &BTreeMap<String, Vec<String>>,
-    kind: Kind<'_>,
-) -> Result<(), String> {
+pub async fn end(store: &dyn MetadataStore, dags: &[Arc<Dag>], kind: Kind<'_>) -> Result<(), String> {
     let now = look(store).await;
     let orders = store.orders().await.map_err(|e| e.to_string())?;
     if !orders.is_empty() {
@@ -177,19 +216,25 @@ pub async fn end(
     }
     for dag in dags {
         let of_dag = now.runs.values().filter(|run| run.run.dag_id == dag.dag_id);
-        let made = of_dag.clone().filter(|run| run.run.run_type == RunType::Scheduled);
-        let mut ids: Vec<&str> = made.map(|run| run.run.run_id.as_str()).collect();
-        ids.sort_unstable();
-        // One that was deleted is there again if it was the latest: then it is due once more.
-        let is_there = |id: &&String| ids.contains(&id.as_str()) || !kind.wishes.was_deleted(&dag.dag_id, id);
-        let want: Vec<&str> = ticks[&dag.dag_id].iter().filter(is_there).map(String::as_str).collect();
-        if !waits_for_assets(dag) && ids != want {
-            return Err(format!("runs of {}: {ids:?}, and there should be {want:?}", dag.dag_id));
+        if kind.fills {
+            kind.fillings.has_its_dates(&dag.dag_id, dag.catchup, &now, kind.wishes)?;
+        } else if !waits_for_assets(dag) {
+            let made = of_dag.clone().filter(|run| run.run.run_type == RunType::Scheduled);
+            let mut ids: Vec<&str> = made.map(|run| run.run.run_id.as_str()).collect();
+            ids.sort_unstable();
+            let ticks = kind.fillings.dates[&dag.dag_id].iter().map(|run| RunType::Scheduled.run_id(run.run_after));
+            // One that was deleted is there again if it was the latest: then it is due once more.
+            let is_there = |id: &String| ids.contains(&id.as_str()) || !kind.wishes.was_deleted(&dag.dag_id, id);
+            let want: Vec<String> = ticks.filter(is_there).collect();
+            if ids != want {
+                return Err(format!("runs of {}: {ids:?}, and there should be {want:?}", dag.dag_id));
+            }
         }
         for stored in of_dag {
             is_well(store, dag, stored, kind).await?;
         }
     }
+    kind.fillings.end(&now, kind.wishes)?;
     each_event_once(store, dags, &now, kind.wishes).await?;
     ledger::with(|ledger| accounts(ledger, &now, kind.wishes))
 }
@@ -241,7 +286,8 @@ async fn each_event_once(
     if let Some(of) = told.keys().find(|of| of_no_success(of)) {
         return Err(format!("an event of what is no success: {of:?}"));
     }
-    if made == 0 && events.is_empty() {
+    let is_made_here = dags.iter().flat_map(|dag| &dag.tasks).any(|task| !task.outlets.is_empty());
+    if is_made_here && made == 0 && events.is_empty() {
         return Err("nobody has made anything".into());
     }
     for dag in dags.iter().filter(|dag| waits_for_assets(dag)) {
@@ -264,8 +310,7 @@ async fn each_event_once(
 
 async fn is_well(store: &dyn MetadataStore, dag: &Dag, stored: &StoredRun, kind: Kind<'_>) -> Result<(), String> {
     let (id, pk) = (format!("{}/{}", dag.dag_id, stored.run.run_id), stored.pk.0);
-    let own_type = if waits_for_assets(dag) { RunType::AssetTriggered } else { RunType::Scheduled };
-    if ![own_type, RunType::Manual].contains(&stored.run.run_type) {
+    if !cast::may_be_of(stored.run.run_type, waits_for_assets(dag), kind.fills) {
         return Err(format!("{id} is of the type {}", stored.run.run_type.name()));
     }
     let rows = store.instances(stored.pk).await.map_err(|e| e.to_string())?;
@@ -369,7 +414,7 @@ fn accounts(ledger: &mut Ledger, now: &Seen, wishes: &Wishes) -> Result<(), Stri
         if row.state == TaskState::Success && returned == 0 && !by_hand {
             return Err(format!("{name} is a success, and never returned"));
         }
-        let plain = !matches!(&**task, "in_steps" | "sleeper" | "waiter" | "looks");
+        let plain = !matches!(&**task, "in_steps" | "sleeper" | "waiter" | "looks" | "stands");
         let twice = ledger.begun.range((name.clone(), 0)..=(name.clone(), u32::MAX)).find(|(_, times)| **times > 1);
         if let Some(((_, number), times)) = twice.filter(|_| plain) {
             return Err(format!("try {number} of {name} was begun {times} times"));

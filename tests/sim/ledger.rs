@@ -1,5 +1,6 @@
 //! What the bodies of tasks have really done, told by themselves.
 
+use crate::limits::{Counted, Had};
 use crate::rng;
 use flow_runtime::Context;
 use std::cell::RefCell;
@@ -20,6 +21,10 @@ pub struct Ledger {
     pub returned: BTreeMap<String, u32>,
     /// Steps that were done, by instance, name and the try they were done in.
     pub steps: Vec<(String, String, u32)>,
+    /// What bodies have of what there is.
+    pub counted: Counted,
+    /// What was told outside, sentence by sentence, and how often.
+    pub told: BTreeMap<String, u32>,
     /// What must not be.
     pub problems: Vec<String>,
     pub story: Vec<String>,
@@ -55,36 +60,50 @@ pub fn name(ctx: &Context) -> String {
 }
 
 /// A body that runs, until it is dropped: when it returns, and when its process dies.
-pub struct Running(String);
+pub struct Running {
+    name: String,
+    had: Had,
+}
 
 impl Running {
     pub fn begin(ctx: &Context) -> Running {
+        Running::about(ctx, &[])
+    }
+
+    /// The same of a body with these arguments, of which its keys are made.
+    pub fn about(ctx: &Context, arguments: &[(&str, u64)]) -> Running {
         let name = name(ctx);
-        with(|ledger| {
+        let had = with(|ledger| {
             if !ledger.running.insert(name.clone()) {
                 ledger.problems.push(format!("two bodies of {name} at one time"));
             }
             *ledger.begun.entry((name.clone(), ctx.try_number())).or_default() += 1;
             ledger.story.push(format!("{} {name} try {} begins", ctx.now().format("%T%.3f"), ctx.try_number()));
+            let (had, problems) = ledger.counted.begin(ctx, arguments);
+            ledger.problems.extend(problems.into_iter().map(|problem| format!("as {name} begins: {problem}")));
+            had
         });
-        Running(name)
+        Running { name, had }
     }
 
     /// How this try goes, from the seed alone.
     pub fn fate(&self, ctx: &Context) -> rng::Rng {
-        rng::of_text(with(|ledger| ledger.seed), &format!("{} {}", self.0, ctx.try_number()))
+        rng::of_text(with(|ledger| ledger.seed), &format!("{} {}", self.name, ctx.try_number()))
     }
 
     /// It returns a value.
     pub fn returns<T>(self, value: T) -> T {
-        with(|ledger| *ledger.returned.entry(self.0.clone()).or_default() += 1);
+        with(|ledger| *ledger.returned.entry(self.name.clone()).or_default() += 1);
         value
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        with(|ledger| ledger.running.remove(&self.0));
+        with(|ledger| {
+            ledger.running.remove(&self.name);
+            ledger.counted.end(&self.had);
+        });
     }
 }
 

@@ -3,11 +3,19 @@
 //!
 //! `SIM_SEEDS=2000 cargo test -p flow-tests --test sim` tries more worlds, `SIM_SEED=17 ..` one of them with its story.
 
+mod asks;
+mod cast;
+mod chains;
 mod clocks;
+mod crowds;
 mod dags;
 mod faults;
+mod fillings;
 mod laws;
 mod ledger;
+mod limits;
+mod outbox;
+mod past;
 mod person;
 mod rng;
 mod wishes;
@@ -45,10 +53,12 @@ fn whatever_goes_wrong_nothing_is_lost_doubled_or_stuck() {
         return;
     }
     let seeds = KEPT.into_iter().chain(0..number("SIM_SEEDS").unwrap_or(SEEDS));
-    let (mut crashes, mut deeds) = (0, 0);
+    let (mut crashes, mut deeds, mut scarce, mut filled) = (0, 0, 0, 0);
     for seed in seeds {
         let told = World::new(seed).live();
-        crashes += told.crashes;
+        (crashes, scarce) = (crashes + told.crashes, scarce + told.scarce);
+        filled +=
+            told.story.iter().filter(|line| line.contains("/backfill__") && line.ends_with(" is success")).count();
         deeds += told.story.iter().filter(|line| line.contains(" a person ")).count();
         if let Err(problem) = told.outcome {
             let last = told.story.len().saturating_sub(60);
@@ -56,5 +66,7 @@ fn whatever_goes_wrong_nothing_is_lost_doubled_or_stuck() {
         }
     }
     assert!(crashes > 0, "no process ever died: these worlds are too kind");
+    assert!(scarce > 0, "there was always enough for all: these worlds are too rich");
+    assert!(filled > 0, "no backfill ever ran anything: these worlds have no past");
     assert!(deeds > 0, "nobody ever wanted anything: these worlds are too quiet");
 }

@@ -1,5 +1,6 @@
 //! What a person has wanted: nothing else may change what is final.
 
+use chrono::{DateTime, Utc};
 use flow_runtime::core::{Dag, Event, RunStatus, TaskState, UNMAPPED};
 use flow_runtime::store::{OrderRow, StoredRun};
 use parking_lot::Mutex;
@@ -36,6 +37,8 @@ struct Table {
     deleted: BTreeSet<i64>,
     /// `DAG/run` of those that were deleted, and how many of the DAG.
     deleted_ids: BTreeSet<(String, String)>,
+    /// Their DAGs and logical dates.
+    deleted_dates: BTreeSet<(String, DateTime<Utc>)>,
 }
 
 /// All that a person has wanted in a world.
@@ -123,6 +126,22 @@ impl Wishes {
         let mut table = self.0.lock();
         table.deleted.insert(run.pk.0);
         table.deleted_ids.insert((run.run.dag_id.clone(), run.run.run_id.clone()));
+        table.deleted_dates.extend(run.run.logical_date.map(|date| (run.run.dag_id.clone(), date)));
+    }
+
+    /// A run that has ended runs again, all of it or a part, for a backfill.
+    pub fn runs_again(&self, run: i64, dag: &Dag) {
+        let mut table = self.0.lock();
+        table.latest += 1;
+        let named: BTreeSet<Instance> = dag.tasks.iter().map(|task| (task.task_id.as_str().into(), UNMAPPED)).collect();
+        table.cleared.extend(named.iter().map(|name| (run, name.clone())));
+        let (id, events) = (table.latest, vec![Event::Cleared(Vec::new())]);
+        let used = BTreeSet::new();
+        table.wishes.push(Wish { id, run, events, named, used, used_for_run: true, is_over: false });
+    }
+
+    pub fn date_was_deleted(&self, dag_id: &str, date: DateTime<Utc>) -> bool {
+        self.0.lock().deleted_dates.contains(&(dag_id.to_owned(), date))
     }
 
     pub fn is_deleted(&self, run: i64) -> bool {
@@ -141,7 +160,8 @@ impl Wishes {
     pub fn take(&self, run: i64, instance: &Instance, from: TaskState, to: TaskState) -> bool {
         let mut table = self.0.lock();
         // Another length of what it was mapped over.
-        let mapped_anew = table.cleared.iter().any(|(of, (task, _))| *of == run && &**task == "list");
+        let mapped_anew =
+            table.cleared.iter().any(|(of, (task, _))| *of == run && matches!(&**task, "list" | "pick" | "fill"));
         if mapped_anew && (to == TaskState::Removed || from == TaskState::Removed) {
             return true;
         }

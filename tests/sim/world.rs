@@ -1,17 +1,23 @@
 //! One world: a store, a scheduler that dies and is started again, and faults drawn from a seed.
 
+use crate::cast::Cast;
 use crate::clocks::{self, HostClock};
-use crate::dags::{follows, mapped, waits};
+use crate::crowds::POOLS;
 use crate::faults::{Process, Unkindness};
+use crate::fillings::Fillings;
 use crate::laws::{self, Seen};
 use crate::ledger::{self, Ledger, PARALLELISM, tell};
+use crate::limits::Counted;
+use crate::outbox;
 use crate::person::Person;
 use crate::rng::Rng;
 use crate::wishes::Wishes;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use flow_runtime::clock::{Clock, TokioClock};
-use flow_runtime::core::{Dag, Restriction, RunType, timetable};
+use flow_runtime::core::{Dag, NextRun, Restriction, timetable};
 use flow_runtime::executor::{Engine, EngineSettings, Stop};
+use flow_runtime::notify::{Channel, Deliverer};
+use flow_runtime::prelude::tracing;
 use flow_runtime::registry::Bodies;
 use flow_runtime::scheduler::{Listener, ScheduledDag, Scheduler, Told};
 use flow_runtime::store::faulty::{Faults, FaultyStore};
@@ -25,6 +31,9 @@ use std::time::Duration;
 /// The length of a lease.
 const LEASE: Duration = Duration::from_secs(15);
 
+/// The longest that passes in a slow store from when a try has its slots to when its body begins: the way back, and a commit.
+const LAG: TimeDelta = TimeDelta::seconds(60);
+
 /// No world lives longer than this, by its own clock.
 const DOOMSDAY: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -37,6 +46,8 @@ pub struct Outcome {
     pub outcome: Result<(), String>,
     pub story: Vec<String>,
     pub crashes: u32,
+    /// How often somebody had the last of something that there is not enough of.
+    pub scarce: u32,
 }
 
 /// Looks at the laws after each write that has come through.
@@ -44,12 +55,15 @@ struct Lawful {
     store: Arc<dyn MetadataStore>,
     dags: Vec<Arc<Dag>>,
     wishes: Arc<Wishes>,
+    fillings: Arc<Fillings>,
+    clock: TokioClock,
     seen: tokio::sync::Mutex<Seen>,
     broken: Arc<Mutex<Option<String>>>,
 }
 
 /// The calls that write.
-const WRITES: [&str; 6] = ["commit", "make_run", "acquire_run", "take_run", "delete_run", "put_order"];
+const WRITES: [&str; 8] =
+    ["commit", "make_run", "acquire_run", "take_run", "delete_run", "put_order", "put_backfill", "settle_backfill"];
 
 #[async_trait::async_trait]
 impl Faults for Lawful {
@@ -64,7 +78,8 @@ impl Faults for Lawful {
                 let mut seen = self.seen.lock().await;
                 let now = laws::look(&*self.store).await;
                 laws::tell_changes(&seen, &now);
-                if let Err(problem) = laws::step(&seen, &now, &self.dags, &self.wishes) {
+                let wanted = (&*self.wishes, &*self.fillings);
+                if let Err(problem) = laws::step(&seen, &now, &self.dags, wanted, self.clock.now()) {
                     self.broken.lock().get_or_insert(problem);
                 }
                 self.wishes.forget(&self.store.orders().await.expect("it is in memory"));
@@ -85,12 +100,15 @@ impl World {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_time().start_paused(true).build().expect("a runtime");
         ledger::with(|ledger| *ledger = Ledger { seed: self.seed, ..Ledger::default() });
-        let (outcome, crashes) = runtime.block_on(self.days());
+        let cast = Cast::of(self.seed);
+        let _hears = cast.tells.then(|| tracing::subscriber::set_default(outbox::Ear));
+        let (outcome, crashes) = runtime.block_on(self.days(cast));
         drop(runtime);
-        Outcome { outcome, story: ledger::with(|ledger| std::mem::take(&mut ledger.story)), crashes }
+        let (story, scarce) = ledger::with(|ledger| (std::mem::take(&mut ledger.story), ledger.counted.full));
+        Outcome { outcome, story, crashes, scarce }
     }
 
-    async fn days(self) -> (Result<(), String>, u32) {
+    async fn days(self, cast: Cast) -> (Result<(), String>, u32) {
         let start: DateTime<Utc> = "2026-01-01T00:00:00Z".parse().expect("a date");
         let clock = TokioClock::starting_at(start);
         let mut rng = Rng::new(self.seed);
@@ -102,30 +120,40 @@ impl World {
             crash: draw(&mut rng, 30),
         };
         tell(format!("seed {}: {unkindness:?}", self.seed));
-        let dags = vec![Arc::new(mapped::dag()), Arc::new(waits::dag()), Arc::new(follows::dag())];
+        let dags = cast.dags;
         let memory: Arc<dyn MetadataStore> = Arc::new(MemoryStore::with_clock(Arc::new(clock)));
+        // One scheduler, or two; leases where several processes may want a run.
+        let hosts = 1 + rng.below(2);
+        let has_person = rng.chance(500) || cast.fills;
+        let jumps = rng.chance(400);
+        tell(format!("{hosts} hosts, a person: {has_person}, clocks that jump: {jumps}"));
+        let lease = (hosts > 1 || has_person).then_some(LEASE);
+        let lag = if unkindness.slow > 0 { LAG } else { TimeDelta::zero() };
+        let counted = Counted::new(&dags, clock, lag, lease.is_none() && jumps);
+        ledger::with(|ledger| ledger.counted = counted);
+        let end = start + TimeDelta::minutes(30);
+        let fillings = Arc::new(Fillings::new(ticks(&dags, end), lag * 8, jumps));
         let (broken, wishes) = (Arc::new(Mutex::new(None)), Arc::new(Wishes::default()));
         let lawful = Lawful {
             store: memory.clone(),
             dags: dags.clone(),
             wishes: wishes.clone(),
+            fillings: fillings.clone(),
+            clock,
             seen: tokio::sync::Mutex::default(),
             broken: broken.clone(),
         };
         let store: Arc<dyn MetadataStore> = Arc::new(FaultyStore::new(memory.clone(), Arc::new(lawful)));
-        // One scheduler, or two; leases where several processes may want a run.
-        let hosts = 1 + rng.below(2);
-        let has_person = rng.chance(500);
-        let jumps = rng.chance(400);
-        tell(format!("{hosts} hosts, a person: {has_person}, clocks that jump: {jumps}"));
         let of_person = Rng::new(rng.next());
         let of_clocks = Rng::new(rng.next());
         let days = Days {
             clock,
-            end: start + chrono::TimeDelta::minutes(30),
+            end,
             doomsday: start + DOOMSDAY,
             unkindness,
-            lease: (hosts > 1 || has_person).then_some(LEASE),
+            lease,
+            fills: cast.fills,
+            tells: cast.tells,
             rng: Arc::new(Mutex::new(rng)),
             store,
             memory: memory.clone(),
@@ -165,9 +193,15 @@ impl World {
             Ok(crashes) => crashes,
             Err(problem) => return (Err(problem), 0),
         };
-        let end = days.end;
-        let kind = laws::Kind { wishes: &wishes, jumps };
-        (laws::end(&*memory, &dags, &ticks(&dags, end), kind).await, crashes)
+        let kind = laws::Kind { wishes: &wishes, fillings: &fillings, fills: cast.fills, jumps };
+        let mut ended = laws::end(&*memory, &dags, kind).await;
+        if cast.tells && ended.is_ok() {
+            ended = match outbox::tell_the_rest(&days).await {
+                Ok(()) => outbox::end(&*memory).await,
+                problem => problem,
+            };
+        }
+        (ended, crashes)
     }
 }
 
@@ -175,10 +209,14 @@ impl World {
 pub struct Days {
     pub clock: TokioClock,
     /// No run is due after this.
-    end: DateTime<Utc>,
+    pub end: DateTime<Utc>,
     doomsday: DateTime<Utc>,
     unkindness: Unkindness,
     lease: Option<Duration>,
+    /// Somebody asks for backfills.
+    pub fills: bool,
+    /// What is owed outside is told.
+    tells: bool,
     rng: Arc<Mutex<Rng>>,
     store: Arc<dyn MetadataStore>,
     /// What is behind it, where nothing goes wrong.
@@ -215,6 +253,9 @@ impl Days {
             parallelism: PARALLELISM,
             lease: self.lease,
             threads: false,
+            name: Some(process.name.clone()),
+            pools: POOLS.into_iter().map(|(pool, slots)| (pool.into(), slots)).collect(),
+            notifiers: [("ops".into(), Channel::Log)].into(),
             ..EngineSettings::in_memory("nowhere")
         };
         Engine::new(self.through(process), Bodies::collect(), settings).with_clock(Arc::new(clock))
@@ -226,13 +267,19 @@ impl Days {
         for life in 1.. {
             let process = self.process(format!("{host} {life}"));
             let is_last = !self.person_lives.load(Ordering::Relaxed);
-            let scheduler = self.scheduler(&process, clock.clone());
+            let engine = self.engine(&process, clock.clone());
+            let deliverer = self.tells.then(|| Deliverer::start(&engine));
+            let scheduler = self.scheduler(&process, engine);
             // By the seed alone: of a process that has died nothing more is heard.
             let lived = tokio::select! {
                 biased;
                 () = process.died.notified() => None,
                 ended = scheduler.run_until(Some(self.end)) => Some(ended),
             };
+            drop(deliverer);
+            if self.lease.is_none() {
+                ledger::with(|ledger| ledger.counted.forget());
+            }
             if let Some(problem) = self.broken.lock().clone() {
                 return Err(problem);
             }
@@ -252,8 +299,7 @@ impl Days {
         Ok(crashes)
     }
 
-    fn scheduler(&self, process: &Arc<Process>, clock: HostClock) -> Scheduler {
-        let engine = self.engine(process, clock);
+    fn scheduler(&self, process: &Arc<Process>, engine: Engine) -> Scheduler {
         let (clock, name) = (process.clock, process.name.clone());
         let listener: Listener = Arc::new(move |told| match told {
             Told::Note(text) => tell(format!("{} {name} notes: {text}", clock.now().format("%T%.3f"))),
@@ -264,14 +310,12 @@ impl Days {
     }
 }
 
-/// The ids of the runs that there should be, by DAG.
-fn ticks(dags: &[Arc<Dag>], end: DateTime<Utc>) -> BTreeMap<String, Vec<String>> {
+/// All that the DAGs should have runs of, by DAG.
+fn ticks(dags: &[Arc<Dag>], end: DateTime<Utc>) -> BTreeMap<String, Vec<NextRun>> {
     let of = |dag: &Arc<Dag>| {
         let timetable = timetable::of(dag).expect("its schedule is well");
-        let restriction = Restriction::of(dag);
-        let runs = timetable::upcoming(&*timetable, None, restriction, end);
-        let ids = runs.map(|run| RunType::Scheduled.run_id(run.run_after));
-        (dag.dag_id.clone(), ids.collect())
+        let restriction = Restriction { catchup: true, ..Restriction::of(dag) };
+        (dag.dag_id.clone(), timetable::upcoming(&*timetable, None, restriction, end).collect())
     };
     dags.iter().map(of).collect()
 }

@@ -28,12 +28,13 @@ impl Scheduler {
                 Err(EngineError::Store(error)) => return Err(error),
                 Err(error) => return Err(StoreError::Backend(error.to_string())),
             };
+            // Whoever has it may die, and then it is for this one to go on.
+            self.has_open_runs = true;
             // A command works on it; or it was paused or cancelled a moment ago.
             if !held {
                 continue;
             }
             self.filling.insert(row.id, lock);
-            self.has_open_runs = true;
             self.fill(row).await?;
         }
         Ok(())
