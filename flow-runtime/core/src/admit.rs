@@ -418,8 +418,7 @@ mod tests {
         let hour = chrono::TimeDelta::hours(1);
         let limits = limits(9, 9);
         let rated = edited(candidate(1, 0, 1), |needs| {
-            needs.rate =
-                Some(crate::dag::Rate { starts: 1, span: std::time::Duration::from_secs(3600), key: "k".into() });
+            needs.rate = Some(Rate { starts: 1, span: std::time::Duration::from_secs(3600), key: "k".into() });
         });
         let (wrong, mut board) = (NOW + chrono::TimeDelta::days(10), Board::new(limits));
         board.push(rated.clone());

@@ -174,7 +174,7 @@ impl Queue {
 
     /// What this run waits for may come: others have it now, or time brings it.
     pub(super) fn may_go_on(&self) -> bool {
-        self.due.is_some() || self.slots.may_go_on(self.seat, self.taken.len())
+        self.due.is_some() || self.slots.may_go_on(self.seat, self.taken.len(), self.clock.now())
     }
 
     /// When something may go that waits for nothing but its rate.

@@ -142,11 +142,16 @@ impl Slots {
         self.state.lock().seated.get(&seat).is_some_and(|seated| !seated.dealt.is_empty() || seated.due != due)
     }
 
-    /// Something of this run waits, and may go some day: it lies ready, or others have what it waits for.
-    pub(super) fn may_go_on(&self, seat: Seat, taken: usize) -> bool {
-        let state = self.state.lock();
-        let dealt = state.seated.get(&seat).is_some_and(|seated| !seated.dealt.is_empty());
-        dealt || (state.board.waits(&seat) && state.board.in_flight().total() as usize > taken)
+    /// Something of this run waits, and may go some day: it lies ready, or time brings it, or others have what it waits for. What
+    /// they have given back since this run has fetched is dealt first: else nobody might have it for a moment.
+    pub(super) fn may_go_on(&self, seat: Seat, taken: usize, now: DateTime<Utc>) -> bool {
+        let mut state = self.state.lock();
+        if state.board.waits(&seat) {
+            state.deal(seat, now);
+        }
+        let lies_ready = |seated: &Seated| !seated.dealt.is_empty() || seated.due.is_some();
+        state.seated.get(&seat).is_some_and(lies_ready)
+            || (state.board.waits(&seat) && state.board.in_flight().total() as usize > taken)
     }
 }
 
@@ -168,5 +173,51 @@ impl State {
             }
             seated.dealt.push(one);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::TimeDelta;
+    use flow_core::{Dag, TaskDef};
+
+    const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
+
+    fn two_runs_for_one_slot() -> (Slots, [Candidate<Seat>; 2]) {
+        let slots = Slots::of(&EngineSettings { parallelism: 1, ..EngineSettings::default() });
+        let mut dag = Dag::new("d");
+        dag.tasks.push(TaskDef::new("t", "t"));
+        let needs = Arc::new(Needs::of(&dag, 0).unwrap());
+        let candidates = [(); 2].map(|()| {
+            let (run, _) = slots.join();
+            let (key, needs) = (InstanceKey { task: 0, map_index: -1 }, needs.clone());
+            Candidate { run, key, needs, weight: 1, backfill: false, run_after: NOW }
+        });
+        candidates.iter().for_each(|one| slots.push(one.clone()));
+        (slots, candidates)
+    }
+
+    #[test]
+    fn what_was_given_back_and_not_dealt_yet_is_no_reason_to_give_up() {
+        let (slots, [first, second]) = two_runs_for_one_slot();
+        assert_eq!(slots.fetch(first.run, NOW).0.len(), 1);
+        assert_eq!(slots.fetch(second.run, NOW), (Vec::new(), None));
+        assert!(slots.may_go_on(second.run, 0, NOW), "the other has it");
+        slots.release(first.run, &first.needs, true);
+        assert!(slots.may_go_on(second.run, 0, NOW), "nobody has it");
+        assert_eq!(slots.fetch(second.run, NOW).0.len(), 1);
+    }
+
+    #[test]
+    fn what_the_others_may_give_back_is_no_reason_to_give_up() {
+        let (slots, [first, second]) = two_runs_for_one_slot();
+        assert_eq!(slots.fetch(first.run, NOW).0.len(), 1);
+        assert_eq!(slots.fetch(second.run, NOW), (Vec::new(), None));
+        let later = NOW + TimeDelta::seconds(1);
+        slots.put_back(first.clone(), "pool default_pool", (later, NOW));
+        assert!(slots.may_go_on(second.run, 0, NOW), "it is asked for again");
+        assert_eq!(slots.fetch(second.run, NOW), (Vec::new(), Some(later)));
+        assert_eq!(slots.fetch(first.run, later).0.len(), 1, "the older one is first");
     }
 }
