@@ -206,15 +206,19 @@ fn without(rows: &Rows, first_row: u64, rejected: &[Rejected]) -> Rows {
         kept.push(start..at);
         start = at + 1;
     }
-    let without = |array: &Box<dyn Array>| {
+    let without = |array: &dyn Array| {
         let mut builder = make_builder(array.dtype());
         builder.reserve(rows.rows - rejected.len());
         for range in &kept {
-            builder.subslice_extend(array.as_ref(), range.start, range.len(), ShareStrategy::Always);
+            builder.subslice_extend(array, range.start, range.len(), ShareStrategy::Always);
         }
         builder.freeze()
     };
-    Rows { arrays: rows.arrays.iter().map(without).collect(), rows: rows.rows - rejected.len(), ..*rows }
+    Rows {
+        arrays: rows.arrays.iter().map(|array| without(&**array)).collect(),
+        rows: rows.rows - rejected.len(),
+        ..*rows
+    }
 }
 
 /// Fills one column.

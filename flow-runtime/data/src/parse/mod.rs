@@ -182,7 +182,7 @@ pub(crate) fn time_in(text: &[u8], formats: &[String]) -> Option<i64> {
 /// The microseconds of a time's second. What they cannot hold is not cut off; a leap second is none of a day's.
 fn whole_micros(time: NaiveTime) -> Option<u32> {
     let nanos = time.nanosecond();
-    (nanos % 1_000 == 0 && nanos < 1_000_000_000).then_some(nanos / 1_000)
+    (nanos.is_multiple_of(1_000) && nanos < 1_000_000_000).then_some(nanos / 1_000)
 }
 
 /// The day of a text in one format. `%Y` takes `21` for the year 21: a year must stand there with all of its four digits.
