@@ -55,7 +55,10 @@ fn all_who_sleep_wake_once_in_the_process_after_the_one_that_was_killed() {
         let (threads, memory) = (says(&running, "Threads:"), says(&running, "VmRSS:"));
         running.kill();
         assert_eq!(states(&place, "one"), [("deferred".to_string(), sleepers)].into());
-        println!("{sleepers} sleep: {threads} threads, {} MB", memory / 1000);
+        #[expect(clippy::print_stdout, reason = "whoever runs it by hand reads what it has seen")]
+        {
+            println!("{sleepers} sleep: {threads} threads, {} MB", memory / 1000);
+        }
         // One for each core, those of the database, and none for a sleeper.
         assert!(threads < 100, "{threads} threads");
 

@@ -36,8 +36,8 @@ impl Seen {
 
 /// Everything that the store has.
 pub async fn look(store: &dyn MetadataStore) -> Seen {
-    let mut seen = Seen::default();
-    seen.backfills = store.backfills(false).await.expect("it is in memory");
+    let backfills = store.backfills(false).await.expect("it is in memory");
+    let mut seen = Seen { backfills, ..Seen::default() };
     for run in store.runs(&RunFilter::default()).await.expect("it is in memory") {
         for row in store.instances(run.pk).await.expect("it is in memory") {
             seen.rows.insert((run.pk.0, row.task_id.clone(), row.map_index), row);
