@@ -182,6 +182,7 @@ impl Connections {
     }
 
     /// One of which something is missing.
+    #[cfg(any(test, feature = "cli"))]
     pub(crate) fn insert_broken(&mut self, name: impl Into<String>, why: String) {
         self.broken.insert(name.into(), why);
     }

@@ -34,7 +34,6 @@ thread_local! {
 /// What a task returned is good, and what it has besides its JSON could not be kept, for the reason that is this one's cause.
 #[derive(Debug, thiserror::Error)]
 #[error("what the task returned could not be kept")]
-#[cfg_attr(not(feature = "data"), expect(dead_code, reason = "there is nothing but JSON"))]
 pub(crate) struct Unkept;
 
 /// The error of a value that cannot keep what it has besides its JSON.

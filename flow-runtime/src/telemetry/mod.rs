@@ -8,8 +8,12 @@ mod try_log;
 pub use layer::TaskLayer;
 pub(crate) use layer::{EventSink, try_span};
 pub use path::{log_path, read_log, run_folder};
-pub(crate) use progress::{LOGGER as PROGRESS, ProgressLog};
-pub(crate) use try_log::{LOGGER as LOG, TryLog, TryLogParts};
+#[cfg(feature = "cli")]
+pub(crate) use progress::LOGGER as PROGRESS;
+pub(crate) use progress::ProgressLog;
+#[cfg(feature = "cli")]
+pub(crate) use try_log::LOGGER as LOG;
+pub(crate) use try_log::{TryLog, TryLogParts};
 
 use std::sync::OnceLock;
 use tracing::Subscriber;

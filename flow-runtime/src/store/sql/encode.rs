@@ -300,7 +300,6 @@ pub(in crate::store) struct NewOrder {
 
 /// Parts in shared limits that are asked for.
 #[derive(Debug)]
-#[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "a store in a file shares none"))]
 pub(in crate::store) struct NewSlots {
     /// JSON: [run, epoch, task_id, map_index, weight, parts] each, a part is [name, units, most, span in microseconds or null].
     pub(in crate::store) asks: String,
