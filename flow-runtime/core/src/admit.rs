@@ -213,8 +213,9 @@ impl<R: Ord + Clone> InFlight<R> {
             self.at_once.remove(&at_once.key);
         }
         if !self.closed.is_empty() {
-            // What was ours may be had by us.
-            for name in needs.names() {
+            // What was ours may be had by us; but a start is none that comes back.
+            let started = needs.share_of_rate().map(|share| share.name);
+            for name in needs.names().filter(|name| Some(name) != started.as_ref()) {
                 self.closed.remove(&name);
             }
         }

@@ -210,13 +210,14 @@ impl<'a> Surroundings<'a> {
                 unknown.insert(starts)
             }
         };
-        let mut in_flight = InFlight::default();
+        let (mut in_flight, now) = (InFlight::default(), SystemClock.now());
         for start in starts {
             in_flight.add(&run.pk, needs);
-            in_flight.started(needs, *start);
+            // As for the engine, one of the future is one from before the clock was set back.
+            in_flight.started(needs, (*start).min(now));
             in_flight.remove(&run.pk, needs);
         }
-        Ok(self.limits.refuses(&run.pk, needs, &in_flight, SystemClock.now()))
+        Ok(self.limits.refuses(&run.pk, needs, &in_flight, now))
     }
 }
 

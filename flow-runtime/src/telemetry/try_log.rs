@@ -98,7 +98,7 @@ impl TryLog {
     fn append(&self, file: &mut LogFile, line: Option<String>) {
         let Some(path) = &self.path else { return };
         let gap = (file.missing > 0).then(|| {
-            let lines = if file.missing == 1 { "line is".into() } else { format!("{} lines are", file.missing) };
+            let lines = if file.missing == 1 { "a line is".into() } else { format!("{} lines are", file.missing) };
             let message = format!("{lines} missing here: the log could not be written");
             self.line("warning", LOGGER, &message, Map::new())
         });

@@ -154,7 +154,7 @@ impl Batch<'_> {
     }
 
     fn cleared(&mut self, keys: &[InstanceKey]) {
-        let mut any = false;
+        let (mut any, ended) = (false, self.run.ending);
         for &key in keys {
             for (key, instance) in self.meant(key) {
                 any = true;
@@ -165,7 +165,8 @@ impl Batch<'_> {
                 self.write(key, cleared);
             }
         }
-        if any && self.run.status.is_finished() {
+        // One that is not ended any more begins anew as well, or it would have had its time.
+        if any && (self.run.status.is_finished() || self.run.ending != ended) {
             self.run.status = RunStatus::Queued;
         }
     }
@@ -175,15 +176,17 @@ impl Batch<'_> {
         if !matches!(state, TaskState::Success | TaskState::Failed | TaskState::Skipped) {
             return;
         }
+        // One that was ended, by a person or by its timeout, is as they have said, whatever its tasks are.
+        let is_by_tasks = self.run.status.is_finished() && outlook(self.run) == self.run.status;
         for &key in keys {
             for (key, instance) in self.meant(key) {
                 self.cancel(key, instance);
                 self.write(key, Instance { state, due: None, ..instance });
             }
         }
-        // A run that has ended is judged anew; so is one that waits to begin again, and has nothing left to begin.
+        // A run that its tasks have ended is judged anew; so is one that waits to begin again, and has nothing left to begin.
         let is_done = self.run.status == RunStatus::Queued && self.run.totals.unfinished() == 0;
-        if self.run.status.is_finished() || is_done {
+        if is_by_tasks || is_done {
             let status = outlook(self.run);
             self.run.status = if status.is_finished() { status } else { self.run.status };
         }

@@ -286,7 +286,10 @@ pub(super) const SLOT_VIEW: &str = "
                 WHERE name = p.value->>0 AND timestamp > NEW.moment - (p.value->>3)
             ) AS s WHERE s.nth = p.value->>2
         ) + (p.value->>3) - NEW.moment + 1 AS again
-        FROM json_each(NEW.parts) AS p WHERE p.value->>3 IS NOT NULL AND again IS NOT NULL LIMIT 1;
+        FROM json_each(NEW.parts) AS p
+        WHERE p.value->>3 IS NOT NULL AND p.value->>2 <= (
+            SELECT count(*) FROM slot_start WHERE name = p.value->>0 AND timestamp > NEW.moment - (p.value->>3)
+        ) LIMIT 1;
         INSERT INTO slot_start (name, timestamp, until)
         SELECT p.value->>0, NEW.moment, NEW.moment + max(p.value->>3, NEW.remembered) FROM json_each(NEW.parts) AS p
         WHERE p.value->>3 IS NOT NULL AND NEW.place NOT IN (SELECT place FROM slot_refused);

@@ -140,7 +140,8 @@ async fn a_run_that_was_ended_goes_on_when_its_work_is_cleared() {
     let world = left(run_id, &["hang", "go"], "work 1").await;
     let all: Vec<InstanceKey> = (0..3).map(|task| InstanceKey { task, ..WORKS }).collect();
     assert_eq!(edit(&world, run_id, Event::RunMarked(RunStatus::Failed)).await, RunStatus::Running);
-    assert_eq!(edit(&world, run_id, Event::Cleared(all)).await, RunStatus::Running);
+    // It begins anew, with all of its time.
+    assert_eq!(edit(&world, run_id, Event::Cleared(all)).await, RunStatus::Queued);
     assert!(world.stored(&around::dag(), run_id).await.ending.is_none());
     note_in(run_id, "mended");
     assert_eq!(world.resume(around::dag(), run_id).await.run.state, RunStatus::Success);

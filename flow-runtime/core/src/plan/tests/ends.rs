@@ -71,7 +71,19 @@ fn what_is_set_up_is_taken_away_although_the_run_is_ended() {
         // No leaf has failed: the run has, for it was ended.
         assert_eq!(w.when("ok close"), "close running>success; run failed");
         assert_eq!(w.run.ending(), None);
+        // Its tasks have not ended it, so they do not say now that it has succeeded.
+        assert_eq!(w.when("mark last skipped"), "");
     }
+}
+
+#[test]
+fn a_run_that_took_too_long_and_whose_work_is_cleared_begins_anew() {
+    let mut w = done("ok work", "teardown");
+    assert_eq!(w.when("timeout"), "");
+    assert_eq!(w.run.ending(), Some(RunStatus::Failed));
+    // Queued, it is given its whole time again by whoever goes on with it.
+    let (before, _) = (w.run.status(), w.when("clear work"));
+    assert_eq!((before, w.run.status(), w.run.ending()), (RunStatus::Running, RunStatus::Queued, None));
 }
 
 /// A run whose work is done, or has failed, while its setup is still set up.
@@ -148,6 +160,7 @@ fn a_run_that_is_ended_goes_on_when_work_is_cleared() {
     assert_eq!(w.run.ending(), Some(RunStatus::Failed));
     w.when("clear open, clear work, clear close");
     assert_eq!(w.run.ending(), None);
+    w.when("");
     w.when("go open");
     w.when("ok open");
     w.when("go work");
