@@ -22,9 +22,9 @@ async fn pull(ctx: &Context, number: u64) -> Result<u64> {
     Ok(running.returns(number))
 }
 
-#[task(max_active = 2, max_active_per_run = 1, rate("7/90s", key = "calls"))]
+#[task(max_active = 2, max_active_per_run = 1, at_once(1, key = "call {number}"), rate("7/90s", key = "calls"))]
 async fn call(ctx: &Context, number: u64) -> Result<u64> {
-    let running = Running::begin(ctx);
+    let running = Running::about(ctx, &[("number", number)]);
     work(ctx, &running).await?;
     Ok(running.returns(number))
 }
@@ -75,5 +75,5 @@ pub fn crowd() {
     defaults(retries = 1000, retry_delay = "2s", priority = 3, on_success = log)
 )]
 pub fn rush() {
-    sign(vec![pull(0u64), pull(1u64), call(7u64)]);
+    sign(vec![pull(0u64), pull(1u64), call(0u64)]);
 }

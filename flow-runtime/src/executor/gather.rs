@@ -112,7 +112,8 @@ impl RunLoop {
         let told_late = told_late.map(|at| now + self.scope.engine.clock.until(at).min(NAP));
         let timeout = self.timeouts.first().map(|(at, _)| *at);
         let past = self.past.alarm().filter(|_| !self.stopping);
-        let all = [Some(now + NAP), retry, told_late, timeout, past, self.deadline, self.patience];
+        let unnamed = self.unnamed.alarm().filter(|_| !self.stopping);
+        let all = [Some(now + NAP), retry, told_late, timeout, past, unnamed, self.deadline, self.patience];
         all.into_iter().flatten().min().unwrap_or(now)
     }
 

@@ -1,7 +1,7 @@
 //! The arguments of a try: where each comes from, and what it is.
 
 use super::lists::{List, join};
-use super::outputs;
+use super::outputs::{self, Unread};
 use super::scope::Scope;
 use crate::secret;
 use crate::value::{Erased, Inputs};
@@ -19,10 +19,12 @@ pub(super) struct Unmade {
     pub(super) message: String,
     /// Another try may find it.
     pub(super) may_pass: bool,
+    /// The store did not answer: whoever asks again may hear of it.
+    pub(super) no_answer: bool,
 }
 
 fn wrong(message: String) -> Unmade {
-    Unmade { message, may_pass: false }
+    Unmade { message, may_pass: false, no_answer: false }
 }
 
 /// The literal arguments of each task, by number: made once, so that all its instances share them.
@@ -247,5 +249,5 @@ async fn output(scope: &Scope, key: InstanceKey, upstream: TaskIx) -> Result<Opt
     } else {
         outputs::one(scope, InstanceKey { task: upstream, map_index: UNMAPPED }).await
     };
-    found.map_err(|message| Unmade { message, may_pass: true })
+    found.map_err(|Unread { message, no_answer }| Unmade { message, may_pass: true, no_answer })
 }

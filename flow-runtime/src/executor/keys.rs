@@ -1,15 +1,19 @@
 //! The keys of instances: what their tasks write down, filled in with the values of their arguments.
 
-use super::inputs;
+use super::inputs::{self, Unmade};
 use super::scope::Scope;
 use crate::secret;
 use flow_core::{InstanceKey, Needs, key};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Longest value in a key, in bytes; of a longer one stand its beginning and its hash.
 const LONGEST: usize = 200;
+/// Time until the store is asked again for the arguments in keys, after it has not answered.
+const POLL: Duration = Duration::from_secs(2);
 
 /// The arguments of its task that stand in the keys of these needs.
 pub(super) fn arguments(needs: &Needs) -> Vec<String> {
@@ -25,12 +29,61 @@ pub(super) fn filled(needs: &Needs, values: &BTreeMap<String, String>) -> Needs 
 
 /// What an instance needs. Where an argument cannot be made its try will fail, and say why: until then the key is as it is
 /// written.
-pub(super) async fn of(scope: &Scope, instance: InstanceKey, lengths: &[u32], needs: &Needs) -> Needs {
+///
+/// # Errors
+/// The store does not answer: a key as it is written would be another limit than the one that was asked for.
+pub(super) async fn of(scope: &Scope, instance: InstanceKey, lengths: &[u32], needs: &Needs) -> Result<Needs, String> {
     let values = match inputs::named(scope, instance, lengths, &arguments(needs)).await {
         Ok(values) => values.iter().map(|(name, value)| (name.clone(), word(value.json()))).collect(),
+        Err(Unmade { message, no_answer: true, .. }) => return Err(message),
         Err(_) => BTreeMap::new(),
     };
-    filled(needs, &values)
+    Ok(filled(needs, &values))
+}
+
+/// Scheduled instances whose keys are made of arguments which may be of the present step: they wait from the next one on, or from
+/// when the store answers.
+#[derive(Debug, Default)]
+pub(super) struct Unnamed {
+    waiting: VecDeque<InstanceKey>,
+    /// When the store is asked again that has not answered.
+    ask_at: Option<Instant>,
+}
+
+impl Unnamed {
+    pub(super) fn push(&mut self, key: InstanceKey) {
+        self.waiting.push_back(key);
+    }
+
+    /// An instance is no longer scheduled.
+    pub(super) fn forget(&mut self, key: InstanceKey) {
+        self.waiting.retain(|other| *other != key);
+    }
+
+    pub(super) fn waits(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Is there one whose keys can be asked for now?
+    pub(super) fn is_due(&self) -> bool {
+        self.waits() && self.ask_at.is_none_or(|at| at <= Instant::now())
+    }
+
+    /// The first whose keys can be asked for now.
+    pub(super) fn next(&mut self) -> Option<InstanceKey> {
+        if self.is_due() { self.waiting.pop_front() } else { None }
+    }
+
+    /// The store does not answer: this one is the first again a while later, and all others behind it.
+    pub(super) fn put_back(&mut self, key: InstanceKey) {
+        self.waiting.push_front(key);
+        self.ask_at = Some(Instant::now() + POLL);
+    }
+
+    /// When the store is asked again, if something waits for that.
+    pub(super) fn alarm(&self) -> Option<Instant> {
+        self.ask_at.filter(|_| self.waits())
+    }
 }
 
 /// A value as it stands in a key: a text without its quotes, anything else as JSON. Keys are shown: secrets are taken out.

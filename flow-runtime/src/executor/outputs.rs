@@ -2,11 +2,12 @@
 
 use super::scope::Scope;
 use super::{lists, values};
-use crate::store::{RETURN_VALUE, XComFilter, XComRow};
+use crate::store::{RETURN_VALUE, StoreError, XComFilter, XComRow};
 use crate::value::Erased;
 use flow_core::{InstanceKey, TaskIx, UNMAPPED};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Display;
 use std::sync::Arc;
 
 /// The outputs of the instances that succeeded.
@@ -19,6 +20,14 @@ struct Inner {
     values: BTreeMap<InstanceKey, Option<Erased>>,
     /// Outputs of mapped tasks as one list each.
     joined: HashMap<TaskIx, Erased>,
+}
+
+/// Why an output could not be read.
+#[derive(Debug)]
+pub(super) struct Unread {
+    pub(super) message: String,
+    /// The store did not answer. (What it has may be in a file that is gone, or be spoilt: that stays so.)
+    pub(super) no_answer: bool,
 }
 
 /// What is known about an output.
@@ -98,7 +107,7 @@ fn instances(task: TaskIx) -> std::ops::RangeInclusive<InstanceKey> {
 }
 
 /// The output of one instance; `None` if it did not succeed.
-pub(super) async fn one(scope: &Scope, key: InstanceKey) -> Result<Option<Erased>, String> {
+pub(super) async fn one(scope: &Scope, key: InstanceKey) -> Result<Option<Erased>, Unread> {
     if matches!(scope.outputs.find(key), Found::InStore) {
         load(scope, key.task).await?;
     }
@@ -107,7 +116,7 @@ pub(super) async fn one(scope: &Scope, key: InstanceKey) -> Result<Option<Erased
 
 /// The outputs of all instances of a mapped task that succeeded, as a list in the order of their map indices; `None` if
 /// none did.
-pub(super) async fn all(scope: &Scope, task: TaskIx) -> Result<Option<Erased>, String> {
+pub(super) async fn all(scope: &Scope, task: TaskIx) -> Result<Option<Erased>, Unread> {
     if matches!(scope.outputs.find_joined(task), Found::InStore) {
         load(scope, task).await?;
     }
@@ -121,10 +130,14 @@ fn here(found: Found) -> Option<Erased> {
     }
 }
 
-async fn load(scope: &Scope, task: TaskIx) -> Result<(), String> {
+async fn load(scope: &Scope, task: TaskIx) -> Result<(), Unread> {
     let id = scope.ids.task(task);
+    let unread = |why: &dyn Display, no_answer| {
+        let message = format!("the output of task `{id}` cannot be read: {why}");
+        Unread { message, no_answer }
+    };
     let rows = scope.engine.store.xcoms(scope.pk, XComFilter::of_task(&id)).await;
-    let rows = rows.map_err(|e| format!("the output of task `{id}` cannot be read: {e}"))?;
+    let rows = rows.map_err(|e| unread(&e, matches!(e, StoreError::Backend(_))))?;
     let home = scope.engine.settings.home.clone();
     let quick = rows.iter().all(|row| row.value.inline.is_some());
     let read = move || {
@@ -135,6 +148,6 @@ async fn load(scope: &Scope, task: TaskIx) -> Result<(), String> {
     // Only what lies in files takes its time.
     let read = if quick { Ok(read()) } else { tokio::task::spawn_blocking(read).await };
     let texts = read.map_err(std::io::Error::other).flatten();
-    scope.outputs.fill(task, texts.map_err(|e| format!("the output of task `{id}` cannot be read: {e}"))?);
+    scope.outputs.fill(task, texts.map_err(|e| unread(&e, false))?);
     Ok(())
 }

@@ -5,7 +5,7 @@ use super::begin::Begun;
 use super::hold::Hold;
 use super::ids::Ids;
 use super::inputs;
-use super::keys;
+use super::keys::{self, Unnamed};
 use super::orders;
 use super::outcome::TryEnd;
 use super::owed::Owed;
@@ -74,8 +74,7 @@ pub(super) struct RunLoop {
     pub(super) state: RunState,
     pub(super) rows: Rows,
     pub(super) queue: Queue,
-    /// Scheduled instances whose keys are made of arguments which may be of this step: they wait from the next one on.
-    pub(super) unnamed: Vec<InstanceKey>,
+    pub(super) unnamed: Unnamed,
     /// Scheduled instances whose try before was told to end, and has not yet: they wait until it is gone. Also teardowns, while
     /// any try was told to end.
     pub(super) behind: BTreeSet<InstanceKey>,
@@ -278,7 +277,7 @@ fn prepare(engine: &Engine, begun: Begun, made_for: Arc<[AssetEvent]>, observer:
         lost: hold.lost().cloned(),
         state,
         queue: Queue::new(engine, &scope.dag, &run),
-        unnamed: Vec::new(),
+        unnamed: Unnamed::default(),
         behind: BTreeSet::new(),
         past: Past::of(&scope.dag),
         readers: Readers::of(&scope.wanted),
@@ -318,7 +317,8 @@ impl RunLoop {
 
     fn is_stuck(&self) -> bool {
         let is_told = || self.awaited.may_come(&*self.scope.engine.clock);
-        self.flights.is_empty() && self.wake_at.is_none() && !self.past.waits() && !self.queue.may_go_on() && !is_told()
+        let is_to_come = self.wake_at.is_some() || self.past.waits() || self.unnamed.waits() || self.queue.may_go_on();
+        self.flights.is_empty() && !is_to_come && !is_told()
     }
 
     /// A scheduled instance waits: for the past, if it must, then for a slot. One that is `held`, from the next step on.
@@ -336,12 +336,19 @@ impl RunLoop {
 
     /// Finds out the keys of instances, now that all they are made of is known, and lets them wait.
     pub(super) async fn name(&mut self) {
-        for key in std::mem::take(&mut self.unnamed) {
+        while let Some(key) = self.unnamed.next() {
             let Some(needs) = self.queue.is_to_be_named(key.task).cloned() else { continue };
             let lengths = self.state.lengths(key.task).unwrap_or_default();
-            let needs = keys::of(&self.scope, key, &lengths, &needs).await;
-            self.queue.name(key, needs);
-            self.queue.push(key, false);
+            match keys::of(&self.scope, key, &lengths, &needs).await {
+                Ok(needs) => {
+                    self.queue.name(key, needs);
+                    self.queue.push(key, false);
+                }
+                Err(error) => {
+                    tracing::warn!("the keys of a task's limits cannot be filled in, and are later: {error}");
+                    self.unnamed.put_back(key);
+                }
+            }
         }
     }
 

@@ -58,7 +58,7 @@ impl RunLoop {
         }
         self.ask_the_past(&step).await?;
         let starts = self.start(&mut step).await?;
-        self.more = (step.ends.keys().any(|&k| self.is_scheduled(k)) || !self.unnamed.is_empty()) && !self.stopping;
+        self.more = (step.ends.keys().any(|&k| self.is_scheduled(k)) || self.unnamed.is_due()) && !self.stopping;
         self.commit(&mut step).await?;
         self.let_go();
         // Told before a body can say anything.
@@ -147,7 +147,7 @@ impl RunLoop {
             if change.from == TaskState::Scheduled && !change.to.is_in_flight() {
                 self.queue.forget(change.key);
                 self.past.forget(change.key);
-                self.unnamed.retain(|key| *key != change.key);
+                self.unnamed.forget(change.key);
                 self.behind.remove(&change.key);
             }
             if change.from == TaskState::Success && change.to != TaskState::Success {
