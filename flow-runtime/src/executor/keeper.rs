@@ -101,7 +101,8 @@ impl Keeper {
         Term { length: self.length, now: self.clock.now() }
     }
 
-    /// Keeps the lease of this run, which was asked for at that instant (or later).
+    /// Keeps the lease of this run, which was asked for at that instant (or later). One of which the answer has come so late that
+    /// it is over, or nearly so, is lost from the start: the run may be somebody else's already.
     pub(super) fn keep(&self, run: RunPk, epoch: Epoch, asked: Instant) -> Result<Leased, EngineError> {
         let (lost, why) = (CancellationToken::new(), Arc::new(OnceLock::new()));
         // Made first: whatever fails below, its lease is ended.
@@ -113,8 +114,13 @@ impl Keeper {
             lost: lost.clone(),
             why: why.clone(),
         };
+        let kept = Kept { epoch, ends: asked + self.length, lost, why };
+        if kept.ends <= Instant::now() + self.length / Keeper::MARGIN {
+            kept.let_go("its lease was over before the answer came that gave it".into());
+            return Ok(leased);
+        }
         let mut state = self.shared.state.lock();
-        state.kept.insert(run, Kept { epoch, ends: asked + self.length, lost, why });
+        state.kept.insert(run, kept);
         let works = std::mem::replace(&mut state.works, true);
         drop(state);
         if !works && let Err(error) = self.start() {
@@ -261,15 +267,37 @@ impl Worker {
         let held = self.shared.held();
         let Some(first_end) = self.shared.first_end() else { return true };
         let asked = Instant::now();
-        let until = self.last_moment(first_end).min(asked + self.length / Keeper::RENEWAL);
+        let margin = self.length / Keeper::MARGIN;
+        let mut until = self.last_moment(first_end).min(asked + self.length / Keeper::RENEWAL);
         let term = Term { length: self.length, now: self.clock.now() };
-        let renewed = match timeout_at(until, self.renewer.renew(&held, term)).await {
-            Ok(Ok(renewed)) => renewed,
-            Ok(Err(error)) => {
+        let mut has_changed = false;
+        let answer = {
+            let mut renewing = self.renewer.renew(&held, term);
+            loop {
+                tokio::select! {
+                    biased;
+                    answer = &mut renewing => break Some(answer),
+                    () = sleep_until(until) => break None,
+                    // What is kept since then may end sooner: its answer was late.
+                    () = self.shared.changed.notified() => {
+                        has_changed = true;
+                        let first_end = self.shared.first_end().and_then(|end| end.checked_sub(margin));
+                        until = first_end.map_or(until, |end| end.min(until));
+                    }
+                }
+            }
+        };
+        if has_changed {
+            // There may be something to give back.
+            self.shared.changed.notify_one();
+        }
+        let renewed = match answer {
+            Some(Ok(renewed)) => renewed,
+            Some(Err(error)) => {
                 self.trouble = Some(error.to_string());
                 return false;
             }
-            Err(_) => {
+            None => {
                 self.trouble = Some("the metadata database does not answer".into());
                 return false;
             }

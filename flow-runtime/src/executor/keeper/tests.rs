@@ -112,6 +112,27 @@ async fn a_run_that_is_somebody_elses_is_let_go_at_once() {
 }
 
 #[tokio::test]
+async fn a_lease_whose_answer_came_too_late_is_lost_from_the_start() {
+    let (_scripted, keeper, leased) = keeping(Answer::Renews);
+    let late = keeper.keep(RunPk(8), Epoch(1), Instant::now().checked_sub(LENGTH).unwrap()).unwrap();
+    // Before anybody else had its turn.
+    assert!(late.lost().is_cancelled() && late.why().contains("before the answer came"), "{}", late.why());
+    assert!(!leased.lost().is_cancelled() && keeper.shared.held() == [(RUN, Epoch(2))]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_ends_sooner_is_let_go_while_others_are_being_renewed() {
+    let (scripted, keeper, leased) = keeping(Answer::Hangs);
+    until(|| scripted.asked.lock().len() == 1).await;
+    let asked = Instant::now().checked_sub(LENGTH * 3 / 4).unwrap();
+    let late = keeper.keep(RunPk(8), Epoch(1), asked).unwrap();
+    assert!(!late.lost().is_cancelled());
+    late.lost().cancelled().await;
+    assert!(Instant::now() < asked + LENGTH, "it may be somebody else's by now");
+    assert!(!leased.lost().is_cancelled());
+}
+
+#[tokio::test]
 async fn when_nobody_renews_any_more_nothing_is_held() {
     let (_scripted, keeper, leased) = keeping(Answer::Renews);
     drop(keeper);
