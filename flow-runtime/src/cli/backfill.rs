@@ -216,7 +216,8 @@ fn sum_up(app: &App, args: &args::Backfill, (id, ended): (i64, Ended), work: usi
     }
     let elsewhere = filled.iter().filter(|one| one.is_elsewhere()).count();
     let refused = filled.iter().filter(|one| one.ended.is_err() && !one.is_elsewhere()).count();
-    let left = work - well - failed - refused - elsewhere;
+    // Somebody may have let further runs of its dates run again meanwhile.
+    let left = work.saturating_sub(well + failed + refused + elsewhere);
     app.out.note(format!(
         "\n{well} succeeded, {failed} failed, {elsewhere} left to others, {} not run to the end",
         left + refused

@@ -16,9 +16,12 @@ use crate::store::{
 use crate::timetable::TimetableError;
 use chrono::{DateTime, Utc};
 use flow_core::{NextRun, RunStatus, RunType, Selection};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
+
+/// A run that had to be left so many times is left to whoever works on the backfill next.
+const OFTEN: u32 = 5;
 
 /// What becomes of one date.
 #[derive(Debug, Clone)]
@@ -131,6 +134,14 @@ impl Filled {
     }
 }
 
+impl Filled {
+    /// Is the run unfinished, and can be gone on with?
+    fn is_left(&self) -> bool {
+        use EngineError::{Held, LeaseLost, Store};
+        matches!(&self.ended, Err(Held(_) | LeaseLost(_) | Store(_)))
+    }
+}
+
 /// How the work on a backfill ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
@@ -225,6 +236,9 @@ async fn state(store: &dyn MetadataStore, id: i64) -> Result<BackfillState, Stor
 }
 
 /// Runs these. Says why it has ended before all were begun.
+///
+/// A run that had to be left, or that another process works on, is unfinished, and so has one of the places. Then it is planned anew
+/// after a while: the run has ended, or is gone on with, before any further one begins.
 async fn run(
     engine: &Engine,
     dag: &ScheduledDag,
@@ -234,45 +248,88 @@ async fn run(
     listener: &Listener,
     stop: &Stop,
 ) -> (Vec<Filled>, Option<Ended>) {
-    let mut waiting: VecDeque<Fill> = fills.into_iter().filter(Fill::is_work).collect();
-    let (mut under_way, mut done, mut ended) = (JoinSet::new(), Vec::new(), None);
+    let note = |text: String| listener(&Told::Note(text));
+    let mut waiting = the_unfinished_first(fills);
+    let (mut under_way, mut done, mut ended) = (JoinSet::new(), Vec::<Filled>::new(), None);
+    let mut dates: HashMap<task::Id, Option<DateTime<Utc>>> = HashMap::new();
+    // How many places are taken by runs that were left since it was planned, and how often each was left.
+    let (mut left, mut often) = (0, BTreeMap::<Option<DateTime<Utc>>, u32>::new());
     let most = row.spec.max_active_runs.max(1) as usize;
     loop {
+        if ended.is_none() && stop.graceful.is_cancelled() && (left > 0 || !waiting.is_empty()) {
+            ended = Some(Ended::Left);
+        }
         // Asked before each: whoever has paused it will see no further run begin.
-        while ended.is_none() && under_way.len() < most && !waiting.is_empty() {
-            if stop.graceful.is_cancelled() {
-                ended = Some(Ended::Left);
-                break;
-            }
+        while ended.is_none() && under_way.len() + left < most && !waiting.is_empty() {
             match may_go_on(engine, row.id, lock).await {
+                Ok(None) if stop.graceful.is_cancelled() => {
+                    ended = Some(Ended::Left);
+                    break;
+                }
                 Ok(None) => {}
                 Ok(why) => {
                     ended = why;
                     break;
                 }
                 Err(error) => {
-                    listener(&Told::Note(format!("backfill {} begins no further run: {error}", row.id)));
+                    note(format!("backfill {} begins no further run: {error}", row.id));
                     ended = Some(Ended::Left);
                     break;
                 }
             }
             let Some(fill) = waiting.pop_front() else { break };
-            under_way.spawn(fill_in(engine.clone(), dag.clone(), fill, listener.clone(), stop.clone()));
+            let date = fill.logical_date();
+            let begun = under_way.spawn(fill_in(engine.clone(), dag.clone(), fill, listener.clone(), stop.clone()));
+            dates.insert(begun.id(), date);
+        }
+        if under_way.is_empty() && (left == 0 || ended.is_some()) {
+            return (done, ended);
         }
         tokio::select! {
-            ended = under_way.join_next() => match ended {
-                Some(Ok(filled)) => done.push(filled),
-                // The run is free, and the same backfill goes on with it.
-                Some(Err(error)) => listener(&Told::Note(format!("the engine panicked, and a run was left: {error}"))),
-                None => break,
+            Some(joined) = under_way.join_next_with_id() => {
+                let (id, filled) = match joined {
+                    Ok((id, filled)) => (id, Some(filled)),
+                    Err(error) => {
+                        // The run is free, and is gone on with.
+                        note(format!("the engine panicked, and a run was left: {error}"));
+                        (error.id(), None)
+                    }
+                };
+                let date = dates.remove(&id).flatten();
+                if filled.as_ref().is_none_or(Filled::is_left) {
+                    left += 1;
+                    let times = often.entry(date).or_default();
+                    *times += u32::from(filled.as_ref().is_none_or(|filled| !filled.is_elsewhere()));
+                    if *times >= OFTEN && ended.is_none() {
+                        note(format!("backfill {} begins no further run: one of its runs was left {times} times", row.id));
+                        ended = Some(Ended::Left);
+                    }
+                }
+                if let Some(filled) = filled {
+                    // What was left before is told no more.
+                    done.retain(|one| one.run_id != filled.run_id);
+                    done.push(filled);
+                }
             },
+            () = stop.graceful.cancelled(), if ended.is_none() && under_way.is_empty() => {}
             // A lease is kept. Where the store does not answer, it is asked again before the next run begins.
             () = tokio::time::sleep(POLL), if ended.is_none() => {
                 ended = may_go_on(engine, row.id, lock).await.ok().flatten();
+                if left > 0 && ended.is_none() && let Ok(fills) = plan(&**engine.store(), dag, &row.spec, row.created).await {
+                    waiting = the_unfinished_first(fills);
+                    waiting.retain(|fill| !dates.values().any(|date| *date == fill.logical_date()));
+                    left = 0;
+                }
             }
         }
     }
-    (done, ended)
+}
+
+/// What there is to run, in order; but what is unfinished has its place already.
+fn the_unfinished_first(fills: Vec<Fill>) -> VecDeque<Fill> {
+    let work = fills.into_iter().filter(Fill::is_work);
+    let (unfinished, rest): (Vec<Fill>, Vec<Fill>) = work.partition(|fill| matches!(fill, Fill::GoOn(_)));
+    unfinished.into_iter().chain(rest).collect()
 }
 
 /// Keeps it; says why no more of its runs may be begun here.
