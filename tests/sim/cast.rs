@@ -14,6 +14,8 @@ pub struct Cast {
     pub fills: bool,
     /// What is owed outside is told.
     pub tells: bool,
+    /// Keys of limits name arguments.
+    pub has_keys: bool,
 }
 
 impl Cast {
@@ -26,8 +28,9 @@ impl Cast {
             4..7 => (vec![crowd::dag(), rush::dag()], false),
             _ => (vec![chain::dag(), gaps::dag()], true),
         };
-        let tells = dags.iter().any(|dag| dag.dag_id == "crowd") && rng.chance(500);
-        Cast { dags: dags.into_iter().map(Arc::new).collect(), fills, tells }
+        let has_keys = dags.iter().any(|dag| dag.dag_id == "crowd");
+        let tells = has_keys && rng.chance(500);
+        Cast { dags: dags.into_iter().map(Arc::new).collect(), fills, tells, has_keys }
     }
 }
 

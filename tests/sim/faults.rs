@@ -14,6 +14,8 @@ use tokio::sync::Notify;
 #[derive(Debug, Clone, Copy)]
 pub struct Unkindness {
     pub refused: u64,
+    /// Of calls that read values.
+    pub unread: u64,
     pub answer_lost: u64,
     pub slow: u64,
     pub crash: u64,
@@ -72,7 +74,8 @@ impl Faults for Process {
     async fn before(&self, call: &'static str) -> Result<(), StoreError> {
         self.crash(format!("before {call}")).await;
         self.dawdle().await;
-        if self.draw(self.unkindness.refused) {
+        let reads_values = call == "xcoms" && self.unkindness.unread > 0;
+        if self.draw(self.unkindness.refused) || (reads_values && self.draw(self.unkindness.unread)) {
             self.say(format!("{call} is refused"));
             return Err(StoreError::Backend("the database is out of sorts".into()));
         }

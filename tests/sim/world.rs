@@ -113,8 +113,11 @@ impl World {
         let clock = TokioClock::starting_at(start);
         let mut rng = Rng::new(self.seed);
         let draw = |rng: &mut Rng, most: u64| if rng.chance(600) { rng.below(most) } else { 0 };
+        let refused = draw(&mut rng, 30);
         let unkindness = Unkindness {
-            refused: draw(&mut rng, 30),
+            refused,
+            // Keys are made of values, which are seldom read.
+            unread: if refused > 0 && cast.has_keys { 400 } else { 0 },
             answer_lost: draw(&mut rng, 30),
             slow: draw(&mut rng, 60),
             crash: draw(&mut rng, 30),
@@ -230,7 +233,7 @@ pub struct Days {
 impl Days {
     /// A process that begins now. In the end the world is kind, so that it can end.
     pub fn process(&self, name: String) -> Arc<Process> {
-        let kind = Unkindness { refused: 0, answer_lost: 0, slow: 0, crash: 0 };
+        let kind = Unkindness { refused: 0, unread: 0, answer_lost: 0, slow: 0, crash: 0 };
         let is_kind = self.clock.now() > self.end;
         Arc::new(Process {
             name,
