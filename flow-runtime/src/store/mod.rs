@@ -15,6 +15,7 @@ mod build;
 mod cache;
 mod callback;
 pub mod conformance;
+mod durability;
 pub mod faulty;
 mod filter;
 mod lease;
@@ -35,6 +36,7 @@ pub use backfill::{BackfillChange, BackfillRow, BackfillSpec, BackfillState, Rep
 pub use build::BuildRow;
 pub use cache::{CacheRow, CacheWrite};
 pub use callback::{CallbackChange, CallbackFilter, CallbackRow, CallbackState, CallbackWrite};
+pub use durability::Durability;
 pub use filter::{RunFilter, RunOrder};
 pub use lease::{HeldRun, Renewer, Term, Terms};
 pub use memory::MemoryStore;
@@ -54,27 +56,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::watch;
-
-/// What a commit survives once it has returned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Durability {
-    /// The death of the process. A power cut may take the latest commits away, but never a part of one.
-    #[default]
-    Process,
-    /// A power cut, too: every commit waits for the disk.
-    Power,
-}
-
-impl Durability {
-    /// The durability of this name: `process`, `power`.
-    pub fn from_name(name: &str) -> Option<Durability> {
-        match name {
-            "process" => Some(Durability::Process),
-            "power" => Some(Durability::Power),
-            _ => None,
-        }
-    }
-}
 
 /// Number of a run inside its store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
