@@ -134,7 +134,7 @@ fn each_of_many_tasks_begins_once_a_try_whichever_scheduler_is_killed() {
         place.write(
             "flow.toml",
             &format!(
-                "[pools]\napi = 2\ncrowd = {slots}\n[dags.crowd.params]\nn = {each}\nledger = \"{}\"\n",
+                "[pools]\napi = {slots}\n[dags.crowd.params]\nn = {each}\nledger = \"{}\"\n",
                 path.display()
             ),
         );

@@ -100,7 +100,7 @@ fn numbers(n: u32) -> Vec<u32> {
 }
 
 /// Writes into one ledger for all processes which of them has begun it, and that it has ended.
-#[task(retries = 1000, retry_delay = "1ms", pool = "crowd")]
+#[task(retries = 1000, retry_delay = "1ms", pool = "api")]
 async fn counted(ctx: &Context, number: u32, ledger: String) -> Result<u32> {
     let note = |what: &str| -> Result<()> {
         let (run, process) = (ctx.run_id(), std::process::id());
