@@ -24,7 +24,7 @@ use super::table::{Table, quote};
 use super::warehouse::{Select, UnloadOptions, Unloaded};
 use crate::field::Field;
 use crate::files::Part;
-use crate::parquet::described;
+use crate::parquet::{described, paged};
 use crate::progress::decided;
 use crate::{Error, Progress, Result};
 
@@ -374,6 +374,7 @@ impl Writer {
         let mut pages = Vec::with_capacity(types.len());
         for (array, page_type) in arrays.iter().zip(types) {
             let encodings = get_dtype_encoding(array.dtype());
+            let options = paged(options, array.as_ref());
             for leaf in array_to_columns(array, page_type, options, &encodings).map_err(failed)? {
                 let leaf = leaf.map(|page| page.map_err(|e| ParquetError::FeatureNotSupported(e.to_string())));
                 let compressed = Compressor::new(leaf, options.compression, Vec::new());

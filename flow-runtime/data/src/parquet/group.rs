@@ -18,7 +18,7 @@ use polars_parquet::write::{
     StatisticsOptions, Version, WriteOptions, array_to_columns, get_dtype_encoding,
 };
 
-use super::layout::described;
+use super::layout::{described, paged};
 use crate::{Field, Progress};
 
 /// A dictionary is given up beyond so many values: it would not be smaller than the values themselves.
@@ -74,6 +74,7 @@ impl<W: Write> GroupWriter<W> {
                 _ => get_dtype_encoding(array.dtype()),
             };
             let array = listed.unwrap_or(array);
+            let options = paged(options, array.as_ref());
             for leaf in array_to_columns(array, page_type, options, &encodings)? {
                 let leaf = leaf.map(|page| page.map_err(|e| ParquetError::FeatureNotSupported(e.to_string())));
                 let compressed = Compressor::new(leaf, options.compression, Vec::new());

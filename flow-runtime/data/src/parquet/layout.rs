@@ -1,12 +1,17 @@
 //! What the columns of a Parquet file are written as.
 
 use polars::prelude::PolarsResult;
+use polars_arrow::array::Array;
+use polars_arrow::compute::aggregate::estimated_bytes_size;
 use polars_arrow::datatypes::{ArrowDataType, ArrowSchema, Field as ArrowField, TimeUnit};
 use polars_parquet::parquet::metadata::SchemaDescriptor;
 use polars_parquet::read::{ParquetType, PrimitiveConvertedType, PrimitiveLogicalType};
-use polars_parquet::write::to_parquet_type;
+use polars_parquet::write::{WriteOptions, to_parquet_type};
 
 use crate::field::{ColumnType, Field, Unit};
+
+/// No page of polars becomes larger, whatever it is told.
+const MAX_PAGE: usize = (1 << 31) - (1 << 25);
 
 /// The arrays that a column is written from. Readers of any age know their types.
 pub(crate) fn arrow(kind: &ColumnType) -> ArrowDataType {
@@ -53,6 +58,30 @@ pub(crate) fn described(fields: &[Field]) -> PolarsResult<(ArrowSchema, SchemaDe
     Ok((schema, SchemaDescriptor::new("root".into(), types)))
 }
 
+/// How one column of a row group is written. polars joins the smallest and largest values of several pages by their bytes
+/// without a sign, by which a negative decimal is beyond a positive one; readers would pass over groups that have what they
+/// look for. So decimals that are kept as bytes (of more than 18 digits) have one page in a group, or none of these values.
+pub(crate) fn paged(options: WriteOptions, array: &dyn Array) -> WriteOptions {
+    paged_within(options, array, MAX_PAGE)
+}
+
+fn paged_within(mut options: WriteOptions, array: &dyn Array, most: usize) -> WriteOptions {
+    let kind = match array.dtype() {
+        ArrowDataType::LargeList(of) => of.dtype(),
+        kind => kind,
+    };
+    if !matches!(kind, ArrowDataType::Decimal(19.., _)) {
+        return options;
+    }
+    // polars counts a byte more for each row.
+    if estimated_bytes_size(array) + array.len() <= most {
+        options.data_page_size = Some(most);
+    } else {
+        (options.statistics.min_value, options.statistics.max_value) = (false, false);
+    }
+    options
+}
+
 /// Marks what Arrow has no type of its own for, where the values are: a list is a group in a group.
 fn mark(parquet: &mut ParquetType, kind: &ColumnType) {
     let kind = match kind {
@@ -69,5 +98,28 @@ fn mark(parquet: &mut ParquetType, kind: &ColumnType) {
             }
             _ => {}
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use polars_arrow::array::PrimitiveArray;
+    use polars_parquet::write::{CompressionOptions, StatisticsOptions, Version};
+
+    use super::*;
+
+    #[test]
+    fn decimals_that_are_bytes_have_one_page_or_no_bounds() {
+        let options = WriteOptions {
+            statistics: StatisticsOptions::default(),
+            version: Version::V1,
+            compression: CompressionOptions::Uncompressed,
+            data_page_size: None,
+        };
+        let decimals = |digits| PrimitiveArray::from_vec(vec![-1i128, 1]).to(ArrowDataType::Decimal(digits, 2));
+        assert_eq!(paged_within(options, &decimals(18), 10), options);
+        assert_eq!(paged_within(options, &decimals(19), 34), WriteOptions { data_page_size: Some(34), ..options });
+        let statistics = StatisticsOptions { min_value: false, max_value: false, ..options.statistics };
+        assert_eq!(paged_within(options, &decimals(19), 33), WriteOptions { statistics, ..options });
     }
 }

@@ -6,7 +6,7 @@ mod read;
 mod unfit;
 mod write;
 
-pub(crate) use layout::{arrow, described};
+pub(crate) use layout::{arrow, described, paged};
 pub(crate) use read::{Footer, ParquetBatches, read_footer};
 pub use read::{read_parquet_fields, read_parquet_schema};
 pub use write::{ParquetFile, ParquetOptions, parquetize, parquetize_json};

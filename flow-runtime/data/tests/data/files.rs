@@ -50,6 +50,18 @@ pub fn arrays(parquet: &Path) -> Vec<Box<dyn Array>> {
     (0..schema.len()).map(column).collect()
 }
 
+/// The smallest and largest decimal, kept as bytes, of a column in each row group, by the file's footer.
+pub fn bounds(parquet: &Path, at: usize) -> Vec<[i128; 2]> {
+    let metadata = read_metadata(&mut std::fs::File::open(parquet).unwrap()).unwrap();
+    let number = |bytes: Vec<u8>| bytes[1..].iter().fold(i128::from(bytes[0] as i8), |n, b| n << 8 | i128::from(*b));
+    let of_group = |columns: &[ColumnChunkMetadata]| {
+        let statistics = columns[at].statistics(&metadata.footer_buf).unwrap().unwrap();
+        let statistics = statistics.expect_as_fixedlen();
+        [&statistics.min_value, &statistics.max_value].map(|bytes| number(bytes.clone().unwrap()))
+    };
+    metadata.row_groups.iter().map(|group| of_group(group.parquet_columns())).collect()
+}
+
 /// The values of a column in words.
 pub fn column(frame: &DataFrame, name: &str) -> Vec<String> {
     let series = frame.column(name).unwrap().as_materialized_series();

@@ -14,7 +14,7 @@ use polars_parquet::parquet::read::read_metadata;
 use polars_parquet::read::{ParquetType, PhysicalType, PrimitiveConvertedType};
 use polars_parquet::write::{CompressionOptions, FileWriter, StatisticsOptions, Version, WriteOptions};
 
-use crate::files::{column, gzip, read, trip_schema, trips, write};
+use crate::files::{bounds, column, gzip, read, trip_schema, trips, write};
 
 fn convert(csv: &Path, schema: &Schema) -> Result<(ParquetFile, DataFrame), Error> {
     let file = parquetize(csv, csv.with_extension("parquet"), schema, &ParquetOptions::default(), &())?;
@@ -194,6 +194,18 @@ fn the_layout_is_as_the_options_say() {
     let found = groups(&options);
     assert!(found.len() > 3, "a group for each piece");
     assert_eq!(found.iter().map(|group| group.num_rows()).sum::<usize>(), 200_000);
+}
+
+/// By the smallest and largest value readers pass over whole groups.
+#[test]
+fn the_bounds_of_large_decimals_have_a_sign() {
+    let folder = tempfile::tempdir().unwrap();
+    let numbers: String = (-70_000..70_000).map(|n| format!("{n}\n")).collect();
+    let csv = write(folder.path(), "f.csv", format!("n\n{numbers}"));
+    let schema = Schema::new([("n", Type::Decimal(38, 10))]);
+    let file = parquetize(&csv, folder.path().join("f"), &schema, &ParquetOptions::default(), &()).unwrap();
+    let want = [[-70_000, 61_071], [61_072, 69_999]].map(|group| group.map(|n: i128| n * 10i128.pow(10)));
+    assert_eq!(bounds(&file.path, 0), want);
 }
 
 /// What is read is never what is written, by whatever name, nor what is written or removed beside that.

@@ -3,6 +3,7 @@
 use flow_data::{Input, Select, TableLoadOptions, UnloadOptions, Warehouse, ask, execute};
 
 use crate::cluster;
+use crate::files::bounds;
 
 /// What rounds or pads has done so before it is read; a domain is what it is made of, and the labels of an enum are texts.
 #[tokio::test]
@@ -52,4 +53,17 @@ async fn columns_that_round_or_pad_or_have_names_of_their_own_are_unloaded() {
         padded.unwrap().rows,
         [[serde_json::json!("[ab   ]"), serde_json::json!("2021-01-31 08:05:01"), serde_json::json!(true)]]
     );
+}
+
+/// As in a file that is made of another, in lists too.
+#[tokio::test]
+async fn the_bounds_of_large_decimals_that_are_unloaded_have_a_sign() {
+    let Some(url) = cluster::url() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("t.parquet");
+    let query = "SELECT n::numeric(38,10) AS n, ARRAY[n]::numeric(38,10)[] AS l FROM generate_series(-70000, 69999) n ORDER BY 1";
+    let warehouse = Warehouse::open(&url).unwrap();
+    warehouse.unload(&Select::Query(query.into()), &file, &UnloadOptions::default(), &()).await.unwrap();
+    let want = [[-70_000, 61_071], [61_072, 69_999]].map(|group| group.map(|n: i128| n * 10i128.pow(10)));
+    assert_eq!([bounds(&file, 0), bounds(&file, 1)], [want, want]);
 }
