@@ -98,7 +98,9 @@ impl PgType {
             (C::List(of), Self::Array(to)) => to.takes(of),
             (_, Self::Numeric(None)) => digits(kind).is_some(),
             (_, Self::Numeric(Some((precision, scale)))) => {
-                digits(kind).is_some_and(|(before, after)| after <= *scale && before + scale <= *precision)
+                // Postgres has more digits than a byte counts when two numbers of them are added.
+                let fits = |before: u8| u16::from(before) + u16::from(*scale) <= u16::from(*precision);
+                digits(kind).is_some_and(|(before, after)| after <= *scale && fits(before))
             }
             _ => false,
         }
@@ -210,6 +212,8 @@ mod tests {
         assert!(takes("numeric(12,3)", ColumnType::Decimal { precision: 11, scale: 2 }));
         assert!(!takes("numeric(12,3)", ColumnType::Decimal { precision: 12, scale: 2 }));
         assert!(!takes("numeric(12,1)", ColumnType::Decimal { precision: 5, scale: 2 }));
+        assert!(takes("numeric(255,217)", ColumnType::Decimal { precision: 38, scale: 0 }));
+        assert!(!takes("numeric(255,250)", ColumnType::Decimal { precision: 38, scale: 0 }));
         assert!(takes("numeric(20,0)", ColumnType::Uint64) && !takes("numeric(19,0)", ColumnType::Uint64));
         assert!(!takes("timestamp(0) without time zone", ColumnType::Timestamp { unit: Unit::Micro, utc: false }));
         assert!(!takes("integer", ColumnType::Int64) && !takes("real", ColumnType::Float64));
