@@ -43,7 +43,7 @@ impl Reading {
         !self.nulls.is_empty() && self.nulls.iter().any(|null| null.as_bytes() == bytes)
     }
 
-    /// Whether a text without blanks around is of a type, in one column.
+    /// Whether a text without blanks around is of a type, in one column. JSON comes with its blanks.
     pub(crate) fn holds(&self, at: usize, kind: Type, text: &[u8]) -> bool {
         let formats = &self.formats[at];
         match kind {

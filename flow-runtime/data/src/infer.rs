@@ -153,7 +153,8 @@ pub(crate) fn widen(
                 let text = bytes.trim_ascii();
                 let is_value = !text.is_empty() && !reading.is_null(bytes) && wrong.binary_search(&row).is_err();
                 if is_value {
-                    column.see(text, |kind| reading.holds(at, kind, text));
+                    // JSON is looked at with what is around it: not all that is blank elsewhere is so there.
+                    column.see(text, |kind| reading.holds(at, kind, if kind == Type::Json { bytes } else { text }));
                 }
             }
         }

@@ -94,7 +94,7 @@ impl Direct {
                 bytes(out, text).ok()?;
                 continue;
             }
-            // All but JSON is the same without blanks around.
+            // All but JSON is the same without blanks around, of which it knows fewer.
             let whole = text;
             match (text.trim_ascii(), way) {
                 (b"", _) => null(out),
@@ -106,8 +106,8 @@ impl Direct {
                 (text, Way::Time) => sized(out, parse::time(text)?.to_be_bytes()),
                 (text, Way::Timestamptz(days)) => sized(out, moment(days.timestamptz(text)?)?),
                 (text, Way::Uuid) => bytes(out, &parse::uuid(text)?).ok()?,
-                (text, Way::Json) => bytes(out, parse::is_json(text).then_some(whole)?).ok()?,
-                (text, Way::Jsonb) => jsonb(out, parse::is_json(text).then_some(whole)?).ok()?,
+                (_, Way::Json) => bytes(out, parse::is_json(whole).then_some(whole)?).ok()?,
+                (_, Way::Jsonb) => jsonb(out, parse::is_json(whole).then_some(whole)?).ok()?,
                 (text, Way::Bool | Way::Text) => sized(out, [parse::boolean_bytes(text)?.into()]),
             }
         }
@@ -210,6 +210,8 @@ mod tests {
             (11, b"{"),
             (11, b"\xff"),
             (12, b"x"),
+            (11, b"\x0c{}"),
+            (12, b"{}\x0c"),
         ] {
             let row = [&blank.as_bytes()[..at], bad, &blank.as_bytes()[at..], b"\n"].concat();
             let file = [good.as_bytes(), &row].concat();

@@ -42,6 +42,22 @@ fn by_choice_a_whole_pass_widens_what_was_guessed() {
     assert_eq!((&*column(&frame, "code")[7], &*column(&frame, "code")[20_000]), ("\"7\"", "\"A7\""));
 }
 
+/// A form feed is blank around a number, and is none around JSON, by whichever way.
+#[test]
+fn what_is_widened_to_text_is_what_is_no_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let csv = write(folder.path(), "f.csv", "a,b,n\n\x0c{}, {} ,\x0c1\n");
+    let schema = Schema::new([("a", Type::Json), ("b", Type::Json), ("n", Type::Int)]);
+    let mut options = ParquetOptions::default();
+    let mut made = |widen: bool| {
+        options.widen = widen;
+        parquetize(&csv, folder.path().join("f.parquet"), &schema, &options, &())
+    };
+    assert!(matches!(made(false).unwrap_err(), Error::Value { column, .. } if column == "a"));
+    let kinds: Vec<_> = made(true).unwrap().columns.iter().map(|c| c.kind).collect();
+    assert_eq!(kinds, [Type::Text, Type::Json, Type::Int]);
+}
+
 #[test]
 fn the_guess_follows_the_options_and_passes_over_broken_rows() {
     let folder = tempfile::tempdir().unwrap();
