@@ -165,5 +165,7 @@ mod tests {
         assert!(refused(|o| o.names = Some(Vec::new())).contains("names no column"));
         assert!(refused(|o| o.comment = Some(String::new())).contains("empty `comment`"));
         assert!(refused(|o| drop(o.formats.insert("a".into(), vec!["%Q".into()]))).contains("`%Q` of column `a`"));
+        let part = refused(|o| drop(o.formats.insert("a".into(), vec!["%H:%M".into(), "%d.%m.%Y %H".into()])));
+        assert!(part.contains("`%d.%m.%Y %H` of column `a` is only a part of a time"), "{part}");
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::format::{Item, StrftimeItems};
 use serde::{Deserialize, Serialize};
 
+use crate::parse::Says;
 use crate::schema::Schema;
 use crate::{Error, Result};
 
@@ -118,6 +119,15 @@ impl CsvOptions {
                 return invalid(format!(
                     "`{wrong}` of column `{column}` is no format; one looks like %d.%m.%Y %H:%M:%S"
                 ));
+            }
+            for format in formats {
+                let says = Says::of(format);
+                // What cannot be told from midnight would become that.
+                if says.clock && !says.whole_clock {
+                    return invalid(format!(
+                        "`{format}` of column `{column}` is only a part of a time; one has hour and minute: %H:%M or %I:%M %p"
+                    ));
+                }
             }
         }
         Ok(())

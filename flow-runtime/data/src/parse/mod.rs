@@ -1,11 +1,11 @@
 //! Text to numbers, days and moments and back. A fixed form is several times faster to read than a general date parser.
 
 mod decimal;
+mod format;
 mod uuid;
 
-use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
-
 pub(crate) use decimal::{MOST_DIGITS, Unfit, checked as checked_decimal, decimal};
+pub(crate) use format::{Says, date_in, has_time, time_in, timestamp_in, timestamptz_in};
 pub(crate) use uuid::uuid;
 
 /// Days from 1970-01-01 to a day of the Gregorian calendar, or `None` if there is no such day.
@@ -131,65 +131,6 @@ pub(crate) fn date_bytes(b: &[u8]) -> Option<i32> {
     }
     let days = days_from_civil(digits(&b[..4])?.into(), digits(&b[5..7])?, digits(&b[8..])?)?;
     i32::try_from(days).ok()
-}
-
-/// A day in the first of some formats that fits. A time of the day that stands beside it would be lost: it must be midnight.
-pub(crate) fn date_in(text: &[u8], formats: &[String]) -> Option<i32> {
-    let text = std::str::from_utf8(text).ok()?;
-    let (format, day) = formats.iter().find_map(|format| Some((format, day_in(text, format)?)))?;
-    let time = NaiveDateTime::parse_from_str(text, format).map_or(NaiveTime::MIN, |moment| moment.time());
-    (time == NaiveTime::MIN).then(|| day.to_epoch_days())
-}
-
-/// Whether the first of some formats that fits has a time of the day.
-pub(crate) fn has_time(text: &str, formats: &[String]) -> bool {
-    let format = formats.iter().find(|format| day_in(text, format).is_some());
-    format.is_some_and(|format| NaiveDateTime::parse_from_str(text, format).is_ok())
-}
-
-/// A moment in the first of some formats that fits: with a zone, which is turned to UTC, without, or a day alone.
-pub(crate) fn timestamp_in(text: &[u8], formats: &[String]) -> Option<i64> {
-    moment_in(text, formats).map(|(micros, _)| micros)
-}
-
-/// The same with a zone.
-pub(crate) fn timestamptz_in(text: &[u8], formats: &[String]) -> Option<i64> {
-    moment_in(text, formats).filter(|(_, has_zone)| *has_zone).map(|(micros, _)| micros)
-}
-
-/// A moment, and whether it has a zone.
-fn moment_in(text: &[u8], formats: &[String]) -> Option<(i64, bool)> {
-    let text = std::str::from_utf8(text).ok()?;
-    let (format, day) = formats.iter().find_map(|format| Some((format, day_in(text, format)?)))?;
-    let (moment, has_zone) = match DateTime::parse_from_str(text, format) {
-        Ok(moment) => (moment.naive_utc(), true),
-        Err(_) => {
-            let naive = NaiveDateTime::parse_from_str(text, format);
-            (naive.unwrap_or_else(|_| day.and_time(NaiveTime::MIN)), false)
-        }
-    };
-    let micros = i64::from(whole_micros(moment.time())?);
-    Some((moment.and_utc().timestamp() * 1_000_000 + micros, has_zone))
-}
-
-/// A time of the day in the first of some formats that fits.
-pub(crate) fn time_in(text: &[u8], formats: &[String]) -> Option<i64> {
-    let text = std::str::from_utf8(text).ok()?;
-    let time = formats.iter().find_map(|format| NaiveTime::parse_from_str(text, format).ok())?;
-    Some(i64::from(time.num_seconds_from_midnight()) * 1_000_000 + i64::from(whole_micros(time)?))
-}
-
-/// The microseconds of a time's second. What they cannot hold is not cut off; a leap second is none of a day's.
-fn whole_micros(time: NaiveTime) -> Option<u32> {
-    let nanos = time.nanosecond();
-    (nanos.is_multiple_of(1_000) && nanos < 1_000_000_000).then_some(nanos / 1_000)
-}
-
-/// The day of a text in one format. `%Y` takes `21` for the year 21: a year must stand there with all of its four digits.
-fn day_in(text: &str, format: &str) -> Option<NaiveDate> {
-    let day = NaiveDate::parse_from_str(text, format).ok()?;
-    let is_whole = day.year() >= 1_000 || text.contains(&format!("{:04}", day.year()));
-    is_whole.then_some(day)
 }
 
 /// `2021-01-31 08:05[:00[.123456]][Z|+01:00]` as microseconds from 1970-01-01.
@@ -482,41 +423,6 @@ mod tests {
         }
         for text in ["1.7e308", "inf", "-infinity", "x9", "9"] {
             assert!(!is_too_large(text.as_bytes()), "{text}");
-        }
-    }
-
-    #[test]
-    fn stated_formats_are_tried_in_order() {
-        let formats = ["%d.%m.%Y %H:%M", "%m/%d/%y", "%Y-%m-%dT%H:%M:%S%z"].map(String::from);
-        for (text, want) in [
-            ("31.01.2021 08:05", Some("2021-01-31 08:05:00")),
-            ("01/31/21", Some("2021-01-31 00:00:00")),
-            ("2021-01-31T08:05:00+0100", Some("2021-01-31 07:05:00")),
-            ("2021-01-31 08:05:00", None),
-            ("31.02.2021 08:05", None),
-            ("31.01.21 08:05", None),
-            ("31.01.0021 08:05", Some("0021-01-31 08:05:00")),
-        ] {
-            assert_eq!(timestamp_in(text.as_bytes(), &formats).map(write_timestamp).as_deref(), want, "{text}");
-        }
-        assert_eq!(date_in(b"31.01.2021", &["%d.%m.%Y".into()]).map(write_date).as_deref(), Some("2021-01-31"));
-    }
-
-    #[test]
-    fn what_microseconds_cannot_hold_is_not_cut_off_in_a_format_either() {
-        let moments = ["%Y-%m-%d %H:%M:%S%.f%z", "%Y-%m-%d %H:%M:%S%.f"].map(String::from);
-        let micros = |text: &str| timestamp_in(text.as_bytes(), &moments);
-        assert_eq!(micros("1970-01-01 00:00:00.000001000"), Some(1));
-        assert_eq!(micros("1969-12-31 23:59:59.999999"), Some(-1));
-        assert_eq!(micros("1970-01-01 01:00:00.000001+0100"), Some(1));
-        for text in ["1970-01-01 00:00:00.0000015", "1970-01-01 00:00:00.0000015+0000", "2016-12-31 23:59:60"] {
-            assert_eq!(micros(text), None, "{text}");
-        }
-        let times = ["%H.%M".to_owned(), "%I:%M:%S%.f %p".to_owned()];
-        let time = |text: &str| time_in(text.as_bytes(), &times);
-        assert_eq!((time("08.05"), time("08:05:00.5 PM")), (Some(29_100_000_000), Some(72_300_500_000)));
-        for text in ["24.00", "08:05:00", "08:05:00.0000001 AM", "11:59:60 PM"] {
-            assert_eq!(time(text), None, "{text}");
         }
     }
 
