@@ -77,7 +77,7 @@ impl JsonLines {
             let message = format!("a format is stated for `{name}`, which is no column");
             return Err(Error::columns(path.display().to_string(), message));
         }
-        let formats = columns.iter().map(|c| options.formats.get(&c.name).cloned().unwrap_or_default()).collect();
+        let formats = columns.iter().map(|column| options.formats_of(column)).collect::<Result<_>>()?;
         Ok((Reading { columns, nulls: lines.keys.nulls.clone(), formats }, lines))
     }
 

@@ -51,9 +51,9 @@ impl Header {
             }
         }
         let mut formats = vec![Vec::new(); names.len()];
-        for (column, stated) in &options.formats {
+        for column in options.formats.keys() {
             match places.get(column.as_str()) {
-                Some(&at) => formats[at].clone_from(stated),
+                Some(&at) => formats[at] = options.formats_of(&columns[at])?,
                 None => missing.push(column),
             }
         }

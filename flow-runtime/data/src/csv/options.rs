@@ -6,7 +6,7 @@ use chrono::format::{Item, StrftimeItems};
 use serde::{Deserialize, Serialize};
 
 use crate::parse::Says;
-use crate::schema::Schema;
+use crate::schema::{Column, Schema, Type};
 use crate::{Error, Result};
 
 /// How a CSV file is written. Unless said: fields between commas, in double quotes where need be (a quote within is
@@ -131,5 +131,22 @@ impl CsvOptions {
             }
         }
         Ok(())
+    }
+
+    /// The formats of a column, none where none is stated. Those of a time tell nothing else, which would be lost.
+    pub(crate) fn formats_of(&self, column: &Column) -> Result<Vec<String>> {
+        let formats = self.formats.get(&column.name).cloned().unwrap_or_default();
+        let is_more = |format: &&String| {
+            let says = Says::of(format);
+            says.date || says.zone
+        };
+        match formats.iter().find(is_more).filter(|_| column.kind == Type::Time) {
+            None => Ok(formats),
+            Some(format) => Err(Error::Invalid(format!(
+                "`{format}` of column `{}` has a day or a zone, which a time has not; state the column as a timestamp, or \
+                 a format like %H:%M:%S",
+                column.name
+            ))),
+        }
     }
 }

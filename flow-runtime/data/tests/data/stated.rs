@@ -303,6 +303,26 @@ fn times_and_moments_have_formats_too() {
     assert_eq!((values(0), values(1)), (vec![Some(72_300_000_000); 2], vec![Some(1_612_076_700_000_000), None]));
 }
 
+/// A day or a zone would be lost.
+#[test]
+fn the_format_of_a_time_has_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let csv = write(folder.path(), "f.csv", "a\n08:05 +0100\n");
+    let json = write(folder.path(), "f.jsonl", "{\"a\":\"08:05 +0100\"}\n");
+    let target = folder.path().join("f.parquet");
+    let schema = Schema::new([("a", Type::Time)]);
+    for format in ["%H:%M %z", "%H:%M %Z", "%d.%m.%Y %H:%M"] {
+        let mut options = ParquetOptions::default();
+        options.csv.formats.insert("a".into(), vec!["%H:%M".into(), format.into()]);
+        let by_csv = parquetize(&csv, &target, &schema, &options, &()).unwrap_err();
+        let by_json = parquetize_json(&json, &target, &schema, &options, &()).unwrap_err();
+        for error in [by_csv, by_json] {
+            assert!(matches!(error, Error::Invalid(_)), "{error:?}");
+            assert!(error.to_string().contains(&format!("`{format}` of column `a` has a day or a zone")), "{error}");
+        }
+    }
+}
+
 const ROW: &str = "12.50,08:05,2021-01-31 08:05:00+01:00,A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11,\"{\"\"a\"\": 1}\"";
 
 fn row_schema() -> Schema {
