@@ -3,6 +3,8 @@
 use chrono::format::{Fixed, Item, Numeric, StrftimeItems};
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
 
+use super::YEARS;
+
 /// What a format has letters for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Says {
@@ -99,7 +101,8 @@ fn moment_in(text: &[u8], formats: &[String]) -> Option<(i64, bool)> {
         Err(_) => (naive_in(text, format, day)?, false),
     };
     let micros = i64::from(whole_micros(moment.time())?);
-    Some((moment.and_utc().timestamp() * 1_000_000 + micros, has_zone))
+    let micros = moment.and_utc().timestamp() * 1_000_000 + micros;
+    (!has_zone || YEARS.contains(&micros)).then_some((micros, has_zone))
 }
 
 /// What the clock shows. A format that says nothing of it means midnight; where it does, what cannot be read is none.
@@ -146,6 +149,7 @@ mod tests {
             ("31.02.2021 08:05", None),
             ("31.01.21 08:05", None),
             ("31.01.0021 08:05", Some("0021-01-31 08:05:00")),
+            ("9999-12-31T23:59:59-0100", None),
         ] {
             assert_eq!(timestamp_in(text.as_bytes(), &formats).map(write_timestamp).as_deref(), want, "{text}");
         }

@@ -4,6 +4,8 @@ mod decimal;
 mod format;
 mod uuid;
 
+use std::ops::RangeInclusive;
+
 pub(crate) use decimal::{MOST_DIGITS, Unfit, checked as checked_decimal, decimal};
 pub(crate) use format::{Says, date_in, has_time, time_in, timestamp_in, timestamptz_in};
 pub(crate) use uuid::uuid;
@@ -163,14 +165,14 @@ impl Days {
     #[inline]
     pub(crate) fn timestamp(&mut self, text: &[u8]) -> Option<i64> {
         let (micros, zone) = self.moment(text)?;
-        Some(micros - offset(zone)? * 1_000_000)
+        in_utc(micros, zone)
     }
 
     /// The same with a zone.
     #[inline]
     pub(crate) fn timestamptz(&mut self, text: &[u8]) -> Option<i64> {
         let (micros, zone) = self.moment(text).filter(|(_, zone)| !zone.is_empty())?;
-        Some(micros - offset(zone)? * 1_000_000)
+        in_utc(micros, zone)
     }
 
     /// What the clock shows, and the zone behind it.
@@ -186,6 +188,18 @@ impl Days {
 }
 
 const DAY_MICROS: i64 = 86_400_000_000;
+
+/// The years 1 to 9999, which a day can be written in. In UTC some of their moments are in others.
+const YEARS: RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
+
+/// What the clock shows in a zone, in UTC, if it is of those years there too.
+#[inline]
+fn in_utc(micros: i64, zone: &[u8]) -> Option<i64> {
+    if zone.is_empty() {
+        return Some(micros);
+    }
+    Some(micros - offset(zone)? * 1_000_000).filter(|micros| YEARS.contains(micros))
+}
 
 /// `08:05[:00[.123456]]` as microseconds from midnight; the text has no blanks around.
 #[inline]
@@ -330,6 +344,11 @@ mod tests {
             ("2021-01-01 00:30:1", None),
             ("2021-01-01 00:30:10.", None),
             ("2021-01-01 00:30:10 CET", None),
+            ("9999-12-31 23:59:59.999999", Some(253_402_300_799_999_999)),
+            ("9999-12-31 23:59:59+01:00", Some(253_402_297_199_000_000)),
+            ("9999-12-31 23:59:59-01:00", None),
+            ("0001-01-01 00:00:00Z", Some(-62_135_596_800_000_000)),
+            ("0001-01-01 00:00:00+00:01", None),
             ("not a timestamp at all", None),
             ("", None),
         ] {
@@ -436,6 +455,8 @@ mod tests {
             ("2021-01-01 00:30:10", None),
             ("2021-01-01 00:30:10 UTC", None),
             ("2021-01-01 00:30:10+16", None),
+            ("9999-12-31 23:59:59-01:00", None),
+            ("0001-01-01 00:59:59+01:00", None),
             ("2021-01-01", None),
             ("00:30:10Z", None),
         ] {
