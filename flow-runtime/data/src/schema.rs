@@ -57,7 +57,8 @@ impl Schema {
     /// number has a leading zero or plus (codes such as `007` stay text). It is one of [`Type::Int`], [`Type::Float`],
     /// [`Type::Date`], [`Type::Timestamp`] and [`Type::Bool`], or text: how many digits a decimal has, or that a text is a
     /// UUID, no sample tells. Moments of which some have a zone and some have none stay text. Should a later row differ, the
-    /// load says so; state that column with [`Schema::with`] then, or let
+    /// load says so, but for a moment with an offset where the sample has none: it is turned to UTC, beside others whose zone
+    /// nobody knows. State that column with [`Schema::with`] then, or let
     /// [`ParquetOptions::widen`](crate::ParquetOptions::widen) look at the whole file. Blocks.
     ///
     /// # Errors
