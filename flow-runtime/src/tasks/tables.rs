@@ -141,6 +141,8 @@ impl Load {
     }
 
     /// Postgres gets the text of a CSV file as it is, and looks at the values itself. Blank is null; nothing else is.
+    /// It is less strict than a stated type: it rounds `1.005` where two digits after the point are kept, takes a moment
+    /// without a zone for one of the session's zone in a `timestamptz`, drops the offset in a `timestamp`, and takes `24:00:00`.
     #[must_use]
     pub fn raw_csv(self) -> Load {
         Load { raw_csv: true, ..self }

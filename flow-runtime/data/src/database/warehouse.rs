@@ -66,7 +66,9 @@ pub struct TableLoadOptions {
     /// SQLite goes by the affinity of the column, BigQuery does a `CAST`. It may round. Otherwise that stops the load.
     pub convert: bool,
     /// Postgres: the text of a CSV file goes to the database as it is, and the database checks the values. Blank is
-    /// null; nothing else is.
+    /// null; nothing else is. Postgres is less strict than a stated type: it rounds `1.005` where two digits after the point
+    /// are kept, takes a moment without a zone for one of the session's zone in a `timestamptz`, drops the offset in a
+    /// `timestamp`, and takes `24:00:00`.
     pub raw_csv: bool,
 }
 
