@@ -133,10 +133,7 @@ fn each_of_many_tasks_begins_once_a_try_whichever_scheduler_is_killed() {
     for place in &machines {
         place.write(
             "flow.toml",
-            &format!(
-                "[pools]\napi = {slots}\n[dags.crowd.params]\nn = {each}\nledger = \"{}\"\n",
-                path.display()
-            ),
+            &format!("[pools]\napi = {slots}\n[dags.crowd.params]\nn = {each}\nledger = \"{}\"\n", path.display()),
         );
     }
     rest_but(&machines[0], &["crowd"]);
