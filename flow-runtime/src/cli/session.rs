@@ -58,6 +58,7 @@ impl Drop for Bodies {
         if let Some(runtime) = self.runtime.take() {
             executor::settle(&runtime, &self.stop.at_once);
             runtime.shutdown_background();
+            executor::end_offspring();
         }
     }
 }

@@ -72,7 +72,7 @@ pub(crate) use resume::runs_again;
 pub use rows::explain;
 pub use settings::EngineSettings;
 #[cfg(feature = "cli")]
-pub(crate) use settled::settle;
+pub(crate) use settled::{end_offspring, settle};
 pub use stored_keys::StoredKeys;
 pub use values::{read_value, value_path};
 

@@ -1,4 +1,4 @@
-//! The end of the threads that bodies ran on.
+//! The end of the threads that bodies ran on, and of the processes that they have started.
 
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
@@ -18,4 +18,11 @@ pub fn settle(runtime: &Runtime, at_once: &CancellationToken) {
     );
     #[cfg(not(feature = "data"))]
     let _ = (runtime, at_once);
+}
+
+/// Ends what bodies have started, for this process is about to end: its threads may not live to drop it.
+#[cfg(feature = "cli")]
+pub fn end_offspring() {
+    #[cfg(unix)]
+    super::offspring::end_all();
 }

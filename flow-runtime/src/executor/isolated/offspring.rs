@@ -1,9 +1,74 @@
 //! Ending a process with all that it has started.
 
 use super::{COMMAND, VARIABLE};
+use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, getpid, kill_process_group};
 use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
 use std::path::Path;
+
+/// The leaders that have not ended yet.
+static LEADERS: Mutex<BTreeMap<i32, Mark>> = Mutex::new(BTreeMap::new());
+
+/// A process that this one has started, which leads a group: dropped, it is killed with all that it has started. Keep it in
+/// front of the child itself: whoever is reaped may have given his number to another.
+#[derive(Debug)]
+pub(crate) struct Leader {
+    pid: Pid,
+    mark: Mark,
+    ended: bool,
+}
+
+impl Leader {
+    pub(crate) fn new(pid: Pid, mark: Mark) -> Leader {
+        LEADERS.lock().insert(pid.as_raw_nonzero().get(), mark.clone());
+        Leader { pid, mark, ended: false }
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Kills what is left of them. From now on it may be reaped.
+    pub(crate) async fn end(&mut self) {
+        let (pid, mark) = (self.pid, self.mark.clone());
+        // It looks at every process there is.
+        drop(tokio::task::spawn_blocking(move || kill(pid, &mark)).await);
+        self.ended();
+    }
+
+    fn ended(&mut self) {
+        self.ended = true;
+        LEADERS.lock().remove(&self.pid.as_raw_nonzero().get());
+    }
+}
+
+impl Drop for Leader {
+    fn drop(&mut self) {
+        if !self.ended {
+            kill(self.pid, &self.mark);
+            self.ended();
+        }
+    }
+}
+
+/// Kills all that this process has started and not seen the end of. It is for the end of the process, which does not wait for
+/// the threads that would drop them.
+#[cfg(feature = "cli")]
+pub(crate) fn end_all() {
+    // Held: none is reaped meanwhile.
+    end_these(&LEADERS.lock());
+}
+
+#[cfg(any(test, feature = "cli"))]
+fn end_these(leaders: &BTreeMap<i32, Mark>) {
+    for pid in leaders.keys().filter_map(|pid| Pid::from_raw(*pid)) {
+        let _gone = kill_process_group(pid, Signal::KILL);
+    }
+    if !leaders.is_empty() {
+        kill_marked(&leaders.values().cloned().collect::<Vec<_>>());
+    }
+}
 
 /// What is in the environment of all processes that belong together, and of nobody else.
 #[derive(Debug, Clone)]
@@ -147,6 +212,31 @@ pub(crate) fn signal_name(number: i32) -> String {
 mod tests {
     use super::*;
     use crate::Context;
+    use std::os::unix::process::CommandExt as _;
+    use std::process::Command;
+
+    #[test]
+    fn at_the_end_of_the_process_nothing_is_left_that_it_has_started() {
+        let mark = Mark::of_command(&Context::test());
+        let (variable, value) = mark.variable();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "setsid sleep 600 & sleep 600; :"]).env(variable, value).process_group(0);
+        let mut child = shell.spawn().unwrap();
+        let leader = Leader::new(Pid::from_child(&child), mark.clone());
+        while marked(std::slice::from_ref(&mark)).len() < 3 {
+            std::thread::yield_now();
+        }
+        // Those of other tests go on.
+        let pid = leader.pid().as_raw_nonzero().get();
+        let of_this_test = LEADERS.lock().get_key_value(&pid).map(|(pid, mark)| (*pid, mark.clone()));
+        end_these(&of_this_test.into_iter().collect());
+        assert!(!child.wait().unwrap().success());
+        while !marked(std::slice::from_ref(&mark)).is_empty() {
+            std::thread::yield_now();
+        }
+        drop(leader);
+        assert!(!LEADERS.lock().contains_key(&pid));
+    }
 
     #[test]
     fn a_command_has_the_mark_of_its_try_and_one_of_its_own() {

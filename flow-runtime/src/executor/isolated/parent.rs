@@ -1,7 +1,7 @@
 //! The parent's side of a try in a child: start it, listen, and end it with all that it has started.
 
 use super::message::{End, Order, Report, Request};
-use super::offspring::Mark;
+use super::offspring::{Leader, Mark};
 use super::prints::{self, Tail};
 use super::{SLACK, VARIABLE, WORD, offspring};
 use crate::ask::Host;
@@ -111,9 +111,8 @@ fn died(of: TryRef, status: io::Result<ExitStatus>, tail: &Tail) -> TryEnd {
 
 /// A child under way.
 struct Running {
+    leader: Option<Leader>,
     child: Child,
-    leader: Option<Pid>,
-    token: String,
     socket: BufReader<tokio::net::unix::OwnedReadHalf>,
     orders: OwnedWriteHalf,
     /// What files its prints.
@@ -139,6 +138,7 @@ impl Running {
             .kill_on_drop(true)
             .spawn()?;
         let leader = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        let leader = leader.map(|pid| Leader::new(pid, Mark::of_isolated(&token)));
         let (mut prints, tail) = (JoinSet::new(), Tail::default());
         if let Some(out) = child.stdout.take() {
             prints.spawn(prints::file(out, tracing::Level::INFO, "stdout", job.log.clone(), Tail::default()));
@@ -146,7 +146,7 @@ impl Running {
         if let Some(err) = child.stderr.take() {
             prints.spawn(prints::file(err, tracing::Level::WARN, "stderr", job.log.clone(), tail.clone()));
         }
-        let mut running = Running { child, leader, token, socket: BufReader::new(socket), orders, prints, tail };
+        let mut running = Running { leader, child, socket: BufReader::new(socket), orders, prints, tail };
         tokio::select! {
             said = running.say(&request) => said?,
             // A child that does not even listen to its arguments.
@@ -214,31 +214,15 @@ impl Running {
 
     /// Kills what is left of it, and waits for its end.
     async fn end(&mut self) -> io::Result<ExitStatus> {
-        if let Some(leader) = self.leader {
-            let mark = Mark::of_isolated(&self.token);
-            // It looks at every process there is.
-            drop(tokio::task::spawn_blocking(move || offspring::kill(leader, &mark)).await);
+        if let Some(leader) = &mut self.leader {
+            leader.end().await;
         }
-        // From here on its number may be another's.
-        self.leader = None;
         let status = match timeout(SLACK, self.child.wait()).await {
             Ok(status) => status,
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "it does not end, although it was killed")),
         };
         drop(timeout(REST, async { while self.prints.join_next().await.is_some() {} }).await);
         status
-    }
-
-    fn kill(&self) {
-        if let Some(leader) = self.leader {
-            offspring::kill(leader, &Mark::of_isolated(&self.token));
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.kill();
     }
 }
 

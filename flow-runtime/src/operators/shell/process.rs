@@ -3,7 +3,7 @@
 use super::Bash;
 use crate::context::Context;
 use crate::error::TaskError;
-use crate::executor::offspring::{self, Mark, signal_name};
+use crate::executor::offspring::{Leader, Mark, signal_name};
 use crate::lines::Lines;
 use crate::secret::Secret;
 use anyhow::{Context as _, bail};
@@ -36,7 +36,7 @@ pub(super) async fn run(bash: &Bash, ctx: &Context, secrets: &[(&str, &Secret<St
     let (mut running, out, err) = Running::start(bash, ctx, secrets)?;
     let reading = async { tokio::join!(lines(out, |line| said.out(line)), lines(err, |line| said.err(line))) };
     let mut reading = pin!(reading);
-    let mut exited = pin!(exited(running.leader));
+    let mut exited = pin!(exited(running.leader.pid()));
     let mut all_read = false;
     let mut deadline: Option<Instant> = None;
     loop {
@@ -51,7 +51,7 @@ pub(super) async fn run(bash: &Bash, ctx: &Context, secrets: &[(&str, &Secret<St
             _ = &mut reading, if !all_read => all_read = true,
             () = ctx.cancel().cancelled(), if deadline.is_none() => {
                 // ESRCH: it has just ended.
-                let _gone = kill_process_group(running.leader, Signal::TERM);
+                let _gone = kill_process_group(running.leader.pid(), Signal::TERM);
                 deadline = Some(Instant::now() + GRACE);
             }
             () = over => break,
@@ -69,11 +69,8 @@ pub(super) async fn run(bash: &Bash, ctx: &Context, secrets: &[(&str, &Secret<St
 
 /// A command under way.
 struct Running {
+    leader: Leader,
     child: Child,
-    leader: Pid,
-    mark: Mark,
-    /// It was reaped: its number may be another's.
-    ended: bool,
 }
 
 impl Running {
@@ -101,26 +98,14 @@ impl Running {
             })?;
         let leader = child.id().and_then(|id| Pid::from_raw(id.cast_signed())).context("the command has no process")?;
         let (out, err) = (child.stdout.take(), child.stderr.take());
-        let running = Running { child, leader, mark, ended: false };
+        let running = Running { leader: Leader::new(leader, mark), child };
         Ok((running, out.context("the command has no stdout")?, err.context("the command has no stderr")?))
     }
 
     /// Kills what is left of it, and tells how it ended.
     async fn end(&mut self) -> anyhow::Result<ExitStatus> {
-        let (leader, mark) = (self.leader, self.mark.clone());
-        // It looks at every process there is.
-        drop(tokio::task::spawn_blocking(move || offspring::kill(leader, &mark)).await);
-        let status = self.child.wait().await.context("the command was lost")?;
-        self.ended = true;
-        Ok(status)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if !self.ended {
-            offspring::kill(self.leader, &self.mark);
-        }
+        self.leader.end().await;
+        self.child.wait().await.context("the command was lost")
     }
 }
 
