@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,8 +24,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) struct Machine {
     asked: AwsCredentialProvider,
     host: String,
-    /// It is one of Amazon's, or somebody has said whom to ask.
-    known: bool,
+    /// It is one of Amazon's, somebody has said whom to ask, or it has had keys before.
+    known: AtomicBool,
 }
 
 impl fmt::Debug for Machine {
@@ -48,14 +49,19 @@ impl Machine {
         let host = builder.get_config_value(&Name::MetadataEndpoint);
         let known = host.is_some() || in_amazon();
         let asked = builder.clone().build()?.credentials().clone();
-        Ok(builder.with_credentials(Arc::new(Self { asked, host: host.unwrap_or_else(|| HOST.to_owned()), known })))
+        let (host, known) = (host.unwrap_or_else(|| HOST.to_owned()), AtomicBool::new(known));
+        Ok(builder.with_credentials(Arc::new(Self { asked, host, known })))
     }
 
     async fn credential(&self) -> Result<Arc<AwsCredential>> {
-        if !self.known {
+        let known = self.known.load(Ordering::Relaxed);
+        if !known {
             self.answers().await.map_err(|why| self.nothing(&why, true))?;
         }
-        self.asked.get_credential().await.map_err(|error| self.nothing(&error.to_string(), !self.known))
+        let keys = self.asked.get_credential().await.map_err(|error| self.nothing(&error.to_string(), !known))?;
+        // From now on one slow answer is bad luck, and tried again: hours into an upload it is no news about the machine.
+        self.known.store(true, Ordering::Relaxed);
+        Ok(keys)
     }
 
     /// Is anybody there to be asked?
@@ -101,18 +107,21 @@ impl CredentialProvider for Machine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
-    /// Counts how often it is asked, and has nothing.
+    /// Counts how often it is asked, and has nothing but for the first few.
     #[derive(Debug, Default)]
-    struct Asked(AtomicUsize);
+    struct Asked(AtomicUsize, usize);
 
     #[async_trait]
     impl CredentialProvider for Asked {
         type Credential = AwsCredential;
 
         async fn get_credential(&self) -> object_store::Result<Arc<AwsCredential>> {
-            self.0.fetch_add(1, Ordering::SeqCst);
+            if self.0.fetch_add(1, Ordering::SeqCst) < self.1 {
+                let (key_id, secret_key) = ("id".to_owned(), "hush".to_owned());
+                return Ok(Arc::new(AwsCredential { key_id, secret_key, token: None }));
+            }
             Err(object_store::Error::Generic { store: "S3", source: "404 Not Found".into() })
         }
     }
@@ -125,7 +134,7 @@ mod tests {
             [(&*there, false, 1), ("http://127.0.0.1:1", false, 0), ("http://127.0.0.1:1", true, 1)]
         {
             let asked = Arc::new(Asked::default());
-            let machine = Machine { asked: asked.clone(), host: host.to_owned(), known };
+            let machine = Machine { asked: asked.clone(), host: host.to_owned(), known: known.into() };
             let error = machine.credential().await.unwrap_err();
             let told = error.to_string();
             assert_eq!((asked.0.load(Ordering::SeqCst), error.is_permanent()), (times, !known), "{told}");
@@ -134,6 +143,17 @@ mod tests {
             }
             assert_eq!(told.contains("404"), times > 0, "{told}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_machine_that_had_keys_once_is_asked_again_however_late_it_is() {
+        let there = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let host = format!("http://{}", there.local_addr().unwrap());
+        let machine = Machine { asked: Arc::new(Asked(AtomicUsize::new(0), 1)), host, known: false.into() };
+        machine.credential().await.unwrap();
+        drop(there);
+        let error = machine.credential().await.unwrap_err();
+        assert!(!error.is_permanent() && error.to_string().contains("404"), "it was asked, and may be again: {error}");
     }
 
     #[test]
