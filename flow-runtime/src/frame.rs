@@ -181,18 +181,26 @@ impl Frame {
         if of == folder && first.sha256 == file.sha256 {
             ALIVE.lock().insert(file.sha256.clone(), Arc::downgrade(&self.0));
         }
-        #[cfg(feature = "lazy")]
-        self.ran();
         Ok(file)
     }
 
     fn write(&self, folder: &Path) -> Result<FrameFile, flow_data::Error> {
         #[cfg(feature = "lazy")]
         {
-            // Who asks for the table meanwhile waits for the file.
+            // Who asks for the table meanwhile, or keeps it too, waits for the file.
             let _mine = self.0.works.lock();
             if let (Some(query), None) = (self.query(), self.0.table.get()) {
-                return flow_data::write_query(query, folder);
+                let file = flow_data::write_query(query, folder)?;
+                self.0.kept.get_or_init(|| (file.clone(), folder.to_owned()));
+                self.ran();
+                return Ok(file);
+            }
+            if let Some((file, of)) = self.0.kept.get()
+                && of == folder
+                && self.0.table.get().is_none()
+                && self.path().is_some_and(|path| path.exists())
+            {
+                return Ok(file.clone());
             }
         }
         write_frame(self.df()?, folder)

@@ -8,6 +8,7 @@ use flow_runtime::prelude::*;
 use flow_runtime::store::CauseKind;
 use parking_lot::Mutex;
 use serde_json::json;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 fn table() -> DataFrame {
@@ -145,6 +146,34 @@ async fn a_run_that_goes_on_queries_the_file_and_says_if_it_is_cut() {
     std::fs::write(&path, &good).unwrap();
     let report = world.resume(resumed::dag(), "lazy-resumed").await;
     assert_eq!((report.run.state, value(&report, "fails_once")), (RunStatus::Success, json!(7.5)));
+}
+
+/// How often the query of [`SHARED`] ran.
+static SHARED_RAN: AtomicUsize = AtomicUsize::new(0);
+
+static SHARED: LazyLock<Frame> = LazyLock::new(|| {
+    let slowly = |table| {
+        SHARED_RAN.fetch_add(1, Ordering::SeqCst);
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        Ok(table)
+    };
+    table().lazy().map(slowly, AllowedOptimizations::empty(), None, None).into()
+});
+
+#[task]
+fn hands_on(_number: u32) -> Frame {
+    SHARED.clone()
+}
+
+#[dag]
+fn returned_twice() {
+    hands_on::expand(each(vec![1, 2, 3, 4]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_several_tasks_return_at_once_runs_once() {
+    let report = World::new().await.run(returned_twice::dag(), "lazy-twice").await;
+    assert_eq!((report.run.state, SHARED_RAN.load(Ordering::SeqCst)), (RunStatus::Success, 1));
 }
 
 #[test]
