@@ -113,7 +113,14 @@ pub(super) async fn take(engine: &Engine, stored: &StoredRun) -> Result<Hold, En
 /// whether this process has it; it must run.
 pub(super) async fn backfill(engine: &Engine, id: i64, lock: &mut Option<Lease>) -> Result<bool, EngineError> {
     if let Some(keeper) = &engine.keeper {
-        return Ok(engine.store.hold_backfill(id, &engine.owner(), keeper.term()).await?);
+        loop {
+            let (term, asked) = (keeper.term(), Instant::now());
+            let held = engine.store.hold_backfill(id, &engine.owner(), term).await?;
+            // A yes that comes after the lease that it speaks of says nothing: another may have it by now.
+            if !held || asked.elapsed() < term.length {
+                return Ok(held);
+            }
+        }
     }
     if lock.is_none() && engine.locks() {
         *lock = match Lease::of_kind(&engine.settings.home, &format!("backfill-{id}")) {
