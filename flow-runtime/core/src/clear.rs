@@ -153,8 +153,11 @@ pub fn set_up_anew(dag: &Dag, run: &RunState, again: &[InstanceKey]) -> (BTreeSe
         let index = mapping::home(dag, key.task).map(|_| key.map_index);
         let found = known.entry((key.task, index)).or_insert_with(|| {
             let of = |task: TaskIx| {
-                let all = run.instances(task).filter(move |(i, _)| !is_beside(key.task, task) || *i == key.map_index);
-                all.map(move |(map_index, i)| (InstanceKey { task, map_index }, i))
+                let one = is_beside(key.task, task);
+                let mine = InstanceKey { task, map_index: key.map_index };
+                let mine = one.then(|| run.instance(mine).map(|i| (mine, i))).flatten();
+                let all = (!one).then(|| run.instances(task)).into_iter().flatten();
+                mine.into_iter().chain(all.map(move |(map_index, i)| (InstanceKey { task, map_index }, i)))
             };
             let has_run = |task: TaskIx| of(task).any(|(_, i)| i.try_number > 0 && i.state.is_finished());
             let setups = around(&relatives, key.task).into_iter().filter(|&t| relatives.setup(t));
