@@ -12,6 +12,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CORE = ["cargo", "test", "-p", "flow-core"]
@@ -279,17 +280,24 @@ def notices(command):
         sys.exit(f"it does not compile:\n{build.stderr[-3000:]}")
     # In a group of its own: a test that hangs is a child of cargo, and would go on without it.
     tests = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
     )
-    try:
-        return tests.wait(timeout=900) != 0
-    except subprocess.TimeoutExpired:
-        return True
-    finally:
+
+    def end():
         try:
             os.killpg(tests.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
+
+    patience = threading.Timer(900, end)
+    patience.start()
+    try:
+        # The first that fails is enough. One that hangs, or a process that dies, ends the output without success.
+        failed = any(line.startswith("test ") and line.rstrip().endswith("FAILED") for line in tests.stdout)
+        return failed or tests.wait() != 0
+    finally:
+        patience.cancel()
+        end()
         tests.wait()
 
 

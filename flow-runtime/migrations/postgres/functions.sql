@@ -3,7 +3,7 @@
 -- file, and the older program is refused.
 
 -- Which edition of this file a database has: one more with each change.
-CREATE OR REPLACE FUNCTION flow_edition() RETURNS BIGINT LANGUAGE sql IMMUTABLE AS $$ SELECT 4::BIGINT $$;
+CREATE OR REPLACE FUNCTION flow_edition() RETURNS BIGINT LANGUAGE sql IMMUTABLE AS $$ SELECT 5::BIGINT $$;
 
 -- The present instant, in the form of all instants here.
 CREATE OR REPLACE FUNCTION flow_now() RETURNS BIGINT LANGUAGE sql VOLATILE AS
@@ -226,6 +226,15 @@ BEGIN
     ) <> json_array_length(new->'seen') THEN
         refused := 'events_taken';
         RETURN;
+    END IF;
+    IF new->>'backfill' IS NOT NULL THEN
+        -- Locked: whoever takes or stops it does so before this run is made, or after, and then finds it.
+        PERFORM 1 FROM backfill AS b
+        WHERE b.id = (new->>'backfill')::BIGINT AND b.state = 'running' AND b.owner = new->>'owner' FOR SHARE;
+        IF NOT FOUND THEN
+            refused := 'backfill_lost';
+            RETURN;
+        END IF;
     END IF;
     IF (
         SELECT count(*) FROM dag_run AS r

@@ -29,6 +29,7 @@ pub(crate) struct OnlyIf {
     pub(crate) not_counted: Vec<String>,
     pub(crate) after: Option<Option<RunPk>>,
     pub(crate) seen: Vec<i64>,
+    pub(crate) backfill: Option<i64>,
 }
 
 impl Hold {
@@ -82,6 +83,7 @@ pub(super) async fn make(
         not_counted: &only_if.not_counted,
         after: only_if.after,
         seen: &only_if.seen,
+        backfill: only_if.backfill,
     };
     let (pk, epoch) = engine.store.make_run(run, version, &terms).await?;
     let hold = match &engine.keeper {

@@ -382,9 +382,21 @@ impl Engine {
         observer: Observer,
         stop: Stop,
     ) -> Result<RunReport, EngineError> {
+        self.run_if(dag, request, OnlyIf::default(), observer, stop).await
+    }
+
+    /// Makes a run, if this holds, and brings it to its end.
+    pub(crate) async fn run_if(
+        &self,
+        dag: Arc<Dag>,
+        request: RunRequest,
+        only_if: OnlyIf,
+        observer: Observer,
+        stop: Stop,
+    ) -> Result<RunReport, EngineError> {
         let until = stop.clone();
         let run = async {
-            let run = self.begin(dag, request, OnlyIf::default()).await?;
+            let run = self.begin(dag, request, only_if).await?;
             run_loop::drive(self, run, observer, stop).await
         };
         until.unless_hung(run).await

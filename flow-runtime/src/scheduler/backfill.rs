@@ -7,7 +7,7 @@
 
 use super::stretch::Stretch;
 use super::{Listener, POLL, ScheduledDag, Told, secrets};
-use crate::executor::{Again, Engine, EngineError, Lease, RunReport, RunRequest, Stop};
+use crate::executor::{Again, Engine, EngineError, Lease, OnlyIf, RunReport, RunRequest, Stop};
 use crate::run_event::Observer;
 pub use crate::store::Reprocess;
 use crate::store::{
@@ -128,7 +128,10 @@ impl Filled {
             &self.ended,
             Err(Held(_) | NotResumable(_) | LeaseLost(_))
                 | Err(Store(
-                    StoreError::RunExists { .. } | StoreError::LogicalDateTaken { .. } | StoreError::Fenced { .. }
+                    StoreError::RunExists { .. }
+                        | StoreError::LogicalDateTaken { .. }
+                        | StoreError::Fenced { .. }
+                        | StoreError::BackfillLost(_)
                 ))
         )
     }
@@ -279,7 +282,8 @@ async fn run(
             }
             let Some(fill) = waiting.pop_front() else { break };
             let date = fill.logical_date();
-            let begun = under_way.spawn(fill_in(engine.clone(), dag.clone(), fill, listener.clone(), stop.clone()));
+            let begun =
+                under_way.spawn(fill_in(engine.clone(), dag.clone(), row.id, fill, listener.clone(), stop.clone()));
             dates.insert(begun.id(), date);
         }
         if under_way.is_empty() && (left == 0 || ended.is_some()) {
@@ -344,7 +348,7 @@ async fn may_go_on(engine: &Engine, id: i64, lock: &mut Option<Lease>) -> Result
     }))
 }
 
-async fn fill_in(engine: Engine, dag: ScheduledDag, fill: Fill, listener: Listener, stop: Stop) -> Filled {
+async fn fill_in(engine: Engine, dag: ScheduledDag, id: i64, fill: Fill, listener: Listener, stop: Stop) -> Filled {
     let observer = |run_id: &str| -> Observer {
         let (listener, dag_id, run_id) = (listener.clone(), dag.dag.dag_id.clone(), run_id.to_owned());
         Arc::new(move |event| super::pass_on(&listener, (&dag_id, &run_id), event))
@@ -354,7 +358,8 @@ async fn fill_in(engine: Engine, dag: ScheduledDag, fill: Fill, listener: Listen
         Fill::Make(next) => {
             let request = RunRequest::of(RunType::Backfill, next, params);
             let run_id = request.run_id.clone().unwrap_or_default();
-            let ended = engine.run(dag.dag.clone(), request, observer(&run_id), stop).await;
+            let only_if = OnlyIf { backfill: Some(id), ..OnlyIf::default() };
+            let ended = engine.run_if(dag.dag.clone(), request, only_if, observer(&run_id), stop).await;
             return Filled { run_id, ended };
         }
         // It was planned a while ago: what has ended since then stays as it is.

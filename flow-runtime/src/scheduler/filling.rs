@@ -86,7 +86,10 @@ impl Scheduler {
                 Fill::Make(next) => {
                     let request = RunRequest::of(RunType::Backfill, next, params.clone());
                     // The limit of the DAG is for its own runs.
-                    match self.make_now(&row.spec.dag_id, request, OnlyIf::default()).await? {
+                    let only_if = OnlyIf { backfill: Some(row.id), ..OnlyIf::default() };
+                    match self.make_now(&row.spec.dag_id, request, only_if).await? {
+                        // Whoever has it now counts what is under way there.
+                        Made::Stopped => return Ok(()),
                         Made::Here(_) => true,
                         Made::Never(why) => {
                             let date = next.logical_date;

@@ -112,6 +112,8 @@ enum Made {
     Overtaken,
     /// Another scheduler, or a person, has taken the last place.
     TooMany,
+    /// The backfill that it was for was stopped, or another process has it.
+    Stopped,
 }
 
 /// Longest time that a run is left alone after an error that may pass.
@@ -370,7 +372,7 @@ impl Scheduler {
                             // Asked again at once.
                             return Ok(Some(now));
                         }
-                        Made::TooMany => {
+                        Made::TooMany | Made::Stopped => {
                             // What is due when there is a place again may be another run by then.
                             owned.was_overtaken();
                             return Ok(None);
@@ -426,6 +428,7 @@ impl Scheduler {
             Err(EngineError::Held(_)) => return Ok(Made::Elsewhere),
             Err(EngineError::Store(StoreError::Overtaken { .. })) => return Ok(Made::Overtaken),
             Err(EngineError::Store(StoreError::TooManyActive { .. })) => return Ok(Made::TooMany),
+            Err(EngineError::Store(StoreError::BackfillLost(_))) => return Ok(Made::Stopped),
             Err(EngineError::Store(error)) => return Err(error),
             Err(EngineError::Io(text)) => return Err(StoreError::Backend(text)),
             Err(error) => return Ok(Made::Never(error.to_string())),

@@ -52,6 +52,9 @@ pub struct Terms<'t> {
     /// [`StoreError::EventsTaken`](super::StoreError::EventsTaken). All that is pending for the DAG is taken by the run, in the
     /// same transaction. None for a run that has nothing to do with assets: it takes nothing.
     pub seen: &'t [i64],
+    /// The number of the backfill that it is made for: that runs, and nobody but this owner holds it, or has taken it since its hold
+    /// was over. Else it is [`StoreError::BackfillLost`](super::StoreError::BackfillLost).
+    pub backfill: Option<i64>,
 }
 
 /// A run whose lease has not ended.

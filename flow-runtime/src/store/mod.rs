@@ -301,6 +301,9 @@ pub enum StoreError {
         /// When its lease ends, if it is not renewed.
         until: DateTime<Utc>,
     },
+    /// A run was to be made for a backfill that was stopped, or taken by another process, since it was decided.
+    #[error("backfill {0} was stopped, or taken by another process: no run is made for it here")]
+    BackfillLost(i64),
     /// The DAG has as many unfinished runs as it may have.
     #[error("DAG `{dag_id}` already has {most} unfinished runs, as many as it may have: wait for one of them")]
     TooManyActive {
@@ -429,7 +432,7 @@ pub trait MetadataStore: Send + Sync + 'static {
     /// Makes a run on these terms, at epoch 1. Numbers of runs rise and are never given twice.
     ///
     /// # Errors
-    /// [`StoreError::Overtaken`], [`StoreError::EventsTaken`] and [`StoreError::TooManyActive`] if the terms do not hold;
+    /// [`StoreError::Overtaken`], [`StoreError::EventsTaken`], [`StoreError::TooManyActive`] and [`StoreError::BackfillLost`] if the terms do not hold;
     /// [`StoreError::RunExists`] if the DAG has a run of this id, [`StoreError::LogicalDateTaken`] if it has one about the same
     /// instant; [`StoreError::NoSuchDagVersion`].
     async fn make_run(&self, run: &DagRun, dag_version: &str, terms: &Terms<'_>) -> Result<(RunPk, Epoch)>;

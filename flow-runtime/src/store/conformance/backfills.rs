@@ -1,7 +1,7 @@
 //! Backfills: what was asked for, its states, and who works on it.
 
-use super::{Store, at};
-use crate::store::{BackfillChange, BackfillSpec, BackfillState, Reprocess, Term};
+use super::{Store, at, dag, dag_run};
+use crate::store::{BackfillChange, BackfillSpec, BackfillState, Reprocess, StoreError, Term, Terms};
 use serde_json::json;
 use std::time::Duration;
 
@@ -69,4 +69,26 @@ pub async fn a_backfill_has_one_owner_at_a_time(store: Store) {
     let pause = BackfillChange { id, from: BackfillState::Running, to: BackfillState::Paused, at: at(1) };
     assert!(store.settle_backfill(&pause).await.unwrap());
     assert!(!hold("two", 1000).await);
+}
+
+/// A run is made for a backfill by nobody but whoever had it last, also once his hold is over, and for none that was stopped.
+pub async fn a_run_is_made_for_a_backfill_by_its_owner_alone(store: Store) {
+    let version = store.put_dag(&dag("d")).await.unwrap();
+    let id = store.put_backfill(&spec("d"), at(0)).await.unwrap();
+    let make = async |owner: &str, run_id: &str| {
+        let terms = Terms { owner, backfill: Some(id), ..Terms::default() };
+        store.make_run(&dag_run("d", run_id), &version, &terms).await.map(drop)
+    };
+    let lost = Err(StoreError::BackfillLost(id));
+    assert_eq!(make("one", "a").await, lost, "nobody has it");
+    let hold = async |owner: &str| store.hold_backfill(id, owner, Term { length: Duration::ZERO, now: at(0) }).await;
+    assert!(hold("one").await.unwrap());
+    assert_eq!(make("one", "a").await, Ok(()));
+    assert_eq!(make("two", "b").await, lost);
+    assert!(hold("two").await.unwrap());
+    assert_eq!((make("one", "b").await, make("two", "b").await), (lost.clone(), Ok(())));
+    let pause = BackfillChange { id, from: BackfillState::Running, to: BackfillState::Paused, at: at(1) };
+    assert!(store.settle_backfill(&pause).await.unwrap());
+    assert_eq!(make("two", "c").await, lost);
+    assert_eq!(store.run("d", "c").await, Ok(None));
 }

@@ -53,6 +53,7 @@ macro_rules! store_conformance {
                 every_field_of_a_backfill_comes_back
                 a_backfill_changes_its_state_once
                 a_backfill_has_one_owner_at_a_time
+                a_run_is_made_for_a_backfill_by_its_owner_alone
                 builds_of_a_version_are_kept_since_they_were_first_seen
                 every_field_of_a_run_comes_back
                 dates_of_any_century_come_back

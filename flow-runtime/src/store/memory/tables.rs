@@ -2,8 +2,8 @@
 
 use crate::store::slots::Slots;
 use crate::store::{
-    AssetEventRow, AssetEventWrite, BackfillRow, CacheRow, CallbackRow, CallbackWrite, Epoch, InstanceRow, MadeBy,
-    OrderRow, Result, RunCommit, RunPk, StoreError, StoredRun, Terms, XComRow, apply_status, cut,
+    AssetEventRow, AssetEventWrite, BackfillRow, BackfillState, CacheRow, CallbackRow, CallbackWrite, Epoch,
+    InstanceRow, MadeBy, OrderRow, Result, RunCommit, RunPk, StoreError, StoredRun, Terms, XComRow, apply_status, cut,
 };
 use chrono::{DateTime, Utc};
 use flow_core::{Dag, RunStatus, RunType, TaskState};
@@ -98,6 +98,14 @@ impl Tables {
             let pending = self.pending_for(dag_id);
             if !terms.seen.iter().all(|event| pending.contains(event)) {
                 return Err(StoreError::EventsTaken { dag_id: dag_id.to_owned() });
+            }
+        }
+        if let Some(id) = terms.backfill {
+            let is_its = |row: &BackfillRow| {
+                row.id == id && row.state == BackfillState::Running && row.owner.as_deref() == Some(terms.owner)
+            };
+            if !self.backfills.iter().any(|(row, _)| is_its(row)) {
+                return Err(StoreError::BackfillLost(id));
             }
         }
         if let Some(most) = terms.max_active {

@@ -35,6 +35,7 @@ pub(super) fn make_run(new: &NewRun) -> Result<String> {
         "owner": new.owner,
         "lease": new.lease.map(|term| micros(term.length)),
         "max_active": new.max_active,
+        "backfill": new.backfill,
         "not_counted": serde_json::from_str::<Vec<String>>(&new.not_counted)
             .map_err(|e| StoreError::Corrupt(format!("the ids of runs that do not count: {e}")))?,
         "seen": serde_json::from_str::<Vec<i64>>(&new.seen)

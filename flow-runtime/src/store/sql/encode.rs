@@ -352,6 +352,7 @@ pub(in crate::store) struct NewRun {
     pub(in crate::store) after: Option<Option<RunPk>>,
     /// Numbers of events, as a JSON array.
     pub(in crate::store) seen: String,
+    pub(in crate::store) backfill: Option<i64>,
     /// By which a store recognises what it has done already.
     #[cfg(feature = "postgres")]
     pub(in crate::store) name: i64,
@@ -373,16 +374,18 @@ impl NewRun {
             not_counted: serde_json::to_string(terms.not_counted).map_err(not_json)?,
             after: terms.after,
             seen: serde_json::to_string(terms.seen).map_err(not_json)?,
+            backfill: terms.backfill,
             #[cfg(feature = "postgres")]
             name: fresh_name(),
         })
     }
 
-    /// The error that this one of its terms does not hold: `overtaken`, `events_taken`, `too_many`.
+    /// The error that this one of its terms does not hold: `overtaken`, `events_taken`, `backfill_lost`, `too_many`.
     pub(in crate::store) fn refused(&self, term: &str) -> StoreError {
         let dag_id = self.run.dag_id.clone();
         match (term, self.max_active) {
             ("too_many", Some(most)) => StoreError::TooManyActive { dag_id, most },
+            ("backfill_lost", _) => StoreError::BackfillLost(self.backfill.unwrap_or_default()),
             ("events_taken", _) => StoreError::EventsTaken { dag_id },
             ("overtaken", _) => StoreError::Overtaken { dag_id },
             (other, _) => {

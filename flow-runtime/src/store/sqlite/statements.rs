@@ -181,7 +181,7 @@ pub(super) const PUT_ORDER: &str = "
     COMMIT";
 
 /// The terms are looked at first. Where they do not hold there is no row of the new run, but one that names the term. Values: those
-/// of the run; those of the terms (`after`, `seen`, `max_active`); `after` and `seen` again, to say which does not hold; those of
+/// of the run; those of the terms (`after`, `seen`, `backfill`, `max_active`); all but the last again, to say which does not hold; those of
 /// taking what is pending.
 ///
 /// `changes()` is what the latest statement that changes something has changed: 0 where no run was made. A run that is made for
@@ -196,6 +196,7 @@ pub(super) const MAKE_RUN: &str = "
                       ORDER BY run_after DESC, id DESC LIMIT 1))
         AND (SELECT count(*) FROM asset_pending WHERE dag_id = ? AND event IN (SELECT value FROM json_each(?)))
             = json_array_length(?)
+        AND (? IS NULL OR EXISTS (SELECT 1 FROM backfill WHERE id = ? AND state = 'running' AND owner = ?))
         AND coalesce((SELECT count(*) FROM dag_run WHERE dag_id = ? AND state IN ('queued', 'running')
                       AND run_id NOT IN (SELECT value FROM json_each(?))) < ?, true)
     RETURNING id, NULL;
@@ -204,6 +205,8 @@ pub(super) const MAKE_RUN: &str = "
                              ORDER BY run_after DESC, id DESC LIMIT 1)) THEN 'overtaken'
         WHEN (SELECT count(*) FROM asset_pending WHERE dag_id = ? AND event IN (SELECT value FROM json_each(?)))
             <> json_array_length(?) THEN 'events_taken'
+        WHEN ? IS NOT NULL AND NOT EXISTS (SELECT 1 FROM backfill WHERE id = ? AND state = 'running' AND owner = ?)
+            THEN 'backfill_lost'
         ELSE 'too_many' END
     WHERE changes() = 0;
     INSERT INTO dag_run_asset_event (run, event)
