@@ -5,7 +5,9 @@ use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, getpid, kill_process_group};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
+use tokio::process::{Child, Command};
 
 /// The leaders that have not ended yet.
 static LEADERS: Mutex<BTreeMap<i32, Mark>> = Mutex::new(BTreeMap::new());
@@ -20,9 +22,15 @@ pub(crate) struct Leader {
 }
 
 impl Leader {
-    pub(crate) fn new(pid: Pid, mark: Mark) -> Leader {
-        LEADERS.lock().insert(pid.as_raw_nonzero().get(), mark.clone());
-        Leader { pid, mark, ended: false }
+    /// Starts one by this command, which gives it a group and the mark.
+    pub(crate) fn start(command: &mut Command, mark: Mark) -> io::Result<(Leader, Child)> {
+        // Locked first: there is none that is not listed.
+        let mut leaders = LEADERS.lock();
+        let child = command.process_group(0).kill_on_drop(true).spawn()?;
+        let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        let pid = pid.ok_or_else(|| io::Error::other("the process has no number"))?;
+        leaders.insert(pid.as_raw_nonzero().get(), mark.clone());
+        Ok((Leader { pid, mark, ended: false }, child))
     }
 
     pub(crate) fn pid(&self) -> Pid {
@@ -212,17 +220,14 @@ pub(crate) fn signal_name(number: i32) -> String {
 mod tests {
     use super::*;
     use crate::Context;
-    use std::os::unix::process::CommandExt as _;
-    use std::process::Command;
 
-    #[test]
-    fn at_the_end_of_the_process_nothing_is_left_that_it_has_started() {
+    #[tokio::test]
+    async fn at_the_end_of_the_process_nothing_is_left_that_it_has_started() {
         let mark = Mark::of_command(&Context::test());
         let (variable, value) = mark.variable();
         let mut shell = Command::new("sh");
-        shell.args(["-c", "setsid sleep 600 & sleep 600; :"]).env(variable, value).process_group(0);
-        let mut child = shell.spawn().unwrap();
-        let leader = Leader::new(Pid::from_child(&child), mark.clone());
+        shell.args(["-c", "setsid sleep 600 & sleep 600; :"]).env(variable, value);
+        let (leader, mut child) = Leader::start(&mut shell, mark.clone()).unwrap();
         while marked(std::slice::from_ref(&mark)).len() < 3 {
             std::thread::yield_now();
         }
@@ -230,7 +235,7 @@ mod tests {
         let pid = leader.pid().as_raw_nonzero().get();
         let of_this_test = LEADERS.lock().get_key_value(&pid).map(|(pid, mark)| (*pid, mark.clone()));
         end_these(&of_this_test.into_iter().collect());
-        assert!(!child.wait().unwrap().success());
+        assert!(!child.wait().await.unwrap().success());
         while !marked(std::slice::from_ref(&mark)).is_empty() {
             std::thread::yield_now();
         }

@@ -17,7 +17,6 @@ use crate::value::{Erased, Inputs};
 use flow_core::{Outcome, TryRef};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use rustix::process::Pid;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::io;
@@ -111,7 +110,7 @@ fn died(of: TryRef, status: io::Result<ExitStatus>, tail: &Tail) -> TryEnd {
 
 /// A child under way.
 struct Running {
-    leader: Option<Leader>,
+    leader: Leader,
     child: Child,
     socket: BufReader<tokio::net::unix::OwnedReadHalf>,
     orders: OwnedWriteHalf,
@@ -126,19 +125,18 @@ impl Running {
         ours.set_nonblocking(true)?;
         let (socket, orders) = UnixStream::from_std(ours)?.into_split();
         let token = token();
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .arg(WORD)
             // For whoever looks at the list of processes.
             .arg(format!("{}/{}", request.dag_id, request.task_id))
             .env(VARIABLE, &token)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()?;
-        let leader = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        let leader = leader.map(|pid| Leader::new(pid, Mark::of_isolated(&token)));
+            .stderr(Stdio::piped());
+        let (leader, mut child) = Leader::start(&mut command, Mark::of_isolated(&token))?;
+        // It is the child's alone, whose end closes it.
+        drop(command);
         let (mut prints, tail) = (JoinSet::new(), Tail::default());
         if let Some(out) = child.stdout.take() {
             prints.spawn(prints::file(out, tracing::Level::INFO, "stdout", job.log.clone(), Tail::default()));
@@ -214,9 +212,7 @@ impl Running {
 
     /// Kills what is left of it, and waits for its end.
     async fn end(&mut self) -> io::Result<ExitStatus> {
-        if let Some(leader) = &mut self.leader {
-            leader.end().await;
-        }
+        self.leader.end().await;
         let status = match timeout(SLACK, self.child.wait()).await {
             Ok(status) => status,
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "it does not end, although it was killed")),

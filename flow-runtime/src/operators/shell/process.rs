@@ -92,13 +92,10 @@ impl Running {
             command.current_dir(folder);
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child =
-            command.process_group(0).kill_on_drop(true).spawn().with_context(|| {
-                format!("the shell `{}` cannot be started: is it installed, and in PATH?", bash.shell)
-            })?;
-        let leader = child.id().and_then(|id| Pid::from_raw(id.cast_signed())).context("the command has no process")?;
+        let (leader, mut child) = Leader::start(&mut command, mark)
+            .with_context(|| format!("the shell `{}` cannot be started: is it installed, and in PATH?", bash.shell))?;
         let (out, err) = (child.stdout.take(), child.stderr.take());
-        let running = Running { leader: Leader::new(leader, mark), child };
+        let running = Running { leader, child };
         Ok((running, out.context("the command has no stdout")?, err.context("the command has no stderr")?))
     }
 
