@@ -42,7 +42,7 @@ pub async fn summary(ctx: &Context, object: &Uploaded, loaded: &LoadReport, ware
 /// Yellow taxi trips of one month, from the web to a table.
 #[dag(default, schedule = "@monthly", start_date = "2021-01-01", tags = ["taxi"], defaults(retries = 2, retry_delay = "5s"))]
 pub fn taxi(
-    /// Where the CSV file lies: http(s)://, file://, .csv or .csv.gz.
+    /// Where the CSV file lies: http(s)://, file://, .csv or .csv.gz; `{date:%Y-%m}` in it is the month of the run.
     #[default(SAMPLE)]
     url: String,
     /// How its columns get their types.

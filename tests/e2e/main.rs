@@ -11,6 +11,7 @@ mod params;
 mod secrets;
 mod sqlite;
 mod taxi;
+mod years;
 
 #[path = "../support/cluster.rs"]
 mod cluster;

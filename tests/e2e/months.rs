@@ -11,7 +11,7 @@ use std::sync::Mutex;
 const TRIPS: u64 = 400;
 const LATE: [&str; 3] = ["2021-02", "2021-07", "2021-12"];
 
-fn csv(month: Month) -> Vec<u8> {
+pub fn csv(month: Month) -> Vec<u8> {
     let mut csv = Vec::new();
     let seed = month.to_string().bytes().map(u64::from).sum();
     generated::write(&mut csv, month, TRIPS, seed).unwrap();
@@ -19,7 +19,7 @@ fn csv(month: Month) -> Vec<u8> {
 }
 
 /// What the trips of a file cost in all, in cents.
-fn cents(csv: &[u8]) -> i64 {
+pub fn cents(csv: &[u8]) -> i64 {
     let text = std::str::from_utf8(csv).unwrap();
     let amount = |line: &str| line.split(',').nth(16).unwrap().parse::<f64>().unwrap();
     text.lines().skip(1).map(|line| (amount(line) * 100.0).round() as i64).sum()

@@ -1,6 +1,6 @@
 //! Files: from the web to the disk, from text to Parquet, from the disk to a lake.
 
-use super::{IN_URLS, LocalFile, filled, known, stem};
+use super::{IN_URLS, LocalFile, dated, filled, known, stem};
 use crate::connection::Place;
 use crate::context::{Context, Unit};
 use crate::error::{Result, TaskError};
@@ -19,8 +19,13 @@ use std::time::Duration;
 /// earlier try stopped. What has been downloaded in the last seven days is not downloaded again while the server says that it
 /// is what it was. See [`flow_data::download_to`].
 ///
+/// The URL may have the dates of the run in it, so that each run of a schedule, or of a backfill, gets its own file:
+/// `https://host/trips_{date:%Y-%m}.csv.gz`. There are `date` (the logical date), `start` and `end` (of the data interval); beside them
+/// also `dag`, `run`, `task` and `index`, and a brace is then written twice. See [`flow_data::key`].
+///
 /// # Errors
-/// The server refuses (which fails the task for good: most of 4xx), or the connection kept breaking; the disk.
+/// The server refuses (which fails the task for good: most of 4xx), or the connection kept breaking; the disk; a date that the URL
+/// asks for, and the run has not.
 #[task(cache = "7d", cache_key = version(ctx, &url).await?, cache_if = Download::is_there)]
 pub async fn download(ctx: &Context, url: String) -> Result<Download> {
     fetch(ctx, &url, &Fetch::default()).await
@@ -92,15 +97,19 @@ pub async fn download_checked(ctx: &Context, url: String, sha256: String) -> Res
 /// What tells the present content from a later one.
 async fn version(ctx: &Context, url: &str) -> Result<Option<String>> {
     let place = ctx.place(url)?;
-    Ok(flow_data::version_in(&place.lake(), place.url()).await)
+    let dated = dated(ctx, place.url())?;
+    let version = flow_data::version_in(&place.lake(), &dated).await;
+    // The text is in the key already, what has become of it is not: two files of one version are two.
+    Ok(if dated == place.url() { version } else { version.map(|version| format!("{version} of {dated}")) })
 }
 
 async fn fetch(ctx: &Context, url: &str, how: &Fetch) -> Result<Download> {
     let place = ctx.place(url)?;
     let (options, counting) = (how.options(place.lake()), ctx.counting(Unit::Bytes));
-    let file = flow_data::download_into(place.url(), ctx.home().join("downloads"), &options, &counting).await?;
+    let url = dated(ctx, place.url())?;
+    let file = flow_data::download_into(&url, ctx.home().join("downloads"), &options, &counting).await?;
     // Rows are known by it.
-    Ok(Download { url: known::source(ctx.home(), place.url())?, ..file })
+    Ok(Download { url: known::source(ctx.home(), &url)?, ..file })
 }
 
 /// How a text file becomes Parquet: [`Parquetize::default`] guesses the types from the first rows, and then holds every row to them.

@@ -180,20 +180,29 @@ fn stem(path: &Path) -> String {
 /// A template of a place, filled: with the DAG, the run, the task, its dates, the file. In a URL the values are escaped, so that none of
 /// them ends the path or leaves its folder.
 fn filled(ctx: &Context, template: &str, file: &Path, hash: Option<&str>) -> Result<String> {
-    let date = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let mut values = vec![
-        ("dag", ctx.dag_id().to_owned()),
-        ("run", ctx.run_id().to_owned()),
-        ("task", ctx.task_id().to_owned()),
-        ("name", name),
-        ("stem", stem(file)),
-    ];
+    let of_file = [("name", name), ("stem", stem(file))].into_iter();
+    fill(ctx, template, of_file.chain(hash.map(|hash| ("hash", hash.to_owned()))))
+}
+
+/// A place with the dates of the run, if its text asks for one of [`DATES`]: any other text is the place itself, braces and all.
+fn dated(ctx: &Context, place: &str) -> Result<String> {
+    let asks = |name: &&str| place.contains(&format!("{{{name}}}")) || place.contains(&format!("{{{name}:"));
+    if DATES.iter().any(|name| asks(name)) { fill(ctx, place, []) } else { Ok(place.to_owned()) }
+}
+
+/// The names of instants in a template: the logical date, and the ends of the data interval.
+const DATES: [&str; 3] = ["date", "start", "end"];
+
+fn fill(ctx: &Context, template: &str, more: impl IntoIterator<Item = (&'static str, String)>) -> Result<String> {
+    let date = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
+    let mut values =
+        vec![("dag", ctx.dag_id().to_owned()), ("run", ctx.run_id().to_owned()), ("task", ctx.task_id().to_owned())];
+    values.extend(more);
     values.extend(ctx.map_index().map(|index| ("index", index.to_string())));
     values.extend(ctx.logical_date().map(|at| ("date", date(at))));
     let span = ctx.data_interval().into_iter();
     values.extend(span.flat_map(|span| [("start", date(span.start)), ("end", date(span.end))]));
-    values.extend(hash.map(|hash| ("hash", hash.to_owned())));
     if template.contains("://") {
         values.iter_mut().for_each(|(_, value)| *value = utf8_percent_encode(value, IN_URLS).to_string());
     }

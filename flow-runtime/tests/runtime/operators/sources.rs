@@ -43,6 +43,36 @@ async fn urls_that_differ_in_what_is_hidden_are_two_sources() {
     assert_eq!(ids, [1, 2, 3, 9]);
 }
 
+#[dag]
+fn monthly(url: String) {
+    tasks::download(url);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_run_downloads_the_file_of_its_dates() {
+    // One version, as of a server that tells none of its own: the cache tells them apart by their URLs.
+    let server = Server::start(|request| match request.target.strip_prefix("/trips_") {
+        Some(month) => Reply::new(200, format!("id\n{month}\n")).with("ETag", "\"1\""),
+        None => Reply::new(404, "no such month"),
+    });
+    let home = tempfile::tempdir().unwrap();
+    let url = server.at("/trips_{date:%Y-%m}?of={dag}");
+    let mut seen = Vec::new();
+    for date in ["2021-01-31", "2021-02-28", "2021-01-15"] {
+        let run = monthly::test().home(home.path()).param("url", &url).logical_date(date).run().await.succeeded();
+        let csv = run.value::<data::Download>("download");
+        seen.push((csv.url.replace(&server.at(""), ""), std::fs::read_to_string(&csv.path).unwrap()));
+    }
+    let of = |month: &str| (format!("/trips_{month}?of=monthly"), format!("id\n{month}?of=monthly\n"));
+    assert_eq!(seen, [of("2021-01"), of("2021-02"), of("2021-01")]);
+    // Without a date there is none to be asked for; and braces that ask for none are the place's own.
+    let run = monthly::test().param("url", &url).run().await;
+    let why = run.cause("download");
+    assert!(why.contains("no logical date"), "{why}");
+    std::fs::write(home.path().join("{month}.csv"), "id\n1\n").unwrap();
+    monthly::test().home(home.path()).param("url", "{month}.csv").run().await.succeeded();
+}
+
 #[tokio::test]
 async fn a_file_of_the_disk_is_known_by_its_absolute_path() {
     let folder = tempfile::tempdir().unwrap();
