@@ -1,6 +1,7 @@
 //! The command line, as clap reads it.
 
 use super::bench::Store;
+use super::clean::{Clean, Delete};
 use super::exit::EXIT_CODES;
 use crate::store::CallbackState;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -63,7 +64,7 @@ pub enum Command {
     Mark(Mark),
     /// End a run that is under way: what runs is stopped, and the run has failed
     Cancel(RunArg),
-    /// Delete all runs of a DAG, with their logs and values
+    /// Delete all runs of a DAG, or one of them, with their logs and values
     Delete(Delete),
     /// Delete runs that have ended long ago, with their logs and values; but none without which a tick would be run again
     Clean(Clean),
@@ -332,33 +333,6 @@ pub struct Clear {
     pub yes: bool,
     /// Tell what would be cleared, as without --yes
     #[arg(long, conflicts_with = "yes")]
-    pub dry_run: bool,
-}
-
-/// `delete`
-#[derive(Debug, Args)]
-pub struct Delete {
-    /// The DAG; it may be gone from the program
-    pub dag: String,
-    /// Do it; without this, tell what would be deleted
-    #[arg(long)]
-    pub yes: bool,
-    /// No program has the DAG any more: forget which assets it waits for, too, although a scheduler may live that has it
-    #[arg(long)]
-    pub gone: bool,
-}
-
-/// `clean`
-#[derive(Debug, Args)]
-pub struct Clean {
-    /// What has ended before this date, or so long ago: 2026-01-31, 30d
-    #[arg(long, value_name = "DATE|TIME")]
-    pub before: String,
-    /// Runs of this DAG alone
-    #[arg(long, value_name = "DAG")]
-    pub dag: Option<String>,
-    /// Tell what would be deleted, and delete nothing
-    #[arg(long)]
     pub dry_run: bool,
 }
 

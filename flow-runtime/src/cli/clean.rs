@@ -1,7 +1,7 @@
 //! `clean` and `delete`: runs are deleted, with their logs and values.
 
 use super::app::App;
-use super::args::{Clean, Delete};
+use super::args::RunArg;
 use super::exit::{CliError, Exit, Result};
 use super::format::{date, plural};
 use super::kept::{Because, kept};
@@ -12,10 +12,41 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::executor::{Engine, EngineError};
 use crate::store::{BackfillChange, BackfillState, MetadataStore, RunFilter, RunPk, StoredRun};
 use chrono::{DateTime, TimeDelta, Utc};
-use flow_core::RunStatus;
+use clap::Args;
+use flow_core::{DagRun, RunStatus};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// `delete`
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// The DAG; it may be gone from the program
+    pub dag: String,
+    /// This run alone; the DAG is not paused
+    #[arg(long, value_name = "RUN", conflicts_with = "gone")]
+    pub run: Option<String>,
+    /// Do it; without this, tell what would be deleted
+    #[arg(long)]
+    pub yes: bool,
+    /// No program has the DAG any more: forget which assets it waits for, too, although a scheduler may live that has it
+    #[arg(long)]
+    pub gone: bool,
+}
+
+/// `clean`
+#[derive(Debug, Args)]
+pub struct Clean {
+    /// What has ended before this date, or so long ago: 2026-01-31, 30d
+    #[arg(long, value_name = "DATE|TIME")]
+    pub before: String,
+    /// Runs of this DAG alone
+    #[arg(long, value_name = "DAG")]
+    pub dag: Option<String>,
+    /// Tell what would be deleted, and delete nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
 
 /// Deletes what has ended before a date, but what would be done again without it.
 pub fn clean(app: &App, args: &Clean) -> Result {
@@ -53,8 +84,11 @@ pub fn clean(app: &App, args: &Clean) -> Result {
     })
 }
 
-/// Deletes all runs of a DAG.
+/// Deletes all runs of a DAG, or one.
 pub fn delete(app: &App, args: &Delete) -> Result {
+    if let Some(run_id) = &args.run {
+        return delete_one(app, &args.dag, run_id, args.yes);
+    }
     session::block_on(async {
         let Some(store) = app.store_to_read().await? else { return Err(lookup::no_runs(app, Some(&args.dag))) };
         let runs = store.runs(&RunFilter { dag_id: Some(args.dag.clone()), ..RunFilter::default() }).await?;
@@ -65,12 +99,7 @@ pub fn delete(app: &App, args: &Delete) -> Result {
         if runs.is_empty() && !args.gone {
             return Err(lookup::no_runs(app, Some(&args.dag)));
         }
-        let holders = session::holders(app, &*store).await?;
-        if let Some(held) = runs.iter().find(|run| !run.run.state.is_finished() && !holders.left_alone(run)) {
-            let cancel = app.command(&["cancel", &held.run.run_id, "--dag", &args.dag]);
-            return Err(CliError::input(format!("run `{}` of DAG `{}` is being worked on", held.run.run_id, args.dag))
-                .hint(format!("end it first, by `{cancel}`, and pause the DAG")));
-        }
+        nobody_works(app, &*store, &runs).await?;
         if !args.yes {
             tell(app, &runs);
             app.out.note(format!("{} would be deleted; `--yes` does it", plural(runs.len(), "run")));
@@ -108,6 +137,40 @@ pub fn delete(app: &App, args: &Delete) -> Result {
     })
 }
 
+fn delete_one(app: &App, dag: &str, run_id: &str, is_sure: bool) -> Result {
+    session::block_on(async {
+        let Some(store) = app.store_to_read().await? else { return Err(lookup::no_runs(app, Some(dag))) };
+        let run = RunArg { run: run_id.to_owned(), dag: Some(dag.to_owned()) };
+        let runs = vec![lookup::run(app, Some(&*store), &run).await?];
+        nobody_works(app, &*store, &runs).await?;
+        let known = |dag_id: &str| app.registry.dag(dag_id).map(|dag| (**dag).clone());
+        let kept = kept(&*store, &known, &runs, SystemClock.now()).await?;
+        if is_sure {
+            remove(app, &store, runs).await?;
+        } else {
+            tell(app, &runs);
+            app.out.note("it would be deleted; `--yes` does it");
+        }
+        if let Some(because) = kept.values().next() {
+            app.out.note(format!("it is {because}: `clean` would keep it"));
+        }
+        store.close().await;
+        Ok(Exit::Success)
+    })
+}
+
+/// Refuses runs that are being worked on.
+async fn nobody_works(app: &App, store: &dyn MetadataStore, runs: &[StoredRun]) -> Result<()> {
+    let holders = session::holders(app, store).await?;
+    let Some(held) = runs.iter().find(|run| !run.run.state.is_finished() && !holders.left_alone(run)) else {
+        return Ok(());
+    };
+    let DagRun { dag_id, run_id, .. } = &held.run;
+    let cancel = app.command(&["cancel", run_id, "--dag", dag_id]);
+    Err(CliError::input(format!("run `{run_id}` of DAG `{dag_id}` is being worked on"))
+        .hint(format!("end it first, by `{cancel}`, and pause the DAG")))
+}
+
 /// Deletes these runs, but those that somebody works on, and the values that are of no use without them.
 async fn remove(app: &App, store: &Arc<dyn MetadataStore>, runs: Vec<StoredRun>) -> Result<()> {
     let engine = Engine::new(store.clone(), app.registry.bodies().clone(), session::settings(app));
@@ -123,7 +186,7 @@ async fn remove(app: &App, store: &Arc<dyn MetadataStore>, runs: Vec<StoredRun>)
     let swept = engine.sweep().await.map_err(CliError::from)?;
     tell(app, &deleted);
     app.out.note(format!(
-        "{} deleted, and {} of values that no run refers to ({:.1} MB)",
+        "{} deleted, and {} of values and logs that no run refers to ({:.1} MB)",
         plural(deleted.len(), "run"),
         plural(swept.files as usize, "file"),
         swept.bytes as f64 / 1e6
