@@ -29,6 +29,7 @@ nightly: vectors rivals speeds mutants emulators read-back
     CRASH_POINTS=all cargo test -p flow-misbehave one_death_at_each_kind_of_write_on_postgres
     MIGRATIONS=all cargo test -p flow-misbehave migrated::
     CROWD=10000 cargo test -p flow-misbehave crowd:: -- --nocapture
+    STANDALONE_SECONDS=300 cargo test -p flow-misbehave ten:: -- --nocapture
     SLEEPERS=100000 cargo test -p flow-misbehave sleepers:: -- --nocapture
 
 # Parquet files of flow-data, read by pyarrow and DuckDB, which are installed from PyPI; of some folders of CSV files, too.

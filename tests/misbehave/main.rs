@@ -19,6 +19,7 @@ mod restored;
 mod set_up;
 mod sleepers;
 mod tells;
+mod ten;
 mod ticks;
 mod waits;
 mod why;

@@ -39,7 +39,12 @@ pub struct Scheduler {
 
 impl Scheduler {
     pub fn start(place: &Place) -> Scheduler {
-        let mut running = place.start(&["scheduler"]);
+        Scheduler::start_as(place, "scheduler")
+    }
+
+    /// By this command.
+    pub fn start_as(place: &Place, command: &str) -> Scheduler {
+        let mut running = place.start(&[command]);
         let (started, listens) = channel();
         let pid = running.child.id().to_string();
         let reader = std::thread::spawn(move || {

@@ -341,10 +341,12 @@ impl TestRun {
         assets::emit(&store, dags.iter().map(|dag| &*dag.dag), &come, from).await?;
         let scheduler = Scheduler::new(engine, dags, false, listener, Stop::default()).map_err(|e| e.to_string())?;
         scheduler.run_until(Some(until)).await.map_err(|e| e.to_string())?;
-        let note = notes.lock().first().cloned();
-        match note {
-            Some(note) => Err(note),
-            None => ScheduleReport::read(&store).await.map_err(|e| e.to_string()),
+        let notes = std::mem::take(&mut *notes.lock());
+        let report = ScheduleReport::read(&store, notes).await?;
+        match report.notes().first() {
+            // It could not be run at all.
+            Some(note) if report.runs().len() == 0 => Err(note.clone()),
+            _ => Ok(report),
         }
     }
 

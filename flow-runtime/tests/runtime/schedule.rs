@@ -1,7 +1,7 @@
 //! DAGs that run by themselves, a month of them in no time.
 
-use chrono::{DateTime, TimeDelta, Utc};
-use flow_runtime::core::{RunStatus, RunType};
+use chrono::{DateTime, TimeDelta, Timelike, Utc};
+use flow_runtime::core::{RunStatus, RunType, TaskState};
 use flow_runtime::prelude::*;
 
 #[task(retries = 1, retry_delay = "10m")]
@@ -89,19 +89,53 @@ fn a_param_that_is_missing_is_told() {
     keyed::test().scheduled_blocking("2026-01-01", "2026-01-02");
 }
 
-#[dag(schedule = "@daily", start_date = "2026-01-01", max_consecutive_failed_dag_runs = 3)]
+#[dag(
+    schedule = "@daily",
+    start_date = "2026-01-01",
+    max_consecutive_failed_dag_runs = 3,
+    on_failure = webhook("https://example.org/hook")
+)]
 fn keeps_failing() {
     about();
 }
 
 #[test]
-#[should_panic(expected = "DAG `keeps_failing` is paused: its last 3 scheduled runs have failed")]
-fn what_keeps_failing_is_paused() {
-    keeps_failing::test()
+fn what_keeps_failing_is_paused_and_the_report_tells_all_of_it() {
+    let report = keeps_failing::test()
         .replace("about", |call| -> Result<()> {
             let day = call.context().logical_date().map(|at| at.to_rfc3339()).unwrap_or_default();
             ensure!(day.starts_with("2026-01-02"), "never again");
             Ok(())
         })
         .scheduled_blocking("2026-01-01", "2026-02-01");
+    let [failed, success] = [TaskState::Failed, TaskState::Success];
+    assert_eq!(report.states("about"), [failed, success, failed, failed, failed]);
+    assert_eq!(report.tries("about"), [2, 1, 2, 2, 2]);
+    let causes = report.causes("about");
+    assert!(causes[0].contains("never again") && causes[1].is_empty() && causes.len() == 5, "{causes:?}");
+    let told: Vec<String> = report.notified().map(ToString::to_string).collect();
+    assert_eq!(told, ["failure of the run to webhook https://example.org/hook"; 4]);
+    let paused = "DAG `keeps_failing` is paused: its last 3 scheduled runs have failed";
+    assert!(report.notes().len() == 1 && report.notes()[0].starts_with(paused), "{:?}", report.notes());
+    let panicked = std::panic::catch_unwind(|| report.succeeded()).unwrap_err();
+    let said = panicked.downcast_ref::<String>().unwrap();
+    assert!(said.contains("is failed\n  about: never again\n  DAG `keeps_failing`"), "{said}");
+}
+
+#[sensor(poke_interval = "10m", timeout = "2h")]
+fn by_noon(ctx: &Context) -> bool {
+    ctx.now().hour() >= 12
+}
+
+#[dag(schedule = "0 */6 * * *", start_date = "2026-01-01")]
+fn four_times_a_day() {
+    by_noon();
+}
+
+#[test]
+fn sensors_look_and_give_up_in_no_time() {
+    let report = four_times_a_day::test().scheduled_blocking("2026-01-01", "2026-01-01T18:00");
+    let [failed, success] = [TaskState::Failed, TaskState::Success];
+    assert_eq!(report.states("by_noon"), [failed, failed, success, success]);
+    assert!(report.causes("by_noon")[0].contains("2h"), "{:?}", report.causes("by_noon"));
 }

@@ -9,6 +9,7 @@ mod patient;
 mod prints;
 mod set_up;
 mod tells;
+mod ten;
 mod ticks;
 mod waits;
 

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 /// Takes a moment, so that a crash finds it.
 #[task(retries = 3, retry_delay = "100ms")]
-async fn first(ctx: &Context) -> Result<String> {
+pub async fn first(ctx: &Context) -> Result<String> {
     tokio::time::sleep(Duration::from_millis(150)).await;
     Ok(ctx.logical_date().map_or(String::new(), |date| date.to_rfc3339()))
 }
 
 /// The same.
 #[task(retries = 3, retry_delay = "100ms")]
-async fn second(date: &str) -> usize {
+pub async fn second(date: &str) -> usize {
     tokio::time::sleep(Duration::from_millis(150)).await;
     date.len()
 }
