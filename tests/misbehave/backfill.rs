@@ -325,3 +325,46 @@ fn a_backfill_that_is_full_leaves_the_runs_of_the_schedule_their_places() {
     }
     assert_eq!(of("backfill", "success"), 0);
 }
+
+#[test]
+fn who_cancels_a_backfill_may_end_its_runs_at_once() {
+    let place = place();
+    rest_but(&place, &["filled_up"]);
+    let minute = ["--from", "2020-01-01T00:00:00", "--to", "2020-01-01T00:00:59", "--max-active-runs", "3"];
+    place.ok(&[&["backfill", "filled_up", "--detach"], &minute[..]].concat());
+    let of = |run_type: &str, state: &str| {
+        let runs = place.json(&["runs", "filled_up", "--limit", "0"]);
+        let is = |run: &&Value| run["run_type"] == run_type && run["state"] == state;
+        runs.as_array().unwrap().iter().filter(is).count()
+    };
+    let scheduler = Scheduler::start(&place);
+    soon("it is full", || of("backfill", "running") == 3);
+    let told = place.dags(&["backfill", "cancel", "1"]);
+    assert!(told.code == Some(0) && told.err.contains("0 runs that waited to begin failed"), "{told:?}");
+    assert_eq!(of("backfill", "running"), 3, "those go on");
+    let told = place.dags(&["backfill", "cancel", "1", "--now"]);
+    assert!(told.code == Some(0) && told.err.contains("3 runs under way failed"), "{told:?}");
+    assert_eq!((of("backfill", "failed"), of("backfill", "running")), (3, 0), "{told:?}");
+    let there = of("scheduled", "success");
+    soon("ticks are run all the same", || of("scheduled", "success") > there);
+    assert_eq!((scheduler.end("INT").1, of("backfill", "failed")), (Some(0), 3), "none begins");
+}
+
+#[test]
+fn a_run_that_another_backfill_wants_as_well_is_left_to_that() {
+    let place = place();
+    let three = ["backfill", "days", "--from", "2025-02-01", "--to", "2025-02-03"];
+    // It dies when it has made its first run, and not begun it.
+    let died = place.command(&three).env("FLOW_CRASH_AT", "make_run:1:after").output().unwrap();
+    assert_eq!(died.status.code(), None, "{died:?}");
+    place.ok(&["backfill", "days", "--from", "2025-01-01", "--to", "2025-02-01", "--detach"]);
+    let first = || states(&place).remove("2025-02-01").unwrap();
+    for (id, now, waited, state) in [("2", "--now", "0 runs", "queued"), ("1", "", "1 run", "failed")] {
+        let words = ["backfill", "cancel", id, now];
+        let told = place.dags(&words[..if now.is_empty() { 3 } else { 4 }]);
+        let said = format!("no more of its runs begin; {waited} that waited to begin failed");
+        assert!(told.code == Some(0) && told.err.contains(&said), "{told:?}");
+        assert_eq!(first(), state, "{told:?}");
+    }
+    assert_eq!(backfills(&place), [(2, "cancelled".into()), (1, "cancelled".into())]);
+}

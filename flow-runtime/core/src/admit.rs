@@ -33,19 +33,19 @@ pub struct Candidate<R> {
     pub needs: Arc<Needs>,
     /// Its total weight, by [`priority::weights`](crate::priority::weights).
     pub weight: i64,
-    /// Its run was made by a backfill: live runs go first.
+    /// Its run was made by a backfill: all of live runs goes first, however light.
     pub backfill: bool,
     /// The run's place in time.
     pub run_after: DateTime<Utc>,
 }
 
 /// By what candidates are ordered.
-type Rank<'a, R> = (Reverse<i64>, bool, DateTime<Utc>, &'a R, InstanceKey);
+type Rank<'a, R> = (bool, Reverse<i64>, DateTime<Utc>, &'a R, InstanceKey);
 
 impl<R: Ord> Candidate<R> {
-    /// Heavier first, then live runs, then older ones, then tasks in the order of the DAG and instances in that of the list.
+    /// Live runs first, then the heavier, then older runs, then tasks in the order of the DAG and instances in that of the list.
     fn rank(&self) -> Rank<'_, R> {
-        (Reverse(self.weight), self.backfill, self.run_after, &self.run, self.key)
+        (self.backfill, Reverse(self.weight), self.run_after, &self.run, self.key)
     }
 }
 
@@ -404,14 +404,31 @@ mod tests {
     }
 
     #[test]
-    fn the_heavier_goes_first_then_live_runs_then_the_older_one_then_the_earlier_task() {
+    fn live_runs_go_first_then_the_heavier_then_the_older_run_then_the_earlier_task() {
         let mut young = candidate(1, 0, 5);
         young.run_after += chrono::TimeDelta::days(1);
-        let backfilled = Candidate { backfill: true, ..candidate(0, 0, 5) };
-        let all = BTreeSet::from([young, candidate(2, 1, 5), candidate(2, 0, 5), backfilled, candidate(3, 9, 7)]);
-        assert_eq!(picked(&all, &limits(9, 9)), [(3, 9), (2, 0), (2, 1), (1, 0), (0, 0)]);
+        let backfilled = |task, weight| Candidate { backfill: true, ..candidate(0, task, weight) };
+        let live = [young, candidate(2, 1, 5), candidate(2, 0, 5), candidate(3, 9, 7)];
+        let all: BTreeSet<_> = live.into_iter().chain([backfilled(0, 5), backfilled(1, 99)]).collect();
+        assert_eq!(picked(&all, &limits(9, 9)), [(3, 9), (2, 0), (2, 1), (1, 0), (0, 1), (0, 0)]);
         assert_eq!(picked(&all, &limits(2, 9)), [(3, 9), (2, 0)]);
         assert_eq!(picked(&all, &limits(9, 1)), [(3, 9)]);
+    }
+
+    #[test]
+    fn what_is_heavy_in_a_backfill_waits_behind_what_is_light_in_a_live_run() {
+        let heavy =
+            Candidate { backfill: true, run_after: NOW - chrono::TimeDelta::days(9), ..candidate(0, 0, i64::MAX) };
+        let light = candidate(1, 0, i64::MIN);
+        let mut board = Board::new(limits(1, 9));
+        board.push(heavy.clone());
+        board.push(light.clone());
+        assert_eq!(board.pick(NOW).gone, [light.clone()]);
+        board.release(&1, &light.needs);
+        board.push(light.clone());
+        assert_eq!(board.pick(NOW).gone, [light.clone()], "and behind what follows that");
+        board.release(&1, &light.needs);
+        assert_eq!(board.pick(NOW).gone, [heavy]);
     }
 
     #[test]

@@ -1,18 +1,20 @@
 //! `backfill list`, `show`, `pause`, `unpause`, `cancel`.
 
 use super::app::App;
-use super::args::BackfillCommand;
+use super::args::{BackfillCancel, BackfillCommand};
+use super::edit::{carried_out, engine};
 use super::exit::{CliError, Exit, Result};
 use super::format::{date, plural};
+use super::kept::is_of;
 use super::table::Table;
 use super::{lookup, session};
 use crate::clock::{Clock as _, SystemClock};
-use crate::executor::Engine;
+use crate::executor::Changed;
 use crate::scheduler::ScheduledDag;
 use crate::scheduler::backfill;
 use crate::scheduler::stretch::Stretch;
-use crate::store::{BackfillChange, BackfillRow, BackfillState, MetadataStore, RunFilter};
-use flow_core::{Event, RunStatus, RunType};
+use crate::store::{BackfillChange, BackfillRow, BackfillState, MetadataStore, RunFilter, StoredRun};
+use flow_core::{Dag, Event, RunState, RunStatus, RunType};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -31,12 +33,7 @@ pub fn command(app: &App, command: &BackfillCommand) -> Result {
                 change(app, &*store, of.id, BackfillState::Running).await?;
                 app.out.note("the scheduler goes on with it, or the command that asked for it, given once more");
             }
-            BackfillCommand::Cancel(of) => {
-                let row = change(app, &*store, of.id, BackfillState::Cancelled).await?;
-                let ended = end_what_waits(app, &store, &row).await?;
-                app.out
-                    .note(format!("no more of its runs begin; {} that waited to begin failed", plural(ended, "run")));
-            }
+            BackfillCommand::Cancel(args) => cancel(app, &store, args).await?,
         }
         store.close().await;
         Ok(Exit::Success)
@@ -67,24 +64,80 @@ async fn change(app: &App, store: &dyn MetadataStore, id: i64, to: BackfillState
     }
 }
 
-/// Its runs that have not begun have failed, as by `cancel`.
-async fn end_what_waits(app: &App, store: &Arc<dyn MetadataStore>, row: &BackfillRow) -> Result<usize> {
+async fn cancel(app: &App, store: &Arc<dyn MetadataStore>, args: &BackfillCancel) -> Result<()> {
+    let id = args.of.id;
+    let row = match found(app, &**store, id).await? {
+        // Whoever has cancelled it before may still want the rest to end.
+        row if args.now && row.state == BackfillState::Cancelled => row,
+        _ => change(app, &**store, id, BackfillState::Cancelled).await?,
+    };
+    let waited = end_what_waits(app, store, &row).await?;
+    app.out.note(format!("no more of its runs begin; {} that waited to begin failed", plural(waited, "run")));
+    if args.now {
+        end_what_is_under_way(app, store, &row).await?;
+    }
+    Ok(())
+}
+
+/// The unfinished runs that are for it alone: of its dates, and not of those of another backfill that is not over.
+async fn open_runs(store: &dyn MetadataStore, row: &BackfillRow) -> Result<Vec<StoredRun>> {
+    let dag_id = &row.spec.dag_id;
     let filter = RunFilter {
-        dag_id: Some(row.spec.dag_id.clone()),
-        states: vec![RunStatus::Queued],
+        dag_id: Some(dag_id.clone()),
+        states: vec![RunStatus::Queued, RunStatus::Running],
         run_types: vec![RunType::Backfill],
         ..RunFilter::default()
     };
-    let runs = store.runs(&filter).await?;
-    let is_own = |at| row.spec.from <= at && at <= row.spec.to;
-    let own = runs.into_iter().filter(|run| run.run.logical_date.is_some_and(is_own));
-    let engine = Engine::new(store.clone(), app.registry.bodies().clone(), session::settings(app));
+    let mut others = store.backfills(true).await?;
+    others.retain(|other| other.id != row.id);
+    let is_own = |date| is_of(row, dag_id, date) && !others.iter().any(|other| is_of(other, dag_id, date));
+    let runs = store.runs(&filter).await?.into_iter();
+    Ok(runs.filter(|run| run.run.logical_date.is_some_and(is_own)).collect())
+}
+
+fn has_failed(_: &Dag, run: &RunState) -> Vec<Event> {
+    // It may have ended in this moment.
+    if run.status().is_finished() { Vec::new() } else { vec![Event::RunMarked(RunStatus::Failed)] }
+}
+
+/// Its runs that have not begun have failed, as by `cancel`.
+async fn end_what_waits(app: &App, store: &Arc<dyn MetadataStore>, row: &BackfillRow) -> Result<usize> {
+    let engine = engine(app, store);
     let mut ended = 0;
-    for run in own.filter(|run| run.run.start_date.is_none()) {
-        engine.change(&run, |_, _| vec![Event::RunMarked(RunStatus::Failed)]).await?;
+    let waits = |run: &&StoredRun| run.run.state == RunStatus::Queued && run.run.start_date.is_none();
+    for run in open_runs(&**store, row).await?.iter().filter(waits) {
+        engine.change(run, has_failed).await?;
         ended += 1;
     }
     Ok(ended)
+}
+
+/// Its runs that have begun are ended, as by `cancel`: all at one time, for whoever works on one may let wait.
+async fn end_what_is_under_way(app: &App, store: &Arc<dyn MetadataStore>, row: &BackfillRow) -> Result<()> {
+    let engine = engine(app, store);
+    let runs = open_runs(&**store, row).await?;
+    let changes = futures::future::join_all(runs.iter().map(|run| engine.change(run, has_failed))).await;
+    let (mut failed, mut ending, mut ordered) = (0, 0, 0);
+    for (run, changed) in runs.iter().zip(changes) {
+        let changed = changed?;
+        let now = store.run(&run.run.dag_id, &run.run.run_id).await?;
+        match (now.map(|now| now.run.state), changed) {
+            (Some(RunStatus::Failed), _) => failed += 1,
+            // It was quicker, or is deleted.
+            (Some(RunStatus::Success) | None, _) => {}
+            (_, Changed::Ordered) => ordered += 1,
+            _ => ending += 1,
+        }
+    }
+    let out = &app.out;
+    out.note(format!("{} under way failed", plural(failed, "run")));
+    if ending > 0 {
+        out.note(format!("of {}, teardowns of what is set up are left to run", plural(ending, "run")));
+    }
+    if ordered > 0 {
+        out.note(format!("{} more: {}", plural(ordered, "run"), carried_out(&Changed::Ordered)));
+    }
+    Ok(())
 }
 
 fn described(row: &BackfillRow) -> Value {

@@ -83,7 +83,8 @@ pub async fn kept(
     Ok(found)
 }
 
-fn is_of(row: &BackfillRow, dag_id: &str, date: DateTime<Utc>) -> bool {
+/// Is this date of this DAG one of those of the backfill? No run says by which backfill it was made.
+pub(super) fn is_of(row: &BackfillRow, dag_id: &str, date: DateTime<Utc>) -> bool {
     row.spec.dag_id == dag_id && row.spec.from <= date && date <= row.spec.to
 }
 

@@ -136,6 +136,11 @@ impl Queue {
         keys.iter().filter_map(ask).collect()
     }
 
+    /// Its run was made by a backfill.
+    pub(super) fn is_of_backfill(&self) -> bool {
+        self.backfill
+    }
+
     /// One that was to go may not: tasks in other processes have what is left of a limit. It waits as before, and that limit is
     /// asked for again a while later.
     pub(super) fn put_back(&mut self, key: InstanceKey, limit: &str, again: Duration) {

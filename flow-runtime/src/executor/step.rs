@@ -230,7 +230,8 @@ impl RunLoop {
             return Ok(());
         }
         let (owner, now) = (self.scope.engine.owner(), clock.now());
-        let claim = SlotClaim { run: self.scope.pk, epoch: self.epoch, owner: &owner, asks: &asks, now };
+        let (run, epoch, backfill) = (self.scope.pk, self.epoch, self.queue.is_of_backfill());
+        let claim = SlotClaim { run, epoch, owner: &owner, backfill, asks: &asks, now };
         for refusal in store.take_slots(&claim).await? {
             let Some(key) = asking.get(refusal.place) else { continue };
             keys.retain(|other| other != key);

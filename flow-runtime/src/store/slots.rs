@@ -7,11 +7,14 @@
 //!
 //! **Who is first.** Who is refused has a ticket, for a moment, which asking again renews. A free slot goes to nobody while a ticket
 //! of another process is worth more for which it would do: one of more weight, or an older one of as much. So a process with a
-//! long queue does not keep out the others.
+//! long queue does not keep out the others. What is of a backfill is worth less than all of live runs, of its own process too:
+//! its weights lie below all others, and its tickets are those of somebody else. So a store knows nothing of that, nor does a
+//! process of an older version.
 
 use super::{Epoch, RunPk};
 use chrono::{DateTime, TimeDelta, Utc};
 use flow_core::admit::Share;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +25,8 @@ pub(crate) const AGAIN: Duration = Duration::from_millis(200);
 pub(crate) const TICKET: Duration = Duration::from_secs(2);
 /// For how long starts are remembered at least, whatever the spans that were asked about.
 pub(crate) const REMEMBERED: Duration = Duration::from_secs(3600);
+/// No weight counts as more; nobody has as many tasks as that takes.
+const HEAVIEST: i64 = 1 << 60;
 
 /// An instance that wants to start.
 #[derive(Debug, Clone)]
@@ -45,10 +50,25 @@ pub struct SlotClaim<'c> {
     pub epoch: Epoch,
     /// The process.
     pub owner: &'c str,
+    /// The run was made by a backfill: all of live runs goes first.
+    pub backfill: bool,
     /// The instances.
     pub asks: &'c [SlotAsk],
     /// The present instant by the caller's clock; as [`Term::now`](super::Term::now).
     pub now: DateTime<Utc>,
+}
+
+impl<'c> SlotClaim<'c> {
+    /// Whose its tickets are: a process has some for its live runs, and others for those of backfills, which wait behind them.
+    pub(super) fn asker(&self) -> Cow<'c, str> {
+        if self.backfill { Cow::Owned(format!("{}, backfills", self.owner)) } else { Cow::Borrowed(self.owner) }
+    }
+
+    /// What one of its instances is worth: the heaviest of a backfill is less than the lightest of a live run.
+    pub(super) fn worth(&self, ask: &SlotAsk) -> i64 {
+        let weight = ask.weight.clamp(-HEAVIEST, HEAVIEST);
+        if self.backfill { weight - 3 * HEAVIEST } else { weight }
+    }
 }
 
 /// An instance that may not start yet.
@@ -72,13 +92,13 @@ pub(super) struct Slots {
     taken: BTreeMap<(String, Holder), (Epoch, u32)>,
     /// By limit, the earliest first.
     starts: BTreeMap<String, VecDeque<DateTime<Utc>>>,
-    /// By limit and owner.
+    /// By limit and [asker](SlotClaim::asker).
     tickets: BTreeMap<(String, String), Ticket>,
 }
 
 #[derive(Debug)]
 struct Ticket {
-    weight: i64,
+    worth: i64,
     units: u32,
     since: DateTime<Utc>,
     until: DateTime<Utc>,
@@ -115,10 +135,10 @@ impl Slots {
             Some(span) => self.too_many_starts(share, span, claim.now)?,
             None => self.too_few_units(share, ask, claim, is_held).then_some(AGAIN)?,
         };
-        let ticket = (share.name.clone(), claim.owner.to_owned());
+        let ticket = (share.name.clone(), claim.asker().into_owned());
         let since = self.tickets.get(&ticket).filter(|t| t.until > claim.now).map_or(claim.now, |t| t.since);
         let until = claim.now + TICKET.max(again);
-        self.tickets.insert(ticket, Ticket { weight: ask.weight, units: share.units, since, until });
+        self.tickets.insert(ticket, Ticket { worth: claim.worth(ask), units: share.units, since, until });
         Some((share.name.clone(), again))
     }
 
@@ -144,20 +164,20 @@ impl Slots {
         let here = self.taken.iter().filter(|((name, _), _)| *name == share.name);
         let counted = here.filter(|((_, holder), (epoch, _))| is_held(holder.0, *epoch));
         let used: u32 = counted.map(|(_, (_, units))| *units).sum();
-        let mine = self.tickets.get(&(share.name.clone(), claim.owner.to_owned()));
+        let (asker, worth) = (claim.asker(), claim.worth(ask));
+        let mine = self.tickets.get(&(share.name.clone(), asker.to_string()));
         let since = mine.filter(|t| t.until > claim.now).map(|t| t.since);
         let is_first = |(key, other): (&(String, String), &Ticket)| {
-            (key.0 == share.name && key.1 != claim.owner && other.until > claim.now)
+            (key.0 == share.name && key.1 != asker && other.until > claim.now)
                 && used.saturating_add(other.units) <= share.most
-                && (other.weight > ask.weight
-                    || (other.weight == ask.weight && since.is_none_or(|since| other.since < since)))
+                && (other.worth > worth || (other.worth == worth && since.is_none_or(|since| other.since < since)))
         };
         used.saturating_add(share.units) > share.most || self.tickets.iter().any(is_first)
     }
 
     fn give(&mut self, ask: &SlotAsk, holder: &Holder, claim: &SlotClaim<'_>) {
         for share in &ask.shares {
-            self.tickets.remove(&(share.name.clone(), claim.owner.to_owned()));
+            self.tickets.remove(&(share.name.clone(), claim.asker().into_owned()));
             let units = if share.span.is_some() { 0 } else { share.units };
             self.taken.insert((share.name.clone(), holder.clone()), (claim.epoch, units));
             if let Some(span) = share.span {

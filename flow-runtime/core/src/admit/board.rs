@@ -1,6 +1,6 @@
 //! All that waits to go, of all runs, kept so that who is next is found without a look at the rest.
 
-use super::{Candidate, InFlight, Limits, Needs};
+use super::{Candidate, InFlight, Limits, Needs, Rank};
 use crate::event::InstanceKey;
 use crate::waiting::Waiting;
 use chrono::{DateTime, Utc};
@@ -41,7 +41,7 @@ struct Waiters {
 type Lane = BTreeSet<(Reverse<i64>, InstanceKey)>;
 
 /// The first of a lane, by what candidates are ordered; and which lane that is. The greatest of a heap goes first.
-type Head<'a, R> = (Reverse<(Reverse<i64>, bool, DateTime<Utc>, &'a R, InstanceKey)>, &'a Arc<Needs>);
+type Head<'a, R> = (Reverse<Rank<'a, R>>, &'a Arc<Needs>);
 
 impl<R: Ord + Clone> Board<R> {
     /// An empty board under these limits.
@@ -117,7 +117,7 @@ impl<R: Ord + Clone> Board<R> {
         }
         // The rest of each lane of which somebody goes: they are taken off when no head borrows the board any more.
         let mut rest = BTreeMap::new();
-        while let Some((Reverse((Reverse(weight), backfill, run_after, run, key)), needs)) = heads.pop() {
+        while let Some((Reverse((backfill, Reverse(weight), run_after, run, key)), needs)) = heads.pop() {
             if in_flight.total() >= limits.parallelism {
                 break;
             }
@@ -155,6 +155,6 @@ impl Waiters {
         mut lane: impl Iterator<Item = &'a (Reverse<i64>, InstanceKey)>,
     ) -> Option<Head<'a, R>> {
         let &(weight, key) = lane.next()?;
-        Some((Reverse((weight, self.backfill, self.run_after, run, key)), needs))
+        Some((Reverse((self.backfill, weight, self.run_after, run, key)), needs))
     }
 }

@@ -120,6 +120,7 @@ macro_rules! store_conformance {
                 a_run_follows_the_latest_that_was_read
                 a_limit_is_shared_by_all_processes
                 who_was_refused_before_is_first
+                backfills_wait_behind_live_runs
                 starts_in_a_span_are_counted_for_all
                 a_clock_that_is_set_back_delays_no_start_longer_than_its_span
                 of_many_claims_no_more_start_than_may

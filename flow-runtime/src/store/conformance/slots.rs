@@ -3,7 +3,7 @@
 
 use super::{Store, begin, plain, rows, write};
 use crate::store::{Epoch, RunPk, SlotAsk, SlotClaim, SlotRefusal, Term};
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use flow_core::TaskState;
 use flow_core::admit::Share;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 const NOBODY: [usize; 0] = [];
-const HOUR: Term = Term { length: Duration::from_secs(3600), now: chrono::DateTime::UNIX_EPOCH };
+const HOUR: Term = Term { length: Duration::from_secs(3600), now: DateTime::UNIX_EPOCH };
 
 fn share(name: &str, units: u32, most: u32) -> Share {
     Share { name: name.into(), units, most, span: None }
@@ -29,9 +29,13 @@ async fn held(store: &Store, run_id: &str) -> (RunPk, Epoch) {
 
 /// Where a store goes by the callers' clock, it goes on with each question.
 async fn take(store: &Store, (run, epoch): (RunPk, Epoch), owner: &str, asks: &[SlotAsk]) -> Vec<SlotRefusal> {
+    let claim = SlotClaim { run, epoch, owner, backfill: false, asks, now: next_moment() };
+    store.take_slots(&claim).await.unwrap()
+}
+
+fn next_moment() -> DateTime<Utc> {
     static PASSED: AtomicI64 = AtomicI64::new(0);
-    let now = HOUR.now + TimeDelta::microseconds(PASSED.fetch_add(1, Ordering::Relaxed));
-    store.take_slots(&SlotClaim { run, epoch, owner, asks, now }).await.unwrap()
+    HOUR.now + TimeDelta::microseconds(PASSED.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A limit of so many starts in a span.
@@ -120,6 +124,40 @@ pub async fn who_was_refused_before_is_first(store: Store) {
     assert_eq!(refused(&store, two, "bob", &[ask(1, 1, &slot)]).await, NOBODY);
 }
 
+/// What is of a backfill waits behind all of live runs, however heavy it is and however long it has waited; among itself by the same
+/// rules as they.
+pub async fn backfills_wait_behind_live_runs(store: Store) {
+    if !store.shares_slots() {
+        return;
+    }
+    let (live, filled, other) = (held(&store, "live").await, held(&store, "filled").await, held(&store, "other").await);
+    let slot = [share("pool api", 1, 1)];
+    let fills = async |(run, epoch), owner, map_index, weight| {
+        let asks = [ask(map_index, weight, &slot)];
+        let claim = SlotClaim { run, epoch, owner, backfill: true, asks: &asks, now: next_moment() };
+        store.take_slots(&claim).await.unwrap().len()
+    };
+    assert_eq!(fills(filled, "ada", 0, 1).await, 0);
+    assert_eq!(fills(other, "bob", 0, i64::MAX).await, 1);
+    assert_eq!(refused(&store, live, "carl", &[ask(0, i64::MIN, &slot)]).await, [0]);
+    ends(&store, filled, 0).await;
+    assert_eq!(fills(other, "bob", 0, i64::MAX).await, 1, "carl's run is a live one");
+    assert_eq!(fills(filled, "carl", 1, i64::MAX).await, 1, "and goes before his own backfill");
+    assert_eq!(refused(&store, live, "carl", &[ask(0, i64::MIN, &slot)]).await, NOBODY);
+    // Of backfills the heavier goes first, then who has waited for longer.
+    ends(&store, live, 0).await;
+    assert_eq!(fills(filled, "carl", 1, 5).await, 1, "bob's is heavier");
+    assert_eq!(fills(other, "bob", 0, 9).await, 0);
+    assert_eq!(fills(filled, "carl", 1, 5).await, 1);
+    assert_eq!(fills(other, "bob", 1, 5).await, 1);
+    ends(&store, other, 0).await;
+    assert_eq!(fills(other, "bob", 1, 5).await, 1, "carl's waits for longer");
+    // A live one needs no ticket to be first.
+    assert_eq!(refused(&store, live, "dora", &[ask(1, 0, &slot)]).await, NOBODY);
+    ends(&store, live, 1).await;
+    assert_eq!(fills(filled, "carl", 1, 5).await, 0);
+}
+
 /// So many starts in any such span, whoever makes them, and they count when what was started has ended, and its run is gone. What asks
 /// for two starts at once gets both or none.
 pub async fn starts_in_a_span_are_counted_for_all(store: Store) {
@@ -152,7 +190,8 @@ pub async fn a_clock_that_is_set_back_delays_no_start_longer_than_its_span(store
     let (hour, moment) = (Duration::from_secs(3600), Duration::from_millis(20));
     let take = async |map_index, name: &str, span, now| {
         let asks = [ask(map_index, 1, &[rate(name, 1, span)])];
-        store.take_slots(&SlotClaim { run, epoch, owner: "ada", asks: &asks, now }).await.unwrap()
+        let claim = SlotClaim { run, epoch, owner: "ada", backfill: false, asks: &asks, now };
+        store.take_slots(&claim).await.unwrap()
     };
     let wrong = HOUR.now + TimeDelta::days(10);
     assert_eq!(take(0, "rate long", hour, wrong).await, []);

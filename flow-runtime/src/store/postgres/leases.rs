@@ -60,9 +60,9 @@ pub(super) fn release(run: RunPk, epoch: Epoch) -> String {
 }
 
 pub(super) fn take_slots(slots: &NewSlots) -> String {
-    let (asks, owner) = (literal(&slots.asks), literal(&slots.owner));
+    let (asks, asker) = (literal(&slots.asks), literal(&slots.asker));
     let [again, ticket, remembered] = [slots::AGAIN, slots::TICKET, slots::REMEMBERED].map(micros);
-    format!("SELECT * FROM flow_take_slots({asks}, {owner}, {again}, {ticket}, {remembered})")
+    format!("SELECT * FROM flow_take_slots({asks}, {asker}, {again}, {ticket}, {remembered})")
 }
 
 /// The length in microseconds; one that a sum of instants could not hold is cut.

@@ -301,10 +301,10 @@ pub(in crate::store) struct NewOrder {
 /// Parts in shared limits that are asked for.
 #[derive(Debug)]
 pub(in crate::store) struct NewSlots {
-    /// JSON: [run, epoch, task_id, map_index, weight, parts] each, a part is [name, units, most, span in microseconds or null].
+    /// JSON: [run, epoch, task_id, map_index, worth, parts] each, a part is [name, units, most, span in microseconds or null].
     pub(in crate::store) asks: String,
     #[cfg(feature = "postgres")]
-    pub(in crate::store) owner: String,
+    pub(in crate::store) asker: String,
     /// The instant by the clock of whoever asks, and when by a clock that nobody sets.
     #[cfg(feature = "sqlite")]
     asked: (DateTime<Utc>, Instant),
@@ -318,13 +318,13 @@ impl NewSlots {
         };
         let ask = |ask: &SlotAsk| {
             let parts: Vec<_> = ask.shares.iter().map(part).collect();
-            serde_json::json!([claim.run.0, claim.epoch.0, &*ask.task_id, ask.map_index, ask.weight, parts])
+            serde_json::json!([claim.run.0, claim.epoch.0, &*ask.task_id, ask.map_index, claim.worth(ask), parts])
         };
         let asks: Vec<_> = claim.asks.iter().map(ask).collect();
         NewSlots {
             asks: serde_json::Value::from(asks).to_string(),
             #[cfg(feature = "postgres")]
-            owner: claim.owner.to_owned(),
+            asker: claim.asker().into_owned(),
             #[cfg(feature = "sqlite")]
             asked: (claim.now, Instant::now()),
         }

@@ -135,11 +135,10 @@ fn heavy(ledger: String) {
     takes(ledger).pool("narrow").priority(5);
 }
 
-/// Starts runs one after the other, each once the one before waits; the first has the only slot of the pool. Gives the order
-/// in which they went.
+/// Starts runs one after the other, each once the one before waits; the first has the only slot. Gives the order in which they went.
 async fn order_of(ledger: &str, requests: Vec<(Dag, RunRequest)>) -> Vec<String> {
     let mut world = World::new().await;
-    world.settings.pools = [("narrow".to_string(), 1)].into();
+    (world.settings.parallelism, world.settings.pools) = (1, [("narrow".to_string(), 1)].into());
     let engine = world.engine();
     let mut runs = Vec::new();
     for (dag, request) in requests {
@@ -172,7 +171,7 @@ fn request(run_id: &str, run_type: RunType, day: u32) -> RunRequest {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_all_runs_the_heavier_goes_first_then_live_ones_then_the_older() {
+async fn of_all_runs_live_ones_go_first_then_the_heavier_then_the_older() {
     use RunType::{Backfill, Manual, Scheduled};
     let went = order_of(
         "limits-order",
@@ -186,7 +185,28 @@ async fn of_all_runs_the_heavier_goes_first_then_live_ones_then_the_older() {
         ],
     )
     .await;
-    assert_eq!(went, ["first-come", "heavy", "backfilled-heavy", "older", "younger", "backfilled"]);
+    assert_eq!(went, ["first-come", "heavy", "older", "younger", "backfilled-heavy", "backfilled"]);
+}
+
+/// Each task is heavier than those after it.
+#[dag]
+fn in_line(ledger: String) {
+    let tasks: Vec<_> = (0..6).map(|n| takes(ledger).id(format!("takes{n}"))).collect();
+    chain(tasks);
+}
+
+#[dag]
+fn light(ledger: String) {
+    takes(ledger).id("first") >> takes(ledger).id("second");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_run_goes_to_its_end_before_all_of_a_backfill() {
+    let filled = |number: u32| (in_line::dag(), request(&format!("filled-{number}"), RunType::Backfill, number));
+    let requests = vec![filled(1), filled(2), filled(3), (light::dag(), request("live", RunType::Scheduled, 31))];
+    let went = order_of("limits-live", requests).await;
+    assert_eq!(went[..3], ["filled-1", "live", "live"], "{went:?}");
+    assert_eq!(went.len(), 3 * 6 + 2);
 }
 
 /// A run that is stopped, or dropped, gives back what it has and what was meant for it.

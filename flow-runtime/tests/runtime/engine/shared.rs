@@ -2,7 +2,7 @@
 
 use super::{World, note_in, noted, object, until};
 use crate::store::postgres;
-use flow_runtime::core::{Dag, RunStatus};
+use flow_runtime::core::{Dag, RunStatus, RunType};
 use flow_runtime::executor::{RunRequest, Stop};
 use flow_runtime::prelude::*;
 use flow_runtime::store::faulty::{Faults, FaultyStore};
@@ -67,6 +67,57 @@ async fn engines_on_one_store_share_pools_and_keys() {
 async fn processes_on_one_postgres_share_pools_and_keys() {
     let Some((store, ())) = postgres::fresh().await else { return };
     share(Arc::new(store), "shared-postgres").await;
+}
+
+/// Notes its run, and is inside until somebody opens the door of the ledger.
+#[task]
+async fn takes(ctx: &Context, ledger: String) {
+    note_in(&ledger, ctx.run_id());
+    let door = format!("{ledger} is open");
+    until("the door is opened", || !noted(&door).is_empty()).await;
+}
+
+/// Each task is heavier than those after it.
+#[dag]
+fn in_line(ledger: String) {
+    chain(["first", "second", "third"].map(|id| takes(ledger).pool("narrow").id(id)));
+}
+
+/// Engines with a run each on one store, which share one slot: once that of the live run has asked for it, no backfill has it before that
+/// run has ended.
+async fn fill_behind_a_live_run(store: Arc<dyn MetadataStore>, ledger: &str) {
+    let mut world = World::new().await;
+    world.settings.lease = Some(Duration::from_secs(60));
+    world.settings.pools = [("narrow".to_string(), 1)].into();
+    let mut runs = Vec::new();
+    for (run_id, run_type) in [("one", RunType::Backfill), ("other", RunType::Backfill), ("live", RunType::Scheduled)] {
+        let asked = Arc::new(Asked::default());
+        world.store = Arc::new(FaultyStore::new(store.clone(), asked.clone()));
+        let params = object(serde_json::json!({"ledger": ledger}));
+        let request = RunRequest { run_id: Some(run_id.into()), run_type, params, ..RunRequest::default() };
+        let (engine, observer, stop) = (world.engine(), world.observer(), world.stop.clone());
+        runs.push(tokio::spawn(async move { engine.run(Arc::new(in_line::dag()), request, observer, stop).await }));
+        let has_come = || noted(ledger) == [run_id] || asked.0.load(Ordering::Relaxed) > 1;
+        until("it has the slot, or was refused", has_come).await;
+    }
+    note_in(&format!("{ledger} is open"), "");
+    for run in runs {
+        let ended = tokio::time::timeout(Duration::from_secs(30), run).await.expect("no run waits for ever").unwrap();
+        assert_eq!(ended.unwrap().run.state, RunStatus::Success);
+    }
+    let went = noted(ledger);
+    assert_eq!((&went[..4], went.len()), (&["one", "live", "live", "live"].map(String::from)[..], 9), "{went:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn backfills_wait_behind_the_live_runs_of_other_engines() {
+    fill_behind_a_live_run(Arc::new(MemoryStore::new()), "shared-filled").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn backfills_wait_behind_the_live_runs_of_other_processes_on_one_postgres() {
+    let Some((store, ())) = postgres::fresh().await else { return };
+    fill_behind_a_live_run(Arc::new(store), "shared-filled-postgres").await;
 }
 
 #[task]

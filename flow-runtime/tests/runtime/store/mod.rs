@@ -33,8 +33,8 @@ async fn is_kept(store: &dyn MetadataStore) {
     store.set_paused("taxi", true).await.unwrap();
     let share = Share { name: "rate api".into(), units: 1, most: 1, span: Some(Duration::from_secs(3600)) };
     let ask = SlotAsk { task_id: "download".into(), map_index: -1, weight: 1, shares: vec![share] };
-    let claim =
-        SlotClaim { run: run.pk, epoch: run.epoch, owner: "me", asks: &[ask], now: chrono::DateTime::UNIX_EPOCH };
+    let now = chrono::DateTime::UNIX_EPOCH;
+    let claim = SlotClaim { run: run.pk, epoch: run.epoch, owner: "me", backfill: true, asks: &[ask], now };
     assert_eq!(store.take_slots(&claim).await.unwrap(), []);
     assert_eq!(store.starts("rate api", 9).await.unwrap().len(), 1);
 }

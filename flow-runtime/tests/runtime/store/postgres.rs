@@ -446,7 +446,8 @@ async fn a_start_from_before_the_clock_was_set_back_is_one_of_now() {
     run(&url, wrong).await;
     let share = Share { name: "rate api".into(), units: 1, most: 1, span: Some(Duration::from_secs(900)) };
     let asks = [SlotAsk { task_id: "download".into(), map_index: -1, weight: 1, shares: vec![share] }];
-    let claim = SlotClaim { run: held, epoch: Epoch(1), owner: "me", asks: &asks, now: SystemClock.now() };
+    let now = SystemClock.now();
+    let claim = SlotClaim { run: held, epoch: Epoch(1), owner: "me", backfill: false, asks: &asks, now };
     let told = store.take_slots(&claim).await.unwrap();
     assert!(told.len() == 1 && told[0].again <= Duration::from_secs(901), "{told:?}");
 }

@@ -1,5 +1,5 @@
-//! Never more in flight than a cap, and never a free slot that the next in line could have had; and a board says the same
-//! as the walk over all that waits.
+//! Never more in flight than a cap, and never a free slot that the next in line could have had; what is of a backfill takes
+//! nothing that something of a live run could have had; and a board says the same as the walk over all that waits.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use flow_core::admit::{Picked, TaskNeeds};
@@ -157,6 +157,17 @@ proptest! {
         }
         prop_assert_eq!(in_flight.total(), 0);
         prop_assert_eq!(admit(&queue, &limits, &mut in_flight, now), picked, "as if nobody had gone");
+    }
+
+    #[test]
+    fn live_runs_go_as_if_there_were_no_backfill(candidates in vec(candidate(), 0..40), limits in limits()) {
+        let queue: BTreeSet<Candidate<u8>> = candidates.into_iter().collect();
+        let went = |queue: &BTreeSet<Candidate<u8>>| admit(queue, &limits, &mut InFlight::default(), DateTime::UNIX_EPOCH);
+        let live = queue.iter().filter(|one| !one.backfill).cloned().collect();
+        let alone = went(&live);
+        let (first, rest) = went(&queue).into_iter().partition::<Vec<_>, _>(|one| !one.backfill);
+        prop_assert_eq!(&first, &alone);
+        prop_assert!(first.iter().all(|one| rest.iter().all(|other| one < other)));
     }
 
     #[test]
