@@ -27,6 +27,11 @@ pub enum Waiting {
         /// Its number.
         backfill: i64,
     },
+    /// Of a DAG: no run of it can be made.
+    CannotRun {
+        /// Why, as sentences.
+        why: String,
+    },
     /// Of a DAG: nothing makes runs of it.
     NoSchedule,
     /// Of a DAG: its schedule asks for no more runs.
@@ -61,10 +66,17 @@ pub enum Waiting {
     },
     /// Of a DAG: runs are made by a scheduler, and none works on this home folder.
     NoScheduler,
+    /// Of a DAG: runs are made by a scheduler, and whether one works cannot be seen.
+    SchedulerUnseen,
     /// Of a run: no process works on it.
     Unattended {
-        /// A scheduler is there, and will go on with it.
-        scheduler: bool,
+        /// A scheduler is there, and will go on with it; `None` where that cannot be seen.
+        scheduler: Option<bool>,
+    },
+    /// Of a run: no process works on it, and none can.
+    CannotGoOn {
+        /// Why, as sentences.
+        why: String,
     },
     /// Of a run: it is being ended, and is unfinished as long as something is to be taken away.
     Ending {
@@ -297,6 +309,7 @@ impl fmt::Display for Waiting {
             Waiting::BackfillPaused { backfill } => {
                 write!(f, "has a backfill that is paused: `backfill unpause {backfill}` goes on with it")
             }
+            Waiting::CannotRun { why } => write!(f, "can have no run by {SETTINGS}: {why}; {OTHERS}"),
             Waiting::NoSchedule => write!(f, "has no schedule: it runs when somebody asks"),
             Waiting::NoMoreRuns => write!(f, "will not run any more: its schedule has come to its end"),
             Waiting::Assets { missing, come } => {
@@ -316,10 +329,17 @@ impl fmt::Display for Waiting {
                 names(runs)
             ),
             Waiting::NoScheduler => write!(f, "makes no runs by itself: no scheduler works on this home folder"),
-            Waiting::Unattended { scheduler: true } => {
+            Waiting::SchedulerUnseen => write!(f, "has its runs made by a scheduler that runs ({UNSEEN})"),
+            Waiting::CannotGoOn { why } => {
+                write!(f, "cannot go on by {SETTINGS}: {why}; {OTHERS}, and `mark RUN failed` ends the run")
+            }
+            Waiting::Unattended { scheduler: Some(true) } => {
                 write!(f, "waits for the scheduler, which goes on with it at its next look")
             }
-            Waiting::Unattended { scheduler: false } => {
+            Waiting::Unattended { scheduler: None } => {
+                write!(f, "waits for a scheduler: one that runs goes on with it at its next look ({UNSEEN})")
+            }
+            Waiting::Unattended { scheduler: Some(false) } => {
                 write!(
                     f,
                     "waits for somebody to go on with it: no process works on it, and no scheduler on this home folder"
@@ -417,6 +437,15 @@ impl fmt::Display for Waiting {
         }
     }
 }
+
+/// What cannot be known of a scheduler on another machine.
+const UNSEEN: &str = "whether one runs cannot be seen on Postgres";
+
+/// By what it is told whether something can run ..
+const SETTINGS: &str = "the program and the settings of this command";
+
+/// .. and why that may be otherwise elsewhere.
+const OTHERS: &str = "a scheduler goes by those with which it was started";
 
 /// `: a and b have them`
 fn held_by(f: &mut fmt::Formatter<'_>, holders: &[String]) -> fmt::Result {
