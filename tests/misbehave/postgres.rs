@@ -320,6 +320,22 @@ fn why_says_that_a_scheduler_cannot_be_seen() {
 }
 
 #[test]
+fn why_says_who_has_the_lease_of_a_backfill() {
+    let Some(database) = database() else { return };
+    let (here, there) = (machine(&database), machine(&database));
+    rest_but(&here, &["filled_up"]);
+    let minute = ["--from", "2020-01-01T00:00:00", "--to", "2020-01-01T00:00:59", "--max-active-runs", "1"];
+    here.ok(&[&["backfill", "filled_up", "--detach"], &minute[..]].concat());
+    let nobody = "filled_up has 60 dates left of backfill 1: nobody works on it; a scheduler that runs does from its next look on";
+    assert!(there.ok(&["why", "filled_up"]).contains(nobody));
+    let scheduler = Scheduler::start(&here);
+    let works = format!("process {} works on it\n", scheduler.process());
+    soon("its lease is seen", || there.ok(&["why", "filled_up"]).contains(&works));
+    assert_eq!(scheduler.end("KILL").1, None);
+    soon("its lease ends", || there.ok(&["why", "filled_up"]).contains(nobody));
+}
+
+#[test]
 fn a_process_that_was_stopped_too_long_changes_nothing_more() {
     let Some(database) = database() else { return };
     let (here, there) = (machine(&database), machine(&database));

@@ -26,6 +26,37 @@ pub enum Waiting {
     BackfillPaused {
         /// Its number.
         backfill: i64,
+        /// Dates that are left, where they can be told.
+        left: Option<u32>,
+    },
+    /// Of a DAG: a backfill of it has dates left.
+    Backfill {
+        /// Its number.
+        backfill: i64,
+        /// Dates that are left.
+        left: u32,
+        /// Who works on it: host and process.
+        holder: Option<String>,
+        /// The DAG is paused: only a command works on it.
+        paused: bool,
+        /// A scheduler is there, and works on it if nobody does; `None` where that cannot be seen.
+        scheduler: Option<bool>,
+    },
+    /// Of a DAG: a backfill of it has as many unfinished runs as it may.
+    BackfillFull {
+        /// Its number.
+        backfill: i64,
+        /// The limit.
+        limit: u32,
+        /// Ids of the runs that must end first, at most 10.
+        runs: Vec<String>,
+    },
+    /// Of a DAG: a backfill of it cannot go on.
+    BackfillCannotGoOn {
+        /// Its number.
+        backfill: i64,
+        /// Why, as a sentence.
+        why: String,
     },
     /// Of a DAG: no run of it can be made.
     CannotRun {
@@ -306,8 +337,36 @@ impl fmt::Display for Waiting {
         let at = |due: &DateTime<Utc>| due.format("%Y-%m-%d %H:%M:%S UTC").to_string();
         match self {
             Waiting::Paused => write!(f, "is paused: nothing of it is begun until somebody unpauses the DAG"),
-            Waiting::BackfillPaused { backfill } => {
-                write!(f, "has a backfill that is paused: `backfill unpause {backfill}` goes on with it")
+            Waiting::BackfillPaused { backfill, left } => {
+                write!(f, "has a backfill that is paused: `backfill unpause {backfill}` goes on with it")?;
+                left.map_or(Ok(()), |left| write!(f, " ({} left)", dates(left)))
+            }
+            Waiting::Backfill { backfill, left, holder, paused, scheduler } => {
+                write!(f, "has {} left of backfill {backfill}: ", dates(*left))?;
+                match (holder, paused, scheduler) {
+                    (Some(holder), ..) => write!(f, "{holder} works on it"),
+                    (None, true, _) => write!(
+                        f,
+                        "nobody works on it while the DAG is paused, unless the command that asked for it is given once more"
+                    ),
+                    (None, false, Some(true)) => write!(f, "the scheduler works on it from its next look on"),
+                    (None, false, Some(false)) => write!(
+                        f,
+                        "nobody works on it until a scheduler does, or the command that asked for it is given once more"
+                    ),
+                    (None, false, None) => {
+                        write!(f, "nobody works on it; a scheduler that runs does from its next look on ({UNSEEN})")
+                    }
+                }
+            }
+            Waiting::BackfillFull { backfill, limit, runs } => write!(
+                f,
+                "has as many unfinished runs of backfill {backfill} as it may (its --max-active-runs is {limit}): the \
+                 next is made when one of these has ended: {}",
+                names(runs)
+            ),
+            Waiting::BackfillCannotGoOn { backfill, why } => {
+                write!(f, "has backfill {backfill}, which cannot go on by {SETTINGS}: {why}; {OTHERS}")
             }
             Waiting::CannotRun { why } => write!(f, "can have no run by {SETTINGS}: {why}; {OTHERS}"),
             Waiting::NoSchedule => write!(f, "has no schedule: it runs when somebody asks"),
@@ -446,6 +505,11 @@ const SETTINGS: &str = "the program and the settings of this command";
 
 /// .. and why that may be otherwise elsewhere.
 const OTHERS: &str = "a scheduler goes by those with which it was started";
+
+/// `1 date`, `12 dates`.
+fn dates(count: u32) -> String {
+    if count == 1 { "1 date".into() } else { format!("{count} dates") }
+}
 
 /// `: a and b have them`
 fn held_by(f: &mut fmt::Formatter<'_>, holders: &[String]) -> fmt::Result {

@@ -8,9 +8,10 @@ use crate::config::Config;
 use crate::executor::{self, Askable, CacheUse, Engine, EngineError, EngineSettings, Holders, Stop};
 use crate::notify;
 use crate::quote::quoted;
-use crate::store::MetadataStore;
+use crate::store::{BackfillRow, MetadataStore};
 use flow_core::Dag;
 use serde_json::Map;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -145,6 +146,20 @@ pub async fn holders(app: &App, store: &dyn MetadataStore) -> Result<Holders> {
 fn called_at(home: &Path) -> String {
     let home = std::path::absolute(home).unwrap_or_else(|_| home.to_owned());
     format!("{} --home {}", quoted(&notify::program()), quoted(&home.display().to_string()))
+}
+
+/// Who works on which backfill, of those that somebody works on, for people.
+pub async fn backfill_holders(
+    app: &App,
+    store: &dyn MetadataStore,
+    rows: &[BackfillRow],
+) -> Result<BTreeMap<i64, String>> {
+    if app.config.postgres.is_some() {
+        return Ok(store.held_backfills(SystemClock.now()).await?);
+    }
+    let locked = rows.iter().filter(|row| executor::is_kind_held(&app.config.home, &format!("backfill-{}", row.id)));
+    let owner = |row: &BackfillRow| row.owner.clone().unwrap_or_else(|| "another process".into());
+    Ok(locked.map(|row| (row.id, owner(row))).collect())
 }
 
 /// Does a scheduler work on these records? On Postgres it may be on any machine, and leaves no trace that it lives: `None`.

@@ -1,5 +1,6 @@
 //! `why`: every reason that something waits, and when it clears. It only reads, and works while a scheduler does.
 
+mod backfills;
 mod left;
 mod schedule;
 mod sight;
@@ -10,7 +11,8 @@ use super::exit::{CliError, Exit, Result};
 use super::reasons::{Known, Reason, Surroundings, reasons};
 use super::{lookup, session};
 use crate::run_event::label;
-use crate::store::{BackfillRow, BackfillState, MetadataStore, StoredRun};
+use crate::store::{MetadataStore, StoredRun};
+use backfills::of_backfills;
 use flow_core::{InstanceKey, TaskIx, TaskState, Waiting};
 use left::given_up;
 use schedule::of_schedule;
@@ -150,11 +152,9 @@ async fn of_dags(sight: &Sight<'_>, only: Option<&str>) -> Result<Said> {
         said.push((Subject::dag(dag_id), Reason::Waiting(Waiting::CannotRun { why })));
     }
     let Some(store) = sight.store() else { return Ok(said) };
-    let wanted = |row: &BackfillRow| row.state == BackfillState::Paused && only.is_none_or(|id| row.spec.dag_id == id);
-    said.extend(store.backfills(true).await?.into_iter().rev().filter(wanted).map(|row| {
-        let waiting = Waiting::BackfillPaused { backfill: row.id };
-        (Subject::dag(&row.spec.dag_id), Reason::Waiting(waiting))
-    }));
+    for (dag_id, reason) in of_backfills(sight, store, only, &given_up).await? {
+        said.push((Subject::dag(&dag_id), Reason::Waiting(reason)));
+    }
     let mut around = Surroundings::new(app);
     for stored in open {
         let run = Known::of(app, store, stored).await?;

@@ -25,6 +25,8 @@ use crate::run_event::{RunEvent, paused};
 use crate::secret::is_redacted;
 use crate::store::{RunFilter, RunOrder, RunPk, StoreError, StoredRun};
 use chrono::{DateTime, Utc};
+#[cfg(feature = "cli")]
+pub(crate) use filling::params_of;
 use flow_core::timetable::TimetableError;
 use flow_core::{NextRun, RunStatus, RunType};
 use owned::Owned;
