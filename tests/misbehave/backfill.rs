@@ -319,6 +319,13 @@ fn a_backfill_that_is_full_leaves_the_runs_of_the_schedule_their_places() {
     for _ in 0..2 {
         let scheduler = Scheduler::start(&place);
         soon("it is full", || of("backfill", "running") == 3);
+        let works = format!("process {} works on it\n", scheduler.process());
+        let full = "filled_up has as many unfinished runs of backfill 1 as it may (its --max-active-runs is 3): the next is \
+                    made when one of these has ended: backfill__";
+        soon("why says so", || {
+            let why = place.ok(&["why", "filled_up"]);
+            why.contains(" dates left of backfill 1: ") && why.contains(&works) && why.contains(full)
+        });
         soon("ticks are run all the same", || of("scheduled", "success") >= there + 2);
         there = of("scheduled", "success");
         assert_eq!(scheduler.end("KILL").1, None);
@@ -367,4 +374,66 @@ fn a_run_that_another_backfill_wants_as_well_is_left_to_that() {
         assert_eq!(first(), state, "{told:?}");
     }
     assert_eq!(backfills(&place), [(2, "cancelled".into()), (1, "cancelled".into())]);
+}
+
+#[test]
+fn why_says_of_a_backfill_who_works_on_it_and_what_holds_it_back() {
+    let place = place();
+    rest_but(&place, &["days", "pooled"]);
+    place.ok(&march(&["--detach"]));
+    let said = |dag: &str| {
+        let answer = place.json(&["why", dag]);
+        let reasons = answer.as_array().unwrap().iter().filter(|one| one["reason"]["backfill"] == 1);
+        reasons.map(|one| one["why"].as_str().unwrap().to_string()).collect::<Vec<_>>()
+    };
+    let left = "has 10 dates left of backfill 1: nobody works on it";
+    assert_eq!(
+        said("days"),
+        [format!("{left} until a scheduler does, or the command that asked for it is given once more")]
+    );
+    place.ok(&["pause", "days"]);
+    let asleep = format!("{left} while the DAG is paused, unless the command that asked for it is given once more");
+    assert_eq!(said("days"), [asleep.as_str()]);
+    let scheduler = Scheduler::start(&place);
+    soon("a scheduler is there", || !place.ok(&["why", "pooled"]).contains("no scheduler"));
+    assert_eq!(said("days"), [asleep]);
+    let reason = &place.json(&["why", "days"])[2]["reason"];
+    let parts =
+        json!({"reason": "backfill", "backfill": 1, "left": 10, "holder": null, "paused": true, "scheduler": true});
+    assert_eq!(reason, &parts);
+    assert_eq!(scheduler.end("INT").1, Some(0));
+    place.ok(&["backfill", "pause", "1"]);
+    assert_eq!(said("days"), ["has a backfill that is paused: `backfill unpause 1` goes on with it (10 dates left)"]);
+    // By a command, which a paused DAG does not keep from it.
+    place.ok(&["pause", "filled_up"]);
+    let minute = ["--from", "2020-01-01T00:00:00", "--to", "2020-01-01T00:00:59", "--max-active-runs", "1"];
+    let mut running = place.start(&[&["backfill", "filled_up"], &minute[..]].concat());
+    running.until("stays_in_the_past", "running");
+    let (pid, why) = (running.child.id(), place.ok(&["why", "filled_up"]));
+    running.kill();
+    assert!(why.contains("filled_up has 60 dates left of backfill 2: "), "{why}");
+    assert!(why.contains(&format!("process {pid} works on it\n")), "{why}");
+    assert!(
+        why.contains("(its --max-active-runs is 1): the next is made when one of these has ended: backfill__"),
+        "{why}"
+    );
+}
+
+#[test]
+fn why_says_of_a_backfill_of_which_no_run_can_be_made_what_it_lacks() {
+    let place = place();
+    rest_but(&place, &["pooled"]);
+    place.ok(&["backfill", "pooled", "--from", "2026-01-01", "--to", "2026-01-02", "--detach"]);
+    place.write("flow.toml", "");
+    let lacks = "has backfill 1, which cannot go on by the program and the settings of this command: task `takes_a_slot`: there \
+                 is no pool `api` among default_pool";
+    for _ in 0..2 {
+        let why = place.ok(&["why", "pooled"]);
+        assert!(why.contains(&format!("pooled {lacks}")) && !why.contains("left of backfill"), "{why}");
+        // Nor does a scheduler begin one.
+        let scheduler = Scheduler::start(&place);
+        soon("it is there", || !place.ok(&["why", "pooled"]).contains("no scheduler"));
+        assert_eq!(scheduler.end("INT").1, Some(0));
+    }
+    assert_eq!(place.json(&["runs", "pooled"]), json!([]));
 }

@@ -295,10 +295,44 @@ fn a_run_whose_process_was_killed_goes_on_elsewhere_when_its_lease_has_ended() {
     );
     soon("its lease ends", || there.json(&["runs", "--state", "interrupted"]).as_array().unwrap().len() == 1);
     assert!(there.ok(&["tasks", "mine"]).contains("interrupted"));
+    let why = there.json(&["why", "mine"]);
+    assert_eq!(
+        text(&why[0], "why"),
+        "waits for a scheduler: one that runs goes on with it at its next look (whether one runs cannot be seen on Postgres)"
+    );
+    assert_eq!(why[0]["reason"], json!({"reason": "unattended", "scheduler": null}));
     there.ok(&["run", "--resume", "mine"]);
     let tasks = there.json(&["tasks", "mine"]);
     assert_eq!((&tasks[0]["try_number"], &tasks[0]["tries"][0]["state"]), (&json!(2), &json!("up_for_retry")));
     won_once(&there, "with_url", &runs(&there, "with_url")[0]);
+}
+
+#[test]
+fn why_says_that_a_scheduler_cannot_be_seen() {
+    let Some(database) = database() else { return };
+    let there = machine(&database);
+    let why = there.ok(&["why", "twenty_seconds"]);
+    assert!(
+        why.ends_with("\ntwenty_seconds has its runs made by a scheduler that runs (whether one runs cannot be seen on Postgres)\n"),
+        "{why}"
+    );
+    assert!(!there.ok(&["why", "once"]).contains("no scheduler works"));
+}
+
+#[test]
+fn why_says_who_has_the_lease_of_a_backfill() {
+    let Some(database) = database() else { return };
+    let (here, there) = (machine(&database), machine(&database));
+    rest_but(&here, &["filled_up"]);
+    let minute = ["--from", "2020-01-01T00:00:00", "--to", "2020-01-01T00:00:59", "--max-active-runs", "1"];
+    here.ok(&[&["backfill", "filled_up", "--detach"], &minute[..]].concat());
+    let nobody = "filled_up has 60 dates left of backfill 1: nobody works on it; a scheduler that runs does from its next look on";
+    assert!(there.ok(&["why", "filled_up"]).contains(nobody));
+    let scheduler = Scheduler::start(&here);
+    let works = format!("process {} works on it\n", scheduler.process());
+    soon("its lease is seen", || there.ok(&["why", "filled_up"]).contains(&works));
+    assert_eq!(scheduler.end("KILL").1, None);
+    soon("its lease ends", || there.ok(&["why", "filled_up"]).contains(nobody));
 }
 
 #[test]

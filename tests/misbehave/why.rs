@@ -2,6 +2,7 @@
 
 use crate::program::{Place, Running};
 use crate::rest_but;
+use crate::ticks::soon;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -58,6 +59,7 @@ fn of_a_dag_what_its_schedule_and_its_state_say() {
     assert!(days.contains("days has a run that is due since") || days.contains("days runs next in"), "{days}");
     let all = place.ok(&["why"]);
     assert!(all.contains("prints has no schedule") && all.contains("in_line is paused"), "{all}");
+    assert!(all.contains("broken can have no run by the program and the settings of this command: "), "{all}");
     let wrong = place.dags(&["why", "in_line", "stays"]);
     assert!(wrong.code == Some(2) && wrong.err.contains("name a run"), "{wrong:?}");
 }
@@ -123,4 +125,128 @@ fn beside_a_scheduler_who_is_in_the_way() {
     let scheduler = scheduler.0.take().unwrap();
     scheduler.signal("INT");
     assert_eq!(scheduler.end().1, Some(0));
+}
+
+/// Changes the records as another program would have written them.
+fn rewrite(place: &Place, sql: &'static str) {
+    use sqlx::Connection as _;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let url = format!("sqlite://{}", place.home().join("flow.db").display());
+        let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
+        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    });
+}
+
+/// Of a run whose process died: a function of its tasks was there when it was made.
+const A_FUNCTION_GOES: &str = "
+    INSERT INTO dag_version (hash, dag_id, json) SELECT 'before', dag_id, replace(json, '::stays', '::went')
+        FROM dag_version WHERE dag_id IN ('in_line', 'one_at_a_time');
+    UPDATE dag_run SET dag_version = 'before' WHERE dag_id IN ('in_line', 'one_at_a_time')";
+
+/// What a scheduler has said by itself.
+fn notes(events: &[Value]) -> Vec<&str> {
+    events.iter().filter(|event| event["event"] == "note").filter_map(|event| event["message"].as_str()).collect()
+}
+
+#[test]
+fn of_a_run_that_a_scheduler_has_given_up_why_it_had_to() {
+    let place = place();
+    rest_but(&place, &[]);
+    let mut run = place.start(&["run", "one_at_a_time", "--run-id", "one"]);
+    run.until("stays", "running");
+    run.kill();
+    rewrite(&place, A_FUNCTION_GOES);
+    let gone = "task `behind`: the function `misbehave::crowded::stays` is gone".replace("stays", "went");
+    let cannot =
+        "cannot go on by the program and the settings of this command: what run `one` was made from has changed: ";
+    // Nobody has to have tried it.
+    let answer = place.json(&["why", "one"]);
+    let said_of_it = said(&answer, None);
+    assert!(said_of_it[0].starts_with(cannot) && said_of_it[0].contains(&gone), "{answer:#}");
+    assert!(said_of_it[1].contains("no process works on it, and no scheduler"), "{answer:#}");
+
+    let mut scheduler = place.start(&["scheduler"]);
+    while !notes(&scheduler.seen).iter().any(|note| note.contains("run `one` of DAG `one_at_a_time` cannot go on")) {
+        assert!(scheduler.next().is_some(), "{:#?}", scheduler.seen);
+    }
+    let scheduler = Scheduler(Some(scheduler));
+    assert!(notes(&scheduler.0.as_ref().unwrap().seen).iter().any(|note| note.contains(&gone)));
+    let answer = place.json(&["why", "one"]);
+    let of_the_run = said(&answer, None);
+    assert!(of_the_run.len() == 1 && of_the_run[0].starts_with(cannot) && of_the_run[0].contains(&gone), "{answer:#}");
+    assert!(of_the_run[0].ends_with("`mark RUN failed` ends the run"), "{answer:#}");
+    assert_eq!(answer[0]["reason"]["reason"], "cannot_go_on");
+    assert_eq!(said(&answer, Some("behind")), ["waits for the run to be resumed"]);
+    let of_dag = place.ok(&["why", "one_at_a_time"]);
+    assert!(of_dag.contains(&format!("one_at_a_time one {cannot}")) && !of_dag.contains("next look"), "{of_dag}");
+    place.ok(&["mark", "one", "failed"]);
+    assert_eq!(place.dags(&["why", "one"]).err, "nothing of it waits: the run is failed\n");
+}
+
+#[test]
+fn of_a_task_of_a_run_that_is_left_no_slot() {
+    let place = place();
+    let mut run = place.start(&["run", "held_up", "--run-id", "one"]);
+    run.until("waits_to_go", "running");
+    run.kill();
+    // As if it had died before it had decided anything.
+    rewrite(&place, "DELETE FROM task_instance");
+    let why = place.ok(&["why", "one", "waits_to_go"]);
+    assert_eq!(why.lines().last(), Some("waits_to_go: waits for the run to be resumed"));
+}
+
+#[test]
+fn of_a_dag_whose_runs_cannot_go_on_that_they_take_no_place() {
+    let place = place();
+    rest_but(&place, &["in_line"]);
+    let scheduler = Scheduler(Some(place.start(&["scheduler"])));
+    let full = "in_line has as many runs as it may";
+    soon("it has as many as it may", || place.ok(&["why", "in_line"]).contains(full));
+    drop(scheduler);
+    assert!(place.ok(&["why", "in_line"]).contains(full));
+    rewrite(&place, A_FUNCTION_GOES);
+    let all = place.ok(&["why", "in_line"]);
+    assert!(
+        !all.contains(full) && all.contains("in_line has a run that is due since 2026-01-01 00:00:02 UTC"),
+        "{all}"
+    );
+    assert_eq!(all.matches(" cannot go on by ").count(), 2, "{all}");
+    // And so it is.
+    let _scheduler = Scheduler(Some(place.start(&["scheduler"])));
+    soon("two others are made", || place.json(&["runs", "in_line"]).as_array().unwrap().len() == 4);
+}
+
+#[test]
+fn of_a_dag_that_can_have_no_runs_what_it_lacks() {
+    let place = Place::new().env("FLOW_PARAM_N", "bogus");
+    rest_but(&place, &["crowd"]);
+    let no_pool = "there is no pool `api` among default_pool";
+    let can = "can have no run by the program and the settings of this command: ";
+    let answer = place.json(&["why", "in_line"]);
+    assert!(said(&answer, None)[1].starts_with(&format!("{can}task `wide`: {no_pool}")), "{answer:#}");
+    assert_eq!(answer[1]["reason"]["reason"], "cannot_run");
+    let asked_for = place.ok(&["why", "few_slots"]);
+    assert!(asked_for.starts_with(&format!("few_slots {can}task `stays`: {no_pool}")), "{asked_for}");
+    let next = place.dags(&["next", "in_line"]);
+    assert!(next.code == Some(0) && next.err.contains(&format!("in_line {can}task `wide`: {no_pool}")), "{next:?}");
+
+    // A param is looked at for each run: a scheduler passes its date over.
+    place.write("flow.toml", "[pools]\napi = 2\n");
+    let param = format!(
+        "crowd {can}param `n` takes a whole number (u32), not `bogus` (env FLOW_PARAM_N); a scheduler goes by those"
+    );
+    let mut scheduler = place.start(&["scheduler"]);
+    while !notes(&scheduler.seen).iter().any(|note| note.starts_with("DAG `crowd` has no run of 2026-01-01")) {
+        assert!(scheduler.next().is_some(), "{:#?}", scheduler.seen);
+    }
+    let _scheduler = Scheduler(Some(scheduler));
+    let why = place.ok(&["why", "crowd"]);
+    assert!(why.starts_with(&param) && why.contains("\ncrowd has a run that is due since 2026-01-01"), "{why}");
+    let next = place.dags(&["next", "crowd"]);
+    assert!(next.out.contains("due") && next.err.contains(&param), "{next:?}");
+    assert_eq!(place.json(&["runs", "crowd"]).as_array().unwrap().len(), 0);
+    // Whoever asks for a run may give what is missing.
+    assert!(!place.ok(&["why", "children"]).contains(can));
 }

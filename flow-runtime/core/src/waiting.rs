@@ -26,6 +26,42 @@ pub enum Waiting {
     BackfillPaused {
         /// Its number.
         backfill: i64,
+        /// Dates that are left, where they can be told.
+        left: Option<u32>,
+    },
+    /// Of a DAG: a backfill of it has dates left.
+    Backfill {
+        /// Its number.
+        backfill: i64,
+        /// Dates that are left.
+        left: u32,
+        /// Who works on it: host and process.
+        holder: Option<String>,
+        /// The DAG is paused: only a command works on it.
+        paused: bool,
+        /// A scheduler is there, and works on it if nobody does; `None` where that cannot be seen.
+        scheduler: Option<bool>,
+    },
+    /// Of a DAG: a backfill of it has as many unfinished runs as it may.
+    BackfillFull {
+        /// Its number.
+        backfill: i64,
+        /// The limit.
+        limit: u32,
+        /// Ids of the runs that must end first, at most 10.
+        runs: Vec<String>,
+    },
+    /// Of a DAG: a backfill of it cannot go on.
+    BackfillCannotGoOn {
+        /// Its number.
+        backfill: i64,
+        /// Why, as a sentence.
+        why: String,
+    },
+    /// Of a DAG: no run of it can be made.
+    CannotRun {
+        /// Why, as sentences.
+        why: String,
     },
     /// Of a DAG: nothing makes runs of it.
     NoSchedule,
@@ -61,10 +97,17 @@ pub enum Waiting {
     },
     /// Of a DAG: runs are made by a scheduler, and none works on this home folder.
     NoScheduler,
+    /// Of a DAG: runs are made by a scheduler, and whether one works cannot be seen.
+    SchedulerUnseen,
     /// Of a run: no process works on it.
     Unattended {
-        /// A scheduler is there, and will go on with it.
-        scheduler: bool,
+        /// A scheduler is there, and will go on with it; `None` where that cannot be seen.
+        scheduler: Option<bool>,
+    },
+    /// Of a run: no process works on it, and none can.
+    CannotGoOn {
+        /// Why, as sentences.
+        why: String,
     },
     /// Of a run: it is being ended, and is unfinished as long as something is to be taken away.
     Ending {
@@ -294,9 +337,38 @@ impl fmt::Display for Waiting {
         let at = |due: &DateTime<Utc>| due.format("%Y-%m-%d %H:%M:%S UTC").to_string();
         match self {
             Waiting::Paused => write!(f, "is paused: nothing of it is begun until somebody unpauses the DAG"),
-            Waiting::BackfillPaused { backfill } => {
-                write!(f, "has a backfill that is paused: `backfill unpause {backfill}` goes on with it")
+            Waiting::BackfillPaused { backfill, left } => {
+                write!(f, "has a backfill that is paused: `backfill unpause {backfill}` goes on with it")?;
+                left.map_or(Ok(()), |left| write!(f, " ({} left)", dates(left)))
             }
+            Waiting::Backfill { backfill, left, holder, paused, scheduler } => {
+                write!(f, "has {} left of backfill {backfill}: ", dates(*left))?;
+                match (holder, paused, scheduler) {
+                    (Some(holder), ..) => write!(f, "{holder} works on it"),
+                    (None, true, _) => write!(
+                        f,
+                        "nobody works on it while the DAG is paused, unless the command that asked for it is given once more"
+                    ),
+                    (None, false, Some(true)) => write!(f, "the scheduler works on it from its next look on"),
+                    (None, false, Some(false)) => write!(
+                        f,
+                        "nobody works on it until a scheduler does, or the command that asked for it is given once more"
+                    ),
+                    (None, false, None) => {
+                        write!(f, "nobody works on it; a scheduler that runs does from its next look on ({UNSEEN})")
+                    }
+                }
+            }
+            Waiting::BackfillFull { backfill, limit, runs } => write!(
+                f,
+                "has as many unfinished runs of backfill {backfill} as it may (its --max-active-runs is {limit}): the \
+                 next is made when one of these has ended: {}",
+                names(runs)
+            ),
+            Waiting::BackfillCannotGoOn { backfill, why } => {
+                write!(f, "has backfill {backfill}, which cannot go on by {SETTINGS}: {why}; {OTHERS}")
+            }
+            Waiting::CannotRun { why } => write!(f, "can have no run by {SETTINGS}: {why}; {OTHERS}"),
             Waiting::NoSchedule => write!(f, "has no schedule: it runs when somebody asks"),
             Waiting::NoMoreRuns => write!(f, "will not run any more: its schedule has come to its end"),
             Waiting::Assets { missing, come } => {
@@ -316,10 +388,17 @@ impl fmt::Display for Waiting {
                 names(runs)
             ),
             Waiting::NoScheduler => write!(f, "makes no runs by itself: no scheduler works on this home folder"),
-            Waiting::Unattended { scheduler: true } => {
+            Waiting::SchedulerUnseen => write!(f, "has its runs made by a scheduler that runs ({UNSEEN})"),
+            Waiting::CannotGoOn { why } => {
+                write!(f, "cannot go on by {SETTINGS}: {why}; {OTHERS}, and `mark RUN failed` ends the run")
+            }
+            Waiting::Unattended { scheduler: Some(true) } => {
                 write!(f, "waits for the scheduler, which goes on with it at its next look")
             }
-            Waiting::Unattended { scheduler: false } => {
+            Waiting::Unattended { scheduler: None } => {
+                write!(f, "waits for a scheduler: one that runs goes on with it at its next look ({UNSEEN})")
+            }
+            Waiting::Unattended { scheduler: Some(false) } => {
                 write!(
                     f,
                     "waits for somebody to go on with it: no process works on it, and no scheduler on this home folder"
@@ -416,6 +495,20 @@ impl fmt::Display for Waiting {
             Waiting::Answer => write!(f, "waits for a person's answer"),
         }
     }
+}
+
+/// What cannot be known of a scheduler on another machine.
+const UNSEEN: &str = "whether one runs cannot be seen on Postgres";
+
+/// By what it is told whether something can run ..
+const SETTINGS: &str = "the program and the settings of this command";
+
+/// .. and why that may be otherwise elsewhere.
+const OTHERS: &str = "a scheduler goes by those with which it was started";
+
+/// `1 date`, `12 dates`.
+fn dates(count: u32) -> String {
+    if count == 1 { "1 date".into() } else { format!("{count} dates") }
 }
 
 /// `: a and b have them`

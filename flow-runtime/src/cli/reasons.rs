@@ -8,9 +8,7 @@ use crate::executor::{History, StoredKeys, explain, run_state};
 use crate::run_event::label;
 use crate::store::{InstanceRow, MetadataStore, RunFilter, RunPk, StoredRun};
 use chrono::{DateTime, Utc};
-use flow_core::{
-    Dag, Decided, InFlight, InstanceKey, Limits, Needs, RunStatus, TaskIx, TaskState, Waiting, because, why,
-};
+use flow_core::{Dag, Decided, InFlight, InstanceKey, Limits, Needs, RunStatus, TaskIx, Waiting, because, why};
 use serde::Serialize;
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::collections::{HashMap, hash_map};
@@ -84,7 +82,8 @@ pub async fn reasons(store: &dyn MetadataStore, run: &Known, around: &mut Surrou
             let key = InstanceKey { task, map_index };
             let reason = match why(&run.dag, &state, key, now) {
                 _ if run.is_left && instance.state.is_in_flight() => Waiting::Lost,
-                Some(_) if run.is_left && instance.state == TaskState::Scheduled => Waiting::Resume,
+                // Whether a limit would hold it back is known to whoever goes on with the run.
+                Some(Waiting::Slot) if run.is_left => Waiting::Resume,
                 Some(Waiting::Slot) => {
                     let known = match past.entry(task) {
                         Entry::Occupied(known) => known.into_mut(),

@@ -19,7 +19,7 @@ use crate::run_event::{RunEvent, label};
 use crate::scheduler::{Listener, ScheduledDag, Scheduler, Told};
 use crate::store::{MetadataStore, RunFilter, StoredRun};
 use crate::telemetry;
-use flow_core::{Dag, DagRun, RunStatus, TaskState};
+use flow_core::{Dag, DagRun, RunStatus, TaskState, Waiting};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -108,6 +108,18 @@ fn scheduled(app: &App, dag: &Arc<Dag>) -> Option<ScheduledDag> {
     }
     let resolved = app.params(dag, &ParamArgs::default()).and_then(|resolved| params::complete(dag, resolved));
     Some(ScheduledDag { dag: dag.clone(), params: resolved.map_err(|error| error.message.clone()) })
+}
+
+/// What keeps runs of a DAG from being made by this program under these settings, as its scheduler would find it: a sentence each.
+pub fn no_runs(app: &App, dag: &Dag) -> Vec<String> {
+    let mut found = obstacles(dag, app.registry.bodies(), &session::settings(app));
+    let params = session::set_params(app, dag).and_then(|resolved| match dag.schedule {
+        Some(_) => params::complete(dag, resolved).map(drop),
+        // Whoever asks for a run may give what is missing.
+        None => Ok(()),
+    });
+    found.extend(params.err().iter().flat_map(|error| error.message.lines()).map(String::from));
+    found
 }
 
 fn greet(app: &App, dags: &[ScheduledDag], said: &BTreeMap<String, bool>) {
@@ -245,6 +257,10 @@ pub fn next(app: &App, args: &Next) -> Result {
         many => out.note(format!(
             "left out: {many} dates have a run already, which somebody asked for; the scheduler passes over them"
         )),
+    }
+    let lacks = no_runs(app, dag);
+    if !lacks.is_empty() {
+        out.note(format!("{} {}", dag.dag_id, Waiting::CannotRun { why: lacks.join("; ") }));
     }
     let waiting = assets::waiting_now(app, dag)?;
     match &dag.schedule {

@@ -2,15 +2,16 @@
 
 use super::app::App;
 use super::exit::{CliError, Result};
-use super::params::{self, Given, Origin};
+use super::params::{self, Given, Origin, Resolved};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::executor::{self, Askable, CacheUse, Engine, EngineError, EngineSettings, Holders, Stop};
 use crate::notify;
 use crate::quote::quoted;
-use crate::store::MetadataStore;
+use crate::store::{BackfillRow, MetadataStore};
 use flow_core::Dag;
 use serde_json::Map;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -147,9 +148,28 @@ fn called_at(home: &Path) -> String {
     format!("{} --home {}", quoted(&notify::program()), quoted(&home.display().to_string()))
 }
 
-/// May a scheduler work on these records? On Postgres it may be on any machine, and leaves no trace that it lives.
+/// Who works on which backfill, of those that somebody works on, for people.
+pub async fn backfill_holders(
+    app: &App,
+    store: &dyn MetadataStore,
+    rows: &[BackfillRow],
+) -> Result<BTreeMap<i64, String>> {
+    if app.config.postgres.is_some() {
+        return Ok(store.held_backfills(SystemClock.now()).await?);
+    }
+    let locked = rows.iter().filter(|row| executor::is_kind_held(&app.config.home, &format!("backfill-{}", row.id)));
+    let owner = |row: &BackfillRow| row.owner.clone().unwrap_or_else(|| "another process".into());
+    Ok(locked.map(|row| (row.id, owner(row))).collect())
+}
+
+/// Does a scheduler work on these records? On Postgres it may be on any machine, and leaves no trace that it lives: `None`.
+pub fn scheduler_lives(app: &App) -> Option<bool> {
+    app.config.postgres.is_none().then(|| executor::is_kind_held(&app.config.home, "scheduler"))
+}
+
+/// May one work on them?
 pub fn scheduler_may_live(app: &App) -> bool {
-    app.config.postgres.is_some() || executor::is_kind_held(&app.config.home, "scheduler")
+    scheduler_lives(app).unwrap_or(true)
 }
 
 /// The file that this process was started from, even if another lies in its place by now.
@@ -169,11 +189,15 @@ pub fn askables(app: &App) -> impl Iterator<Item = Askable> {
     app.registry.dags().map(|dag| askable(app, dag))
 }
 
-/// A DAG, for tasks that ask for a run of it: with what flow.toml and the environment say of its params.
-fn askable(app: &App, dag: &Arc<Dag>) -> Askable {
+/// The params of a DAG with what flow.toml and the environment say of them; nothing is told of what is strange there.
+pub fn set_params<'d>(app: &App, dag: &'d Dag) -> Result<Vec<Resolved<'d>>> {
     let env = |name: &str| std::env::var(name).ok();
-    let given = Given { config: &app.config, env: &env, json: Map::new(), flags: &[] };
-    let resolved = params::resolve(dag, &given).map_err(|error| error.message);
+    params::resolve(dag, &Given { config: &app.config, env: &env, json: Map::new(), flags: &[] })
+}
+
+/// A DAG, for tasks that ask for a run of it: with what is set of its params.
+fn askable(app: &App, dag: &Arc<Dag>) -> Askable {
+    let resolved = set_params(app, dag).map_err(|error| error.message);
     let said = resolved.map(|params| {
         let said = params.into_iter().filter(|param| param.origin != Origin::Default);
         said.filter_map(|param| Some((param.def.name.clone(), param.value?))).collect()

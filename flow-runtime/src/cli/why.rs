@@ -1,18 +1,23 @@
 //! `why`: every reason that something waits, and when it clears. It only reads, and works while a scheduler does.
 
+mod backfills;
+mod left;
+mod schedule;
+mod sight;
+
 use super::app::App;
 use super::args::{RunArg, Why};
-use super::coming::coming;
 use super::exit::{CliError, Exit, Result};
 use super::reasons::{Known, Reason, Surroundings, reasons};
-use super::{assets, lookup, session};
-use crate::clock::{Clock, SystemClock};
+use super::{lookup, session};
 use crate::run_event::label;
-use crate::store::{BackfillRow, BackfillState, MetadataStore, RunFilter, StoredRun};
-use crate::timetable;
-use flow_core::{Dag, InstanceKey, RunStatus, RunType, Schedule, TaskIx, TaskState, Waiting, parse};
+use crate::store::{MetadataStore, StoredRun};
+use backfills::of_backfills;
+use flow_core::{InstanceKey, TaskIx, TaskState, Waiting};
+use left::given_up;
+use schedule::of_schedule;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use sight::Sight;
 
 /// Most runs that a reason names.
 const NAMES: usize = 10;
@@ -24,6 +29,12 @@ struct Subject {
     run_id: Option<String>,
     /// The task, and its place in a mapped list.
     task: Option<(String, i32)>,
+}
+
+impl Subject {
+    fn dag(dag_id: &str) -> Subject {
+        Subject { dag_id: dag_id.to_owned(), run_id: None, task: None }
+    }
 }
 
 /// What is said, and of what.
@@ -39,13 +50,13 @@ enum Asked {
 /// Says why things wait.
 pub fn why(app: &App, args: &Why) -> Result {
     let (said, note) = session::block_on(async {
-        let store = app.store_to_read().await?;
-        let answer = match (asked(app, store.as_deref(), args).await?, store.as_deref()) {
-            (Asked::Run(stored), Some(store)) => of_run(app, store, *stored, args.task.as_deref()).await?,
-            (Asked::Dag(dag_id), store) => (of_dags(app, store, Some(&dag_id)).await?, None),
-            (_, store) => (of_dags(app, store, None).await?, None),
+        let sight = Sight::open(app).await?;
+        let answer = match (asked(app, sight.store(), args).await?, sight.store()) {
+            (Asked::Run(stored), Some(store)) => of_run(&sight, store, *stored, args.task.as_deref()).await?,
+            (Asked::Dag(dag_id), _) => (of_dags(&sight, Some(&dag_id)).await?, None),
+            _ => (of_dags(&sight, None).await?, None),
         };
-        if let Some(store) = store {
+        if let Some(store) = sight.store() {
             store.close().await;
         }
         Ok(answer)
@@ -79,16 +90,15 @@ async fn asked(app: &App, store: Option<&dyn MetadataStore>, args: &Why) -> Resu
 
 /// Everything about a run; and what to say where nothing of it waits.
 async fn of_run(
-    app: &App,
+    sight: &Sight<'_>,
     store: &dyn MetadataStore,
     stored: StoredRun,
     task: Option<&str>,
 ) -> Result<(Said, Option<String>)> {
-    let run = Known::of(app, store, stored).await?;
+    let run = Known::of(sight.app, store, stored).await?;
     let wanted = task.map(|task| lookup::tasks(&run.dag, &[task.to_string()])).transpose()?;
-    let mut said = Said::new();
-    said.extend(of_the_run(app, store, &run).await?);
-    let all = of_instances(store, &run, &mut Surroundings::new(app)).await?;
+    let mut said = of_the_run(sight, &run).await?;
+    let all = of_instances(store, &run, &mut Surroundings::new(sight.app)).await?;
     let is_wanted = |subject: &Subject, reason: &Reason| match (&wanted, &subject.task) {
         // Who asks for a task is also told why it was never tried.
         (Some(wanted), Some((task_id, _))) => run.dag.task_ix(task_id).is_some_and(|task| wanted.contains(&task)),
@@ -109,23 +119,6 @@ async fn of_run(
     Ok((said, Some(note)))
 }
 
-/// Why a run is being ended, if it is, and why nobody works on it, if nobody does.
-async fn of_the_run(app: &App, store: &dyn MetadataStore, run: &Known) -> Result<Said> {
-    let (dag_id, run_id) = (run.dag.dag_id.clone(), Some(run.stored.run.run_id.clone()));
-    let subject = Subject { dag_id, run_id, task: None };
-    let ending = run.stored.ending.iter().filter(|_| !run.stored.run.state.is_finished());
-    let ending = ending.map(|how| Waiting::Ending { why: how.cause.message.clone(), state: how.state });
-    let mut said: Said = ending.map(|waiting| (subject.clone(), Reason::Waiting(waiting))).collect();
-    if !run.is_left {
-        return Ok(said);
-    }
-    let scheduler = session::scheduler_may_live(app);
-    let paused = store.paused().await?.get(&run.dag.dag_id).copied().unwrap_or(app.config.paused_at_creation);
-    let reason = if scheduler && paused { Waiting::Paused } else { Waiting::Unattended { scheduler } };
-    said.push((subject, Reason::Waiting(reason)));
-    Ok(said)
-}
-
 /// The reasons of the instances of a run, each task after what it waits for.
 async fn of_instances(store: &dyn MetadataStore, run: &Known, around: &mut Surroundings<'_>) -> Result<Said> {
     let found = reasons(store, run, around).await?;
@@ -144,39 +137,28 @@ async fn of_instances(store: &dyn MetadataStore, run: &Known, around: &mut Surro
 
 /// Everything about all DAGs, or one, and their unfinished runs. What only waits for other tasks of its run is left out:
 /// what those wait for is said.
-async fn of_dags(app: &App, store: Option<&dyn MetadataStore>, only: Option<&str>) -> Result<Said> {
-    let mut open: BTreeMap<String, Vec<StoredRun>> = BTreeMap::new();
-    let mut paused = BTreeMap::new();
-    if let Some(store) = store {
-        let states = vec![RunStatus::Queued, RunStatus::Running];
-        let filter = RunFilter { dag_id: only.map(String::from), states, ..RunFilter::default() };
-        // The oldest first.
-        for run in store.runs(&filter).await?.into_iter().rev() {
-            open.entry(run.run.dag_id.clone()).or_default().push(run);
-        }
-        paused = store.paused().await?;
-    }
+async fn of_dags(sight: &Sight<'_>, only: Option<&str>) -> Result<Said> {
+    let app = sight.app;
     let mut said = Said::new();
+    let open = sight.open_runs(only).await?;
+    let given_up = given_up(sight, &open).await?;
     for dag in app.registry.dags().filter(|dag| only.is_none_or(|id| dag.dag_id == id)) {
-        let is_paused = paused.get(&dag.dag_id).copied().unwrap_or(app.config.paused_at_creation);
-        let runs = open.get(&dag.dag_id).map(Vec::as_slice).unwrap_or_default();
-        let subject = Subject { dag_id: dag.dag_id.clone(), run_id: None, task: None };
-        let reasons = of_schedule(app, store, dag, is_paused, runs).await?;
-        said.extend(reasons.into_iter().map(|reason| (subject.clone(), Reason::Waiting(reason))));
+        let own = open.iter().filter(|run| run.run.dag_id == dag.dag_id && !given_up.contains_key(&run.pk));
+        let reasons = of_schedule(sight, dag, &own.collect::<Vec<_>>()).await?;
+        said.extend(reasons.into_iter().map(|reason| (Subject::dag(&dag.dag_id), Reason::Waiting(reason))));
     }
-    if let Some(store) = store {
-        let wanted =
-            |row: &BackfillRow| row.state == BackfillState::Paused && only.is_none_or(|id| row.spec.dag_id == id);
-        said.extend(store.backfills(true).await?.into_iter().rev().filter(wanted).map(|row| {
-            let subject = Subject { dag_id: row.spec.dag_id, run_id: None, task: None };
-            (subject, Reason::Waiting(Waiting::BackfillPaused { backfill: row.id }))
-        }));
+    for (dag_id, broken) in app.registry.broken().iter().filter(|_| only.is_none()) {
+        let why = in_one_line(&broken.error);
+        said.push((Subject::dag(dag_id), Reason::Waiting(Waiting::CannotRun { why })));
+    }
+    let Some(store) = sight.store() else { return Ok(said) };
+    for (dag_id, reason) in of_backfills(sight, store, only, &given_up).await? {
+        said.push((Subject::dag(&dag_id), Reason::Waiting(reason)));
     }
     let mut around = Surroundings::new(app);
-    for stored in open.into_values().flatten() {
-        let Some(store) = store else { break };
+    for stored in open {
         let run = Known::of(app, store, stored).await?;
-        said.extend(of_the_run(app, store, &run).await?);
+        said.extend(of_the_run(sight, &run).await?);
         let follows = |reason: &Reason| {
             use Waiting::{List, Resume, Run, Setup, Upstream};
             let Reason::Waiting(waiting) = reason else { return true };
@@ -187,67 +169,16 @@ async fn of_dags(app: &App, store: Option<&dyn MetadataStore>, only: Option<&str
     Ok(said)
 }
 
-/// Why a DAG has no run now that it might have.
-async fn of_schedule(
-    app: &App,
-    store: Option<&dyn MetadataStore>,
-    dag: &Dag,
-    is_paused: bool,
-    open: &[StoredRun],
-) -> Result<Vec<Waiting>> {
-    let mut found = Vec::new();
-    if is_paused {
-        found.push(Waiting::Paused);
-    }
-    if dag.schedule.is_none() {
-        found.push(Waiting::NoSchedule);
-        return Ok(found);
-    }
-    let timetable = timetable::of(dag).map_err(|e| CliError::input(e.to_string()))?;
-    let now = SystemClock.now();
-    let next = coming(store, dag, now, 1).await?.runs.pop();
-    let limit = if timetable.foresees() { dag.max_active_runs } else { 1 };
-    // Those of backfills take no place away.
-    let open: Vec<&StoredRun> = open.iter().filter(|run| run.run.run_type != RunType::Backfill).collect();
-    let full = |limit: u32| {
-        let runs = open.iter().take(NAMES).map(|run| run.run.run_id.clone()).collect();
-        (open.len() >= limit as usize).then_some(Waiting::MaxActiveRuns { limit, runs })
-    };
-    let assets = match dag.schedule.as_ref().and_then(Schedule::waits_for) {
-        Some(when) => {
-            let come = have_come(store, &dag.dag_id).await?;
-            let missing = when.missing(&|asset| come.contains(asset)).map(|missing| missing.to_string());
-            let there = when.names().into_iter().filter(|asset| come.contains(*asset)).take(NAMES);
-            let not_yet = missing.map(|missing| Waiting::Assets { missing, come: there.map(String::from).collect() });
-            Some(not_yet.or_else(|| full(dag.max_active_runs)).unwrap_or(Waiting::AssetsCome))
-        }
-        None => None,
-    };
-    let times = match next {
-        // Assets may come for ever.
-        None if assets.is_some() => None,
-        None => Some(Waiting::NoMoreRuns),
-        Some(run) if run.run_after > now => {
-            let wait = (run.run_after - now).to_std().unwrap_or_default();
-            let wait = parse::human(std::time::Duration::from_secs(wait.as_secs()));
-            Some(Waiting::NextRun { due: run.run_after, wait })
-        }
-        Some(run) => Some(full(limit).unwrap_or(Waiting::RunDue { due: run.run_after })),
-    };
-    found.extend(assets);
-    if let Some(times) = times.filter(|times| !found.contains(times)) {
-        found.push(times);
-    }
-    if !session::scheduler_may_live(app) {
-        found.push(Waiting::NoScheduler);
-    }
-    Ok(found)
+/// Why a run is being ended, if it is, and why nobody works on it, if nobody does.
+async fn of_the_run(sight: &Sight<'_>, run: &Known) -> Result<Said> {
+    let subject = Subject { run_id: Some(run.stored.run.run_id.clone()), ..Subject::dag(&run.dag.dag_id) };
+    let reasons = left::of_run(sight, run).await?;
+    Ok(reasons.into_iter().map(|reason| (subject.clone(), Reason::Waiting(reason))).collect())
 }
 
-/// The assets that have come since the DAG had a run for them.
-async fn have_come(store: Option<&dyn MetadataStore>, dag_id: &str) -> Result<BTreeSet<String>> {
-    let Some(store) = store else { return Ok(BTreeSet::new()) };
-    Ok(assets::come(store.pending_assets().await?).remove(dag_id).unwrap_or_default())
+/// The sentences of an error, or the like, as one.
+fn in_one_line(text: &impl std::fmt::Display) -> String {
+    text.to_string().lines().collect::<Vec<_>>().join("; ")
 }
 
 fn described((subject, reason): &(Subject, Reason)) -> Value {

@@ -418,6 +418,18 @@ impl Engine {
         until.unless_hung(run_loop::drive(self, run, observer, stop)).await
     }
 
+    /// Why [`Engine::resume`] would refuse to go on with what is unfinished of a run that nobody works on; `run` is its record, what
+    /// it was made from, and its instances.
+    #[cfg(feature = "cli")]
+    pub(crate) async fn refusal(
+        &self,
+        dag: &Dag,
+        run: (&StoredRun, &Dag, &[InstanceRow]),
+        given: Map<String, Value>,
+    ) -> Result<Option<EngineError>, StoreError> {
+        resume::refusal(self, dag, run, given).await
+    }
+
     /// Goes on with a run that was interrupted, whose process died, or that failed. `given` must hold its secret
     /// params, which are not stored; all others are taken from the run.
     ///

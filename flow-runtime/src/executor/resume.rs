@@ -8,6 +8,8 @@ use super::scope::{Params, lengths};
 use super::{Again, Engine, EngineError};
 use super::{build, obstacles, version};
 use crate::secret;
+#[cfg(feature = "cli")]
+use crate::store::StoreError;
 use crate::store::{CauseKind, InstanceRow, OrderRow, StoredRun};
 use flow_core::dag_run::SECRET_MARK;
 use flow_core::params::{self, Extra};
@@ -63,11 +65,9 @@ async fn go_on(
 
     let epoch = hold.epoch(engine, stored.pk).await?;
     let rows = engine.store.instances(stored.pk).await?;
-    check_version(engine, (&made_from, &dag), &stored, &rows, &again).await?;
+    let params = fitting(engine, (&made_from, &dag), &stored, &rows, &again, given).await?;
     let pause_at = pause_at(&dag, &stored.run);
     let (present, dag) = (dag, made_from);
-    obstacles::check(engine, &dag)?;
-    let params = Params::conceal(&dag, complete(&dag, &stored.run.conf, given)?);
     let state = restored(&dag, &stored, &rows, &params.lengths());
     let lost = state.in_flight();
     let orders = engine.store.orders().await?;
@@ -120,6 +120,36 @@ async fn go_on(
     })
 }
 
+/// Why [`resume`] would refuse to go on with what is unfinished of a run that nobody works on. Nothing is changed.
+#[cfg(feature = "cli")]
+pub(super) async fn refusal(
+    engine: &Engine,
+    present: &Dag,
+    (stored, made_from, rows): (&StoredRun, &Dag, &[InstanceRow]),
+    given: Map<String, Value>,
+) -> Result<Option<EngineError>, StoreError> {
+    let given = Params::conceal(present, given).values;
+    match fitting(engine, (made_from, present), stored, rows, &Again::Nothing, given).await {
+        Ok(_) => Ok(None),
+        Err(EngineError::Store(error)) => Err(error),
+        Err(error) => Ok(Some(error)),
+    }
+}
+
+/// The params of a run that this program can go on with; refuses any other.
+async fn fitting(
+    engine: &Engine,
+    (made_from, present): (&Dag, &Dag),
+    stored: &StoredRun,
+    rows: &[InstanceRow],
+    again: &Again,
+    given: Map<String, Value>,
+) -> Result<Params, EngineError> {
+    check_version(engine, (made_from, present), stored, rows, again).await?;
+    obstacles::check(engine, made_from)?;
+    Ok(Params::conceal(made_from, complete(made_from, &stored.run.conf, given)?))
+}
+
 /// The run goes on with its own tasks and edges; refuses it where the functions behind them have changed.
 async fn check_version(
     engine: &Engine,
@@ -134,11 +164,7 @@ async fn check_version(
     if misfits.is_empty() {
         return Ok(());
     }
-    let mut text = format!(
-        "run `{}` cannot go on, for what it was made from has changed: {}",
-        stored.run.run_id,
-        misfits.join("; ")
-    );
+    let mut text = format!("what run `{}` was made from has changed: {}", stored.run.run_id, misfits.join("; "));
     let others = differences(made_from, present);
     if !others.is_empty() {
         text.push_str(&format!(" (in its DAG `{}` of today {})", present.dag_id, others.join(", ")));

@@ -61,7 +61,7 @@ impl Scheduler {
             self.filling.remove(&row.id);
             return Ok(());
         }
-        let params = match self.params_of(row) {
+        let params = match params_of(row, &dag.params) {
             Ok(params) => params,
             Err(why) => {
                 self.note_once(format!("backfill {} of DAG `{}` cannot go on: {why}", row.id, row.spec.dag_id));
@@ -132,26 +132,22 @@ impl Scheduler {
         true
     }
 
-    /// The params of its runs: those that it was asked for with, and secrets as they are known here.
-    fn params_of(&self, row: &BackfillRow) -> Result<Map<String, Value>, String> {
-        let own = self.dags.get(&row.spec.dag_id).map(super::Owned::params);
-        let mut params = row.spec.conf.clone();
-        for (name, value) in params.iter_mut().filter(|(_, value)| is_redacted(value)) {
-            *value = match &own {
-                Some(Ok(own)) => own
-                    .get(name)
-                    .cloned()
-                    .ok_or_else(|| format!("the param `{name}` is a secret, and is not set here"))?,
-                Some(Err(why)) => return Err((*why).clone()),
-                None => return Err("its DAG is gone".into()),
-            };
-        }
-        Ok(params)
-    }
-
     fn note_once(&mut self, text: String) {
         if self.told_of.insert(text.clone()) {
             self.note(text);
         }
     }
+}
+
+/// The params of the runs of a backfill: those that it was asked for with, and secrets as its DAG has them here.
+pub(crate) fn params_of(
+    row: &BackfillRow,
+    own: &Result<Map<String, Value>, String>,
+) -> Result<Map<String, Value>, String> {
+    let mut params = row.spec.conf.clone();
+    for (name, value) in params.iter_mut().filter(|(_, value)| is_redacted(value)) {
+        let known = own.as_ref().map_err(Clone::clone)?.get(name);
+        *value = known.cloned().ok_or_else(|| format!("the param `{name}` is a secret, and is not set here"))?;
+    }
+    Ok(params)
 }

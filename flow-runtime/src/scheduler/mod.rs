@@ -25,6 +25,8 @@ use crate::run_event::{RunEvent, paused};
 use crate::secret::is_redacted;
 use crate::store::{RunFilter, RunOrder, RunPk, StoreError, StoredRun};
 use chrono::{DateTime, Utc};
+#[cfg(feature = "cli")]
+pub(crate) use filling::params_of;
 use flow_core::timetable::TimetableError;
 use flow_core::{NextRun, RunStatus, RunType};
 use owned::Owned;
@@ -84,7 +86,7 @@ fn pass_on(listener: &Listener, (dag_id, run_id): (&str, &str), event: &RunEvent
 }
 
 /// Of a run that goes on, the params that are not stored, or not as they are: its secrets, and passwords in URLs.
-fn secrets(stored: &StoredRun, params: &Map<String, Value>) -> Map<String, Value> {
+pub(crate) fn secrets(stored: &StoredRun, params: &Map<String, Value>) -> Map<String, Value> {
     let is_secret = |name: &String| stored.run.conf.get(name).is_some_and(is_redacted);
     params.iter().filter(|(name, _)| is_secret(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }

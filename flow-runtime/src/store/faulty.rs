@@ -78,6 +78,7 @@ with_faults! {
     backfills(open: bool) -> Vec<BackfillRow>;
     settle_backfill(change: &BackfillChange) -> bool;
     hold_backfill(id: i64, owner: &str, term: Term) -> bool;
+    held_backfills(now: DateTime<Utc>) -> BTreeMap<i64, String>;
     steps(run: RunPk, task_id: &str, map_index: i32) -> BTreeMap<String, Arc<str>>;
     put_event(name: &str, payload: &str, timestamp: DateTime<Utc>) -> bool;
     events(names: &[&str]) -> BTreeMap<String, Arc<str>>;

@@ -125,6 +125,13 @@ impl MetadataStore for MemoryStore {
         Ok(true)
     }
 
+    async fn held_backfills(&self, now: DateTime<Utc>) -> Result<BTreeMap<i64, String>> {
+        let now = self.now(now);
+        let tables = self.tables.lock();
+        let held = tables.backfills.iter().filter(|(_, until)| until.is_some_and(|until| until > now));
+        Ok(held.map(|(row, _)| (row.id, row.owner.clone().unwrap_or_default())).collect())
+    }
+
     async fn steps(&self, run: RunPk, task_id: &str, map_index: i32) -> Result<BTreeMap<String, Arc<str>>> {
         let tables = self.tables.lock();
         let steps = tables.get(run).into_iter().flat_map(|run| &run.steps);

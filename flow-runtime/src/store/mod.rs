@@ -375,6 +375,9 @@ pub trait MetadataStore: Send + Sync + 'static {
     /// has it. A term of no length gives it back.
     async fn hold_backfill(&self, id: i64, owner: &str, term: Term) -> Result<bool>;
 
+    /// The backfills that are taken for a while that has not ended, by number, and who has each. `now` is as [`Term::now`].
+    async fn held_backfills(&self, now: DateTime<Utc>) -> Result<BTreeMap<i64, String>>;
+
     /// What an instance has finished of its work: JSON texts by the names of its steps.
     async fn steps(&self, run: RunPk, task_id: &str, map_index: i32) -> Result<BTreeMap<String, Arc<str>>>;
 

@@ -64,7 +64,10 @@ pub async fn a_backfill_has_one_owner_at_a_time(store: Store) {
     assert!(hold("one", 1000).await && hold("one", 1000).await);
     assert!(!hold("two", 1000).await);
     assert_eq!(store.backfills(true).await.unwrap()[0].owner.as_deref(), Some("one"));
+    let held = async || store.held_backfills(at(1)).await.unwrap().into_iter().collect::<Vec<_>>();
+    assert_eq!(held().await, [(id, "one".to_owned())]);
     assert!(hold("one", 0).await, "given back");
+    assert_eq!(held().await, []);
     assert!(hold("two", 1000).await && !hold("one", 1000).await);
     let pause = BackfillChange { id, from: BackfillState::Running, to: BackfillState::Paused, at: at(1) };
     assert!(store.settle_backfill(&pause).await.unwrap());

@@ -138,6 +138,10 @@ impl<D: Database> MetadataStore for D {
         self.writes().hold_backfill(id, owner, term).await
     }
 
+    async fn held_backfills(&self, now: DateTime<Utc>) -> Result<BTreeMap<i64, String>> {
+        Ok(self.ask(questions::held_backfills(D::NOW, now), rows::held_backfill).await?.into_iter().collect())
+    }
+
     async fn steps(&self, run: RunPk, task_id: &str, map_index: i32) -> Result<BTreeMap<String, Arc<str>>> {
         Ok(self.ask(questions::steps(run, task_id, map_index), rows::named).await?.into_iter().collect())
     }

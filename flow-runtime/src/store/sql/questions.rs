@@ -130,7 +130,17 @@ pub(in crate::store) fn paused() -> Question {
 
 /// The runs whose leases have not ended, by the database's clock or by this one.
 pub(in crate::store) fn held(clock: Option<&str>, now: DateTime<Utc>) -> Question {
-    let mut question = Question::new("SELECT id, owner, lease_until FROM dag_run WHERE lease_until > ");
+    leased("SELECT id, owner, lease_until FROM dag_run", clock, now)
+}
+
+/// The same of backfills.
+pub(in crate::store) fn held_backfills(clock: Option<&str>, now: DateTime<Utc>) -> Question {
+    leased("SELECT id, owner FROM backfill", clock, now)
+}
+
+fn leased(select: &str, clock: Option<&str>, now: DateTime<Utc>) -> Question {
+    let mut question = Question::new(select);
+    question.push(" WHERE lease_until > ");
     match clock {
         Some(clock) => question.push(clock),
         None => question.bind(to_micros(now)),

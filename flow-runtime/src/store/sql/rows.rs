@@ -303,6 +303,11 @@ pub(in crate::store) fn held(row: &impl Columns) -> Result<HeldRun> {
     Ok(HeldRun { run: RunPk(integer(row, 0)?), owner: row.text(1)?.unwrap_or_default().to_owned(), until })
 }
 
+/// A row of [`questions::held_backfills`](super::questions::held_backfills).
+pub(in crate::store) fn held_backfill(row: &impl Columns) -> Result<(i64, String)> {
+    Ok((integer(row, 0)?, row.text(1)?.unwrap_or_default().to_owned()))
+}
+
 /// What came of making a run: one row of its number, or of the term that does not hold.
 pub(in crate::store) fn made(rows: &[impl Columns], new: &NewRun) -> Result<RunPk> {
     let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
