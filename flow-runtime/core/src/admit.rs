@@ -423,10 +423,10 @@ mod tests {
         let mut board = Board::new(limits(1, 9));
         board.push(heavy.clone());
         board.push(light.clone());
-        assert_eq!(board.pick(NOW).gone, [light.clone()]);
+        assert_eq!(board.pick(NOW).gone, std::slice::from_ref(&light));
         board.release(&1, &light.needs);
         board.push(light.clone());
-        assert_eq!(board.pick(NOW).gone, [light.clone()], "and behind what follows that");
+        assert_eq!(board.pick(NOW).gone, std::slice::from_ref(&light), "and behind what follows that");
         board.release(&1, &light.needs);
         assert_eq!(board.pick(NOW).gone, [heavy]);
     }

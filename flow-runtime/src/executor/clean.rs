@@ -87,8 +87,10 @@ impl Engine {
         let runs = self.store.runs(&RunFilter::default()).await?;
         let folder = |run: &StoredRun| telemetry::run_folder(&self.settings.home, &run.run.dag_id, &run.run.run_id);
         let needed: BTreeSet<PathBuf> = runs.iter().map(folder).collect();
-        let logs =
-            blocking(move || found.iter().filter(|folder| !needed.contains(*folder)).map(sweep_logs).sum()).await?;
+        let logs = blocking(move || {
+            found.iter().filter(|folder| !needed.contains(*folder)).map(|folder| sweep_logs(folder)).sum()
+        })
+        .await?;
         Ok(values + logs)
     }
 }
@@ -119,7 +121,7 @@ fn old_logs(logs: &Path) -> Result<Vec<PathBuf>, EngineError> {
     Ok(found)
 }
 
-fn sweep_logs(folder: &PathBuf) -> Result<Swept, EngineError> {
+fn sweep_logs(folder: &Path) -> Result<Swept, EngineError> {
     let swept = size(folder)?;
     remove_folder(folder)?;
     Ok(swept)

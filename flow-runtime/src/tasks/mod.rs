@@ -188,7 +188,7 @@ fn filled(ctx: &Context, template: &str, file: &Path, hash: Option<&str>) -> Res
 /// A place with the dates of the run, if its text asks for one of [`DATES`]: any other text is the place itself, braces and all.
 fn dated(ctx: &Context, place: &str) -> Result<String> {
     let asks = |name: &&str| place.contains(&format!("{{{name}}}")) || place.contains(&format!("{{{name}:"));
-    if DATES.iter().any(|name| asks(name)) { fill(ctx, place, []) } else { Ok(place.to_owned()) }
+    if DATES.iter().any(asks) { fill(ctx, place, []) } else { Ok(place.to_owned()) }
 }
 
 /// The names of instants in a template: the logical date, and the ends of the data interval.
