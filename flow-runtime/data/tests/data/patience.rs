@@ -5,9 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use flow_data::{DownloadOptions, Error, Lake, Progress, Result, download_with};
+use flow_data::{
+    DownloadOptions, Error, Input, Lake, ParquetOptions, Progress, Result, TableLoadOptions, Warehouse, download_with,
+    parquetize,
+};
 
-use crate::files::{noise, write};
+use crate::files::{noise, trip_schema, trips, write};
 use crate::server::{Reply, Request, Server, file};
 
 const TAG: &str = "\"one\"";
@@ -167,6 +170,47 @@ async fn what_is_refused_is_given_up_at_once() {
         }
         assert_eq!(server.requests().len(), 3, "{status}: each was asked once");
     }
+}
+
+/// Hears what is fetched, and what is loaded.
+#[derive(Default)]
+struct Heard {
+    bytes: Mutex<Vec<(u64, Option<u64>)>>,
+    rows: AtomicU64,
+}
+
+impl Progress for Heard {
+    fn report(&self, done: u64, _: Option<u64>) {
+        self.rows.store(done, Ordering::SeqCst);
+    }
+
+    fn fetched(&self, done: u64, total: Option<u64>) {
+        assert_eq!(self.rows.load(Ordering::SeqCst), 0, "rows come after it");
+        self.bytes.lock().unwrap().push((done, total));
+    }
+}
+
+#[tokio::test]
+async fn a_load_tells_how_much_of_its_object_is_here_and_goes_on_where_it_broke_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let csv = write(folder.path(), "trips.csv", trips(20_000));
+    let parquet = folder.path().join("trips.parquet");
+    parquetize(&csv, &parquet, &trip_schema(), &ParquetOptions::default(), &()).unwrap();
+    let content = std::fs::read(&parquet).unwrap();
+    let (total, half) = (content.len() as u64, content.len() / 2);
+    let server = Server::start(move |request| {
+        let whole = object(request, &content, TAG);
+        if request.method == "GET" && request.range_start().is_none() { whole.cut(half) } else { whole }
+    });
+    let lake = s3(&server.url).with_patience(Duration::ZERO);
+    let database = format!("sqlite://{}", folder.path().join("t.db").display());
+    let (warehouse, heard) = (Warehouse::open(&database).unwrap().with_lake(lake), Heard::default());
+    let object = Input::object("s3://lake/trips.parquet");
+    let report = warehouse.load(&object, "trips", &TableLoadOptions::default(), &heard).await.unwrap();
+    assert_eq!((report.rows, heard.rows.load(Ordering::SeqCst)), (20_000, 20_000));
+    let bytes = heard.bytes.into_inner().unwrap();
+    assert!(bytes.is_sorted() && bytes.last() == Some(&(total, Some(total))), "{bytes:?}");
+    assert_eq!(gets(&server).last().unwrap().range_start(), Some(half), "the rest alone");
 }
 
 /// Says no from some time on, and when.
