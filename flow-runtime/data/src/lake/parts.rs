@@ -22,8 +22,8 @@ const LEFT_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Cleans up; a store that cannot be reached is not waited for as long as it is by who wants something of it.
 pub(super) async fn cleaned<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    let late = |_| Error::Generic { store: "upload", source: "the store does not answer".into() };
-    tokio::time::timeout(LEFT_PATIENCE, work).await.unwrap_or_else(|elapsed| Err(late(elapsed)))
+    let late = || Error::Generic { store: "upload", source: "the store does not answer".into() };
+    tokio::time::timeout(LEFT_PATIENCE, work).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// Parts on their way. Unless they were completed, they are aborted: by [`Parts::abort`], or in the background when this is

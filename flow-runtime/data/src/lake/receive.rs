@@ -70,7 +70,7 @@ impl Receiving<'_> {
     ) -> Result<Option<Object>, Stopped> {
         let (store, key) = self.lake.open(self.url)?;
         let mut attempts = Attempts::new();
-        let mut last = Instant::now();
+        let (mut last, mut reached) = (Instant::now(), 0);
         loop {
             let mut gained = 0;
             let ended = match self.look(&store, &key, last).await {
@@ -81,7 +81,9 @@ impl Receiving<'_> {
                     match self.receive(&store, &key, part, &there, &mut offset).await {
                         Ok(()) => return Ok(Some(there)),
                         Err(ended) => {
-                            gained = offset - before;
+                            // What begins anew each time gets nowhere, however much comes.
+                            gained = if before < reached { 0 } else { offset - before };
+                            reached = offset;
                             ended
                         }
                     }

@@ -97,6 +97,21 @@ async fn an_object_that_changes_while_it_is_fetched_is_fetched_anew() {
 }
 
 #[tokio::test]
+async fn an_object_that_changes_faster_than_it_comes_is_given_up() {
+    let looks = AtomicU64::new(0);
+    let server = Server::start(move |request| {
+        let seen = looks.fetch_add(u64::from(request.method == "HEAD"), Ordering::SeqCst);
+        let tag = format!("\"{}\"", seen + u64::from(request.method == "HEAD"));
+        object(request, &noise(100_000), &tag).cut(50_000)
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let lake = s3(&server.url).with_patience(Duration::ZERO);
+    let error = lake.fetch("s3://lake/f", folder.path().join("f"), &()).await.unwrap_err();
+    assert!(error.to_string().contains("given up after 6 fruitless attempts"), "{error}");
+    assert_eq!((gets(&server).len(), left(folder.path())), (6, 0));
+}
+
+#[tokio::test]
 async fn a_busy_store_is_waited_for() {
     // More often than object_store would ask.
     const BUSY: usize = 12;
