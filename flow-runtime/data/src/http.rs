@@ -6,6 +6,7 @@ use std::time::Duration;
 use reqwest::{Client, Method};
 use url::Url;
 
+use crate::error::with_causes;
 use crate::redact::{redact, scrub};
 use crate::{Error, Result, tls};
 
@@ -112,16 +113,5 @@ pub(crate) fn client() -> Result<Client> {
 
 /// The innermost causes of an HTTP client's error, without the URL.
 pub(crate) fn reason(error: reqwest::Error, url: &str) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(inner) = cause {
-        let words = inner.to_string();
-        if !text.contains(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        cause = inner.source();
-    }
-    scrub(&text, url)
+    scrub(&with_causes(&error.without_url()), url)
 }

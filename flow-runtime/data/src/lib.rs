@@ -63,6 +63,7 @@ mod kind;
 mod lake;
 mod machine;
 mod misfit;
+mod pace;
 mod parquet;
 mod parse;
 mod progress;

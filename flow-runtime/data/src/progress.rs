@@ -19,6 +19,10 @@ pub trait Progress: Send + Sync {
     /// to start over.
     fn report(&self, done: u64, total: Option<u64>);
 
+    /// `done` of `total` bytes are here of an object that is fetched before the operation can begin, whose own units are counted after
+    /// that. Nobody hears of it unless this is implemented.
+    fn fetched(&self, _done: u64, _total: Option<u64>) {}
+
     /// True when the operation should stop with [`Error::Cancelled`](crate::Error::Cancelled) at the next opportunity.
     /// Blocking functions ask between batches, and between the columns of a row group; `async` functions ask twenty times a
     /// second, whatever they wait for. Dropping the future of an `async` function cancels it, too.
@@ -35,6 +39,19 @@ impl<F: Fn(u64, Option<u64>) + Send + Sync> Progress for F {
 
 impl Progress for () {
     fn report(&self, _: u64, _: Option<u64>) {}
+}
+
+/// Hears how much of an object is fetched for an operation that this progress is of.
+pub(crate) struct Fetching<'a>(pub(crate) &'a dyn Progress);
+
+impl Progress for Fetching<'_> {
+    fn report(&self, done: u64, total: Option<u64>) {
+        self.0.fetched(done, total);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.0.cancelled()
+    }
 }
 
 tokio::task_local! {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, RETRY_AFTER};
+use tokio::time::Instant;
 
 /// The wait before the second attempt; it doubles from there.
 const FIRST: Duration = Duration::from_millis(200);
@@ -18,12 +19,19 @@ pub(crate) struct Attempts {
     made: u32,
     /// The wait that a server asked for and was not given.
     refused: Option<Duration>,
+    /// When the last one may be, whatever their number.
+    until: Option<Instant>,
 }
 
 impl Attempts {
     /// Before the first attempt.
     pub(crate) fn new() -> Self {
-        Self { made: 0, refused: None }
+        Self { made: 0, refused: None, until: None }
+    }
+
+    /// As many as there are in so long a time.
+    pub(crate) fn within(patience: Duration) -> Self {
+        Self { until: Instant::now().checked_add(patience), ..Self::new() }
     }
 
     /// After a failed attempt: waits, then true; false when it was the last. What the server asks for comes before what we
@@ -31,7 +39,8 @@ impl Attempts {
     pub(crate) async fn again(&mut self, asked: Option<Duration>) -> bool {
         self.made += 1;
         self.refused = asked.filter(|asked| *asked > LONGEST_ASKED);
-        if self.made >= MOST || self.refused.is_some() {
+        let last = self.until.map_or(self.made >= MOST, |until| Instant::now() >= until);
+        if last || self.refused.is_some() {
             return false;
         }
         let pause = pause(self.made, asked);
@@ -122,6 +131,15 @@ mod tests {
         }
         assert!(!attempts.again(Some(minute)).await);
         assert_eq!(attempts.told("busy".into()), "busy");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn attempts_within_a_time_are_bounded_by_it_alone() {
+        let (begun, patience) = (tokio::time::Instant::now(), Duration::from_secs(180));
+        let mut attempts = Attempts::within(patience);
+        while attempts.again(None).await {}
+        assert!(begun.elapsed() >= patience && begun.elapsed() <= patience + LONGEST, "{:?}", begun.elapsed());
+        assert!(attempts.made() > MOST);
     }
 
     #[tokio::test(start_paused = true)]

@@ -434,6 +434,10 @@ impl flow_data::Progress for Context {
         self.progress().set(done, total);
     }
 
+    fn fetched(&self, done: u64, total: Option<u64>) {
+        self.progress().tell(done, total, Some(Unit::Bytes));
+    }
+
     fn cancelled(&self) -> bool {
         self.is_cancelled()
     }
@@ -450,6 +454,10 @@ struct Counting<'a> {
 impl flow_data::Progress for Counting<'_> {
     fn report(&self, done: u64, total: Option<u64>) {
         self.ctx.progress().tell(done, total, Some(self.unit));
+    }
+
+    fn fetched(&self, done: u64, total: Option<u64>) {
+        self.ctx.progress().tell(done, total, Some(Unit::Bytes));
     }
 
     fn cancelled(&self) -> bool {

@@ -1,23 +1,68 @@
 //! Waiting for objects, servers and rows.
+//!
+//! What cannot be reached, or is busy, is not there yet: the next look follows. What is refused fails the try at once.
 
+use crate::connection::Place;
 use crate::context::Context;
 use crate::error::{Result, TaskError};
 use crate::operators::{Connection, Http};
 use crate::sensor;
 use chrono::{DateTime, Utc};
-use flow_data::{Error, Object, redact};
+use flow_data::{Error, Lake, Object, redact};
 use serde_json::Value;
+use std::time::Duration;
+
+/// How long one look waits for a store that cannot be reached: it has a slot meanwhile, and the next look waits without one.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The lake to look into.
+fn lake(place: &Place) -> Lake {
+    place.lake().with_patience(PATIENCE)
+}
+
+/// What was seen, or nothing yet where nothing could be.
+fn seen<T>(looked: flow_data::Result<T>) -> Result<Option<T>> {
+    match looked {
+        Ok(seen) => Ok(Some(seen)),
+        Err(error) if is_not_there(&error) => {
+            tracing::info!("not there yet: {error}");
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Can it not be reached for now, or has nobody made the database's file yet?
+fn is_not_there(error: &Error) -> bool {
+    // The words of SQLite and Postgres, and of their driver where no server answers. What else a database says is about the query,
+    // which would be waited for in vain; a file that is not there is waited for here alone.
+    const WORDS: [&str; 8] = [
+        "unable to open database file",
+        "database is locked",
+        "error communicating with database",
+        "the database system is",
+        "terminating connection",
+        "too many clients",
+        "too many connections",
+        "remaining connection slots",
+    ];
+    match error {
+        Error::Database { message, .. } => WORDS.iter().any(|words| message.contains(words)),
+        Error::Cancelled => false,
+        other => !other.is_permanent(),
+    }
+}
 
 /// Waits for an object in a store (`gs://bucket/key`, `s3://..`, `az://..`, `file://..`, `conn:lake/key`), and gives its URL. Whose rights it has
-/// is what a connection or the environment says, as for [`Lake`](flow_data::Lake).
+/// is what a connection or the environment says, as for [`Lake`]. A store that cannot be reached, or is busy, has it not yet.
 ///
 /// # Errors
-/// A URL that is no store's; a store that refuses, or cannot be reached.
+/// A URL that is no store's; a store that refuses.
 #[sensor]
 pub async fn object_exists(ctx: &Context, url: String) -> Result<Option<String>> {
     let place = ctx.place(&url)?;
-    let size = place.lake().size(place.url()).await?;
-    Ok(size.map(|bytes| {
+    let size = seen(lake(&place).size(place.url()).await)?;
+    Ok(size.flatten().map(|bytes| {
         tracing::info!(bytes, "{} is there", place.shown());
         redact(place.url())
     }))
@@ -48,27 +93,30 @@ pub async fn objects_since(ctx: &Context, prefix: String, since: String) -> Resu
 
 async fn written_since(ctx: &Context, prefix: &str, since: Option<DateTime<Utc>>) -> Result<Option<Vec<Object>>> {
     let place = ctx.place(prefix)?;
-    let mut found = place.lake().list(place.url()).await?;
+    let Some(mut found) = seen(lake(&place).list(place.url()).await)? else { return Ok(None) };
     found.retain(|object| since.is_none_or(|since| object.modified >= since));
     tracing::info!(objects = found.len(), "looked at {}", place.shown());
     Ok(Some(found).filter(|found| !found.is_empty()))
 }
 
-/// Waits until a table has so many rows at least, and gives how many it has. A table that is not there has none.
+/// Waits until a table has so many rows at least, and gives how many it has. A table that is not there has none, nor has one in a
+/// database that cannot be reached.
 ///
 /// # Errors
-/// The database refuses, or cannot be reached.
+/// The database refuses.
 #[sensor]
 pub async fn row_count(ctx: &Context, database: Connection, table: String, at_least: u64) -> Result<Option<u64>> {
-    let rows = ctx.place(database.expose())?.warehouse()?.count(&table, None).await?;
+    let counted = ctx.place(database.expose())?.warehouse()?.count(&table, None).await;
+    let Some(rows) = seen(counted)? else { return Ok(None) };
     tracing::info!("`{table}` has {}", rows.map_or("not been made".into(), |rows| format!("{rows} rows")));
     Ok(rows.filter(|rows| *rows >= at_least))
 }
 
-/// Waits until a table has rows with this value in this column: a day that has been loaded, say. Gives how many.
+/// Waits until a table has rows with this value in this column: a day that has been loaded, say. Gives how many. A database that
+/// cannot be reached has none yet.
 ///
 /// # Errors
-/// There is no such column; the database refuses, or cannot be reached.
+/// There is no such column; the database refuses.
 #[sensor]
 pub async fn partition_present(
     ctx: &Context,
@@ -78,7 +126,8 @@ pub async fn partition_present(
     value: String,
 ) -> Result<Option<u64>> {
     let warehouse = ctx.place(database.expose())?.warehouse()?;
-    Ok(warehouse.count(&table, Some((&column, &value))).await?.filter(|rows| *rows > 0))
+    let rows = seen(warehouse.count(&table, Some((&column, &value))).await)?;
+    Ok(rows.flatten().filter(|rows| *rows > 0))
 }
 
 /// Waits until a `GET` of this URL is answered by a status from 200 to 299. See [`http_with`].
@@ -133,21 +182,8 @@ async fn answers(ctx: &Context, request: &Http, contains: &str) -> Result<bool> 
 /// The database refuses.
 #[sensor]
 pub async fn sql(ctx: &Context, connection: Connection, query: String) -> Result<bool> {
-    match ctx.place(connection.expose())?.warehouse()?.ask(&query).await {
-        Ok(answer) => Ok(answer.first().is_some_and(is_something)),
-        Err(error) if is_not_there(&error) => {
-            tracing::info!("not there yet: {error}");
-            Ok(false)
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Can the database not be reached, or has nobody made its file yet?
-fn is_not_there(error: &Error) -> bool {
-    // The words of SQLite, and of the driver where no server answers: for a load the first is for good, here it is waited for.
-    const WORDS: [&str; 2] = ["unable to open database file", "error communicating with database"];
-    matches!(error, Error::Database { message, .. } if WORDS.iter().any(|words| message.contains(words)))
+    let answer = seen(ctx.place(connection.expose())?.warehouse()?.ask(&query).await)?;
+    Ok(answer.is_some_and(|answer| answer.first().is_some_and(is_something)))
 }
 
 fn is_something(value: &Value) -> bool {
@@ -168,6 +204,20 @@ fn is_something(value: &Value) -> bool {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_may_pass_is_waited_for() {
+        let database =
+            |message: &str, permanent| Error::Database { url: String::new(), message: message.into(), permanent };
+        let store = |permanent| Error::Store { url: String::new(), message: String::new(), permanent };
+        let status = |status| Error::Status { status, url: String::new(), hint: String::new() };
+        assert!(is_not_there(&store(false)) && !is_not_there(&store(true)));
+        assert!(is_not_there(&status(503)) && !is_not_there(&status(403)));
+        assert!(is_not_there(&database("unable to open database file", true)));
+        assert!(is_not_there(&database("the database system is starting up", false)));
+        let strange = "cannot execute CREATE TABLE in a read-only transaction";
+        assert!(!is_not_there(&database(strange, false)) && !is_not_there(&Error::Cancelled));
+    }
 
     #[test]
     fn nothing_is_null_false_zero_or_empty() {

@@ -15,7 +15,7 @@ use super::{
     unload_bigquery, unload_sqlite,
 };
 use crate::bigquery::Address;
-use crate::progress::while_wanted;
+use crate::progress::{Fetching, while_wanted};
 use crate::redact::redact;
 use crate::schema::Schema;
 use crate::{Error, Field, Lake, Progress, Result};
@@ -252,7 +252,8 @@ impl Warehouse {
     /// stays empty should that fail; a staging table that a crash leaves vanishes after twelve hours. Dropping the future asks
     /// BigQuery to end the transaction, which may be done by then ([`settled`](crate::settled()) waits for that).
     ///
-    /// `progress` counts rows of a Parquet file, or bytes of a CSV file on disk or of what is sent to BigQuery. Dropping the future, or
+    /// `progress` counts rows of a Parquet file, or bytes of a CSV file on disk or of what is sent to BigQuery; before, it hears how much
+    /// of an object is [`fetched`](Progress::fetched). Dropping the future, or
     /// `progress`, ends the load and leaves the table as it was. So does a crash; a staging table that a crash leaves is dropped by the next load of the
     /// table.
     ///
@@ -285,7 +286,7 @@ impl Warehouse {
         fits: impl Fn(&[Field]) -> Result<()>,
     ) -> Result<LoadReport> {
         let load = async {
-            let (batches, fetched) = self.batches(file, options.raw_csv).await?;
+            let (batches, fetched) = self.batches(file, options.raw_csv, progress).await?;
             fits(&batches.fields)?;
             let loaded = self.run(table, batches, options, progress).await;
             match (file, fetched) {
@@ -297,7 +298,7 @@ impl Warehouse {
     }
 
     /// Opens a file. The folder, if there is one, has to be there while it is read.
-    async fn batches(&self, file: &Input, raw: bool) -> Result<(Batches, Option<TempDir>)> {
+    async fn batches(&self, file: &Input, raw: bool, progress: &dyn Progress) -> Result<(Batches, Option<TempDir>)> {
         let url = match file {
             _ if raw => return Ok((Batches::raw(file).await?, None)),
             Input::Parquet(path) => return Ok((Batches::parquet(path).await?, None)),
@@ -320,7 +321,7 @@ impl Warehouse {
         }
         let folder = self.scratch()?;
         let path = folder.path().join(OBJECT);
-        objects.fetch(url, &path, &()).await?;
+        objects.fetch(url, &path, &Fetching(progress)).await?;
         let batches = Batches::parquet(&path).await.map_err(|e| e.known_as(&path, url))?;
         Ok((batches, Some(folder)))
     }

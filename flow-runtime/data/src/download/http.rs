@@ -13,10 +13,10 @@ use tokio::io::AsyncWriteExt;
 use url::Url;
 
 use super::origin::Origin;
-use super::pace::Pace;
 use super::{Download, DownloadOptions, finish, reused};
 use crate::files::{Part, with_suffix};
 use crate::http::{client, reason};
+use crate::pace::Pace;
 use crate::redact::redact;
 use crate::retry::{Attempts, retry_after};
 use crate::{Error, Progress, Result};

@@ -2,7 +2,6 @@
 
 mod http;
 mod origin;
-mod pace;
 mod store;
 
 use std::io::Read;
@@ -15,6 +14,7 @@ use url::Url;
 use self::origin::Origin;
 use crate::files::{self, Part, part_path, with_suffix};
 use crate::lake::Place;
+use crate::pace::{LEAST_BYTES, PATIENCE};
 use crate::progress::{decided, while_wanted};
 use crate::redact::redact;
 use crate::{Error, Lake, Progress, Result};
@@ -85,7 +85,7 @@ pub struct DownloadOptions {
 impl Default for DownloadOptions {
     /// No checksum, what the environment says of stores, and 64 KiB a minute.
     fn default() -> Self {
-        Self { sha256: None, lake: Lake::new(), least_bytes: 64 << 10, patience: Duration::from_secs(60) }
+        Self { sha256: None, lake: Lake::new(), least_bytes: LEAST_BYTES, patience: PATIENCE }
     }
 }
 
@@ -184,7 +184,7 @@ pub async fn download_into(
 ///   other content by now, or knows no ranges, the download starts over. Of an object the very version is asked for that
 ///   was seen first. A connection that brings next to nothing counts as broken. By HTTP, `Retry-After` is waited for up
 ///   to five minutes; a server that asks for more is given up at once, with an error that says for how long. The client of a
-///   store keeps its own time: it tries each request for three minutes in all.
+///   store keeps its own time: it tries each request for three minutes in all, or for as long as [`Lake::with_patience`] says.
 /// * **It is done once.** `PATH.json` remembers what the server called the content (`ETag`, `Last-Modified`). A file that is
 ///   there is asked for conditionally and reused on "304 Not Modified". A server that gave neither is asked for the length
 ///   (`HEAD`); the file is reused when that is its own. A file on disk is reused while size and time of change stay.

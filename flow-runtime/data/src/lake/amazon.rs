@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use object_store::CredentialProvider;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey as Name, AwsCredential, AwsCredentialProvider};
+use object_store::{CredentialProvider, RetryConfig};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use url::Url;
 
+use crate::error::with_causes;
 use crate::{Error, Result};
 
 /// Where a machine asks about itself, unless `AWS_METADATA_ENDPOINT` says otherwise:
@@ -48,7 +49,8 @@ impl Machine {
         }
         let host = builder.get_config_value(&Name::MetadataEndpoint);
         let known = host.is_some() || in_amazon();
-        let asked = builder.clone().build()?.credentials().clone();
+        // Whoever gives the keys out is beside the machine, and not waited for as long as a store.
+        let asked = builder.clone().with_retry(RetryConfig::default()).build()?.credentials().clone();
         let (host, known) = (host.unwrap_or_else(|| HOST.to_owned()), AtomicBool::new(known));
         Ok(builder.with_credentials(Arc::new(Self { asked, host, known })))
     }
@@ -58,7 +60,7 @@ impl Machine {
         if !known {
             self.answers().await.map_err(|why| self.nothing(&why, true))?;
         }
-        let keys = self.asked.get_credential().await.map_err(|error| self.nothing(&error.to_string(), !known))?;
+        let keys = self.asked.get_credential().await.map_err(|error| self.nothing(&with_causes(&error), !known))?;
         // From now on one slow answer is bad luck, and tried again: hours into an upload it is no news about the machine.
         self.known.store(true, Ordering::Relaxed);
         Ok(keys)

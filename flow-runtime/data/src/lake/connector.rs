@@ -19,7 +19,7 @@ use crate::retry::retry_after;
 
 type AzureCredentialProvider = Arc<dyn CredentialProvider<Credential = AzureCredential>>;
 
-/// The longest wait within a request: it counts among the three minutes after which object_store makes no further one.
+/// The longest wait within a request: it counts among the time after which object_store makes no further one.
 const LONGEST: Duration = Duration::from_secs(20);
 
 /// Makes clients for one store.

@@ -2,26 +2,24 @@
 
 use std::path::Path;
 
-use futures::StreamExt;
-use object_store::ObjectStoreExt;
-use sha2::{Digest, Sha256};
-use tokio::io::AsyncWriteExt;
 use url::Url;
 
-use super::objects::SHA256;
-use super::open::failed;
-use super::{Fetched, Lake, Place};
-use crate::files::{self, Part, hex};
+use super::receive::{Receiving, Stopped};
+use super::{Fetched, Lake, Object, Place, Version};
+use crate::files::{self, Part};
+use crate::pace::{LEAST_BYTES, PATIENCE};
 use crate::progress::{decided, while_wanted};
 use crate::redact::redact;
 use crate::{Error, Progress, Result};
 
 impl Lake {
-    /// Copies an object or a file to a local path, which appears whole. A content that is not the one whose SHA-256 was
-    /// written down with the object is an error. `progress` counts bytes.
+    /// Copies an object or a file to a local path, which appears whole. A connection that breaks, or brings next to nothing, is made
+    /// anew, and continues with the very version that was seen first; up to 6 times in a row without a new byte. A content that is
+    /// not the one whose SHA-256 was written down with the object is an error. `progress` counts bytes.
     ///
     /// # Errors
-    /// There is no such object, the path cannot be written, or the store refuses or cannot be reached.
+    /// There is no such object, the path cannot be written, or the store refuses or cannot be reached
+    /// ([`Lake::with_patience`] says for how long that is tried).
     ///
     /// # Panics
     /// Without a tokio runtime.
@@ -44,33 +42,31 @@ impl Lake {
     }
 
     async fn receive(&self, url: &Url, local: &Path, progress: &dyn Progress) -> Result<(u64, String)> {
-        let (store, key) = self.open(url)?;
-        let object = store.objects().get(&key).await.map_err(failed(url))?;
-        let size = object.meta.size;
-        let stated = object.attributes.get(&SHA256).map(|value| value.to_string());
-        let mut stream = object.into_stream();
-        let part = Part::start(local).await?;
-        let mut file = part.writer()?;
-        let mut hash = Sha256::new();
-        let mut done = 0;
-        while let Some(bytes) = stream.next().await {
-            let bytes = bytes.map_err(failed(url))?;
-            file.write_all(&bytes).await.map_err(Error::io(part.path()))?;
-            hash.update(&bytes);
-            done += bytes.len() as u64;
-            progress.report(done, Some(size));
-        }
-        file.flush().await.map_err(Error::io(part.path()))?;
-        let sha256 = hex(&hash.finalize());
+        let mut part = Part::start(local).await?;
+        let mut seen = None;
+        let begin = |part: &Part, there: &Object| {
+            let now = (there.version.clone(), there.bytes);
+            // What has arrived counts as long as the rest is certain to be of the same content.
+            if there.version == Version::default() || seen.as_ref() != Some(&now) {
+                part.file.set_len(0).map_err(Error::io(part.path()))?;
+                seen = Some(now);
+            }
+            Ok(Some(part.file.metadata().map_err(Error::io(part.path()))?.len()))
+        };
         let wrong = |message: String| Error::Store { url: redact(url.as_str()), message, permanent: false };
-        if done != size {
-            return Err(wrong(format!("{done} of {size} bytes arrived")));
-        }
-        if let Some(stated) = stated.filter(|stated| *stated != sha256) {
+        let receiving = Receiving { lake: self, url, least_bytes: LEAST_BYTES, patience: PATIENCE, progress };
+        let there = receiving.run(&mut part, begin).await.map_err(|stopped| match stopped {
+            Stopped::For(error) => error,
+            Stopped::Fruitless { cause, attempts } => {
+                wrong(format!("{cause}, given up after {attempts} fruitless attempts"))
+            }
+        })?;
+        let (bytes, sha256) = files::fingerprint(part.path()).await?;
+        if let Some(stated) = there.and_then(|there| there.sha256).filter(|stated| *stated != sha256) {
             return Err(wrong(format!("the content has the SHA-256 {sha256}, and {stated} was written down with it")));
         }
         decided();
         part.commit()?;
-        Ok((size, sha256))
+        Ok((bytes, sha256))
     }
 }

@@ -11,6 +11,7 @@ mod objects;
 mod open;
 mod parts;
 mod place;
+mod receive;
 mod send;
 mod unfinished;
 
@@ -18,6 +19,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,9 +27,13 @@ use crate::{Progress, Result};
 
 pub use self::key::key;
 pub(crate) use self::objects::head;
-pub(crate) use self::open::{Store, emulator, failed};
+pub(crate) use self::open::{Store, emulator};
 pub(crate) use self::place::Place;
+pub(crate) use self::receive::{Receiving, Stopped};
 pub use self::unfinished::Cleaned;
+
+/// How long a store is waited for that is busy or cannot be reached, unless [`Lake::with_patience`] says otherwise.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// An object or file that was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,6 +153,8 @@ pub struct Lake {
     notes: Option<PathBuf>,
     /// How many bytes of an upload may be in memory.
     memory: Option<u64>,
+    /// How long a store is waited for.
+    patience: Option<Duration>,
 }
 
 impl fmt::Debug for Lake {
@@ -194,6 +202,19 @@ impl Lake {
     pub fn with_memory(mut self, bytes: u64) -> Self {
         self.memory = Some(bytes);
         self
+    }
+
+    /// A store that is busy (429, 503 and the like) or cannot be reached is asked again for about so long, by each request, before that
+    /// is an error; otherwise for three minutes. What a store refuses is an error at once.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = Some(patience);
+        self.stores = Arc::default();
+        self
+    }
+
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience.unwrap_or(PATIENCE)
     }
 }
 

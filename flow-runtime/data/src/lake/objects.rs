@@ -1,5 +1,7 @@
 //! What is there: looked at, listed, copied, deleted.
 
+use std::time::Duration;
+
 use futures::TryStreamExt;
 use object_store::client::{HttpRequest, HttpRequestBody};
 use object_store::path::Path as Key;
@@ -10,7 +12,7 @@ use url::Url;
 
 use super::open::{Google, Store, failed};
 use super::{Lake, Object, Place, Uploaded, Version, When, folder};
-use crate::error::may_pass;
+use crate::error::{may_pass, with_causes};
 use crate::files;
 use crate::redact::redact;
 use crate::retry::{Attempts, retry_after};
@@ -18,6 +20,9 @@ use crate::{Error, Result};
 
 /// The metadata under which an object's SHA-256 is kept.
 pub(super) const SHA256: Attribute = Attribute::Metadata(std::borrow::Cow::Borrowed("sha256"));
+
+/// How long is looked at most, after a write that failed, whether it was done all the same.
+const LOOKED_WITHIN: Duration = Duration::from_secs(20);
 
 /// A content that is, or should be, at some place.
 #[derive(Debug, Clone, Copy)]
@@ -235,7 +240,8 @@ pub(super) async fn settle(
     if !refused && words.is_permanent() {
         return Err(words);
     }
-    let Ok(there) = head(store, key, url).await else {
+    // A store that has been waited for in vain is not waited for as long once more.
+    let Ok(Ok(there)) = tokio::time::timeout(LOOKED_WITHIN, head(store, key, url)).await else {
         return Err(words);
     };
     let conflict = |message: String| Error::Conflict { url: redact(url.as_str()), message };
@@ -286,7 +292,7 @@ async fn copy_in_google(google: &Google, from: &Key, to: &Key, generation: &str)
         |source: Box<dyn std::error::Error + Send + Sync>| object_store::Error::Generic { store: "GCS", source };
     let base = Url::parse(&google.base).map_err(|e| generic(Box::new(e)))?;
     let of = |key: &Key| at(&base, std::iter::once(google.bucket.as_str()).chain(key.as_ref().split('/')));
-    let mut attempts = Attempts::new();
+    let mut attempts = Attempts::within(google.patience);
     loop {
         let token = google.store.credentials().get_credential().await?;
         let mut request = HttpRequest::new(HttpRequestBody::empty());
@@ -318,7 +324,7 @@ async fn copy_in_google(google: &Google, from: &Key, to: &Key, generation: &str)
                 }
                 (cause, retry_after(answer.headers()))
             }
-            Err(error) => (error.to_string(), None),
+            Err(error) => (with_causes(&error), None),
         };
         if !attempts.again_waited(asked).await {
             return Err(generic(attempts.told(cause).into()));

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::env;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
 
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, S3CopyIfNotExists};
 use object_store::azure::{AzureConfigKey, MicrosoftAzure, MicrosoftAzureBuilder};
@@ -10,7 +11,7 @@ use object_store::client::{HttpClient, HttpConnector};
 use object_store::gcp::{GoogleCloudStorage, GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::memory::InMemory;
 use object_store::path::Path as Key;
-use object_store::{ClientConfigKey, ClientOptions, ObjectStore, ObjectStoreScheme};
+use object_store::{BackoffConfig, ClientConfigKey, ClientOptions, ObjectStore, ObjectStoreScheme, RetryConfig};
 use url::Url;
 
 use super::Lake;
@@ -18,6 +19,7 @@ use super::amazon::Machine;
 use super::connector::Connector;
 use super::notes::Notes;
 use super::place::Place;
+use crate::error::{may_pass, with_causes};
 use crate::google::{self, Found};
 use crate::redact::{redact, scrub};
 use crate::{Error, Result, tls};
@@ -26,6 +28,9 @@ use crate::{Error, Result, tls};
 /// two minutes; a download that takes longer is continued by us.
 const TIMEOUTS: [(ClientConfigKey, &str); 2] =
     [(ClientConfigKey::Timeout, "120 seconds"), (ClientConfigKey::ConnectTimeout, "10 seconds")];
+
+/// The first wait before a request is made again, and the longest.
+const WAITS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(10)];
 
 /// The stores of `memory://NAME/`, for as long as the process lives.
 static MEMORIES: LazyLock<Mutex<HashMap<String, Arc<InMemory>>>> = LazyLock::new(Mutex::default);
@@ -52,6 +57,7 @@ pub(crate) struct Google {
     pub(super) http: HttpClient,
     pub(super) base: String,
     pub(super) bucket: String,
+    pub(super) patience: Duration,
     notes: Option<Arc<Notes>>,
 }
 
@@ -132,9 +138,18 @@ impl Lake {
         Ok((store, key))
     }
 
+    /// How a request is made again while a store is busy or cannot be reached: until the patience is at its end, and not so often.
+    fn retry(&self) -> RetryConfig {
+        let (patience, [first, longest]) = (self.patience(), WAITS);
+        // object_store draws each wait between the first one and `base` times the one before: with its own 2 they hardly grow.
+        let backoff =
+            BackoffConfig { init_backoff: first, max_backoff: longest.min(patience / 18).max(first), base: 4. };
+        RetryConfig { backoff, max_retries: 10_000, retry_timeout: patience }
+    }
+
     pub(super) fn amazon(&self, url: &Url, connector: Connector) -> object_store::Result<Store> {
         tls::ready();
-        let mut builder = AmazonS3Builder::from_env().with_url(url.as_str());
+        let mut builder = AmazonS3Builder::from_env().with_url(url.as_str()).with_retry(self.retry());
         for (key, value) in TIMEOUTS {
             builder = builder.with_config(AmazonS3ConfigKey::Client(key), value);
         }
@@ -159,7 +174,7 @@ impl Lake {
 
     pub(super) fn azure(&self, url: &Url, connector: Connector) -> object_store::Result<Store> {
         tls::ready();
-        let mut builder = MicrosoftAzureBuilder::from_env().with_url(url.as_str());
+        let mut builder = MicrosoftAzureBuilder::from_env().with_url(url.as_str()).with_retry(self.retry());
         for (key, value) in TIMEOUTS {
             builder = builder.with_config(AzureConfigKey::Client(key), value);
         }
@@ -173,7 +188,8 @@ impl Lake {
         let at = [AzureConfigKey::Endpoint, AzureConfigKey::AccountName];
         let at: Vec<_> = at.iter().filter_map(|key| builder.get_config_value(key)).collect();
         let notes = self.notes_of(url, &at.join(" "));
-        Ok(Store::Azure { store: builder.with_http_connector(connector).build()?, notes })
+        let builder = by_machine(builder.with_http_connector(connector))?;
+        Ok(Store::Azure { store: builder.build()?, notes })
     }
 
     /// Google's credentials, as the options and the environment say. With the option `emulator` nobody is asked for a token.
@@ -184,7 +200,7 @@ impl Lake {
 
     fn google(&self, url: &Url) -> Result<Google> {
         let found = self.google_credentials("storage_emulator_host")?;
-        let mut builder = GoogleCloudStorageBuilder::new().with_url(url.as_str());
+        let mut builder = GoogleCloudStorageBuilder::new().with_url(url.as_str()).with_retry(self.retry());
         let mut options = ClientOptions::new();
         for (key, value) in TIMEOUTS {
             builder = builder.with_config(GoogleConfigKey::Client(key), value);
@@ -235,7 +251,8 @@ impl Lake {
         let connector = Connector { tokens, notes: notes.clone(), ..Connector::default() };
         let http = connector.connect(&options).map_err(failed(url))?;
         let store = builder.with_client_options(options).with_http_connector(connector).build().map_err(failed(url))?;
-        Ok(Google { store, http, base, bucket: url.host_str().unwrap_or_default().to_owned(), notes })
+        let bucket = url.host_str().unwrap_or_default().to_owned();
+        Ok(Google { store, http, base, bucket, patience: self.patience(), notes })
     }
 
     /// Those of a bucket of the server there: connections with one name for two buckets may share the folder.
@@ -244,6 +261,18 @@ impl Lake {
         let bucket = redact(&format!("{server} {}://{}", url.scheme(), url.authority()));
         Some(Arc::new(Notes::new(folder, bucket)))
     }
+}
+
+/// With the account of the machine, where nobody has stated another: whoever gives out its tokens is beside it, or nowhere, and not
+/// waited for as long as a store.
+fn by_machine(builder: MicrosoftAzureBuilder) -> object_store::Result<MicrosoftAzureBuilder> {
+    use AzureConfigKey::{AccessKey, ClientSecret, FabricSessionToken, FederatedTokenFile, SasKey, Token};
+    let stated = [AccessKey, ClientSecret, FabricSessionToken, FederatedTokenFile, SasKey, Token];
+    if stated.iter().any(|key| builder.get_config_value(key).is_some_and(|value| !value.is_empty())) {
+        return Ok(builder);
+    }
+    let credentials = builder.clone().with_retry(RetryConfig::default()).build()?.credentials().clone();
+    Ok(builder.with_credentials(credentials))
 }
 
 /// A stated host of an emulator as a URL.
@@ -277,23 +306,46 @@ pub(crate) fn failed(url: &Url) -> impl Fn(object_store::Error) -> Error + '_ {
     move |error| {
         use object_store::Error as E;
         let own = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<Error>());
-        let permanent = own.is_some_and(Error::is_permanent)
-            || matches!(
-                error,
+        let message = own.map_or_else(|| with_causes(&error), ToString::to_string);
+        let permanent = match (&error, own) {
+            (_, Some(own)) => own.is_permanent(),
+            (E::Generic { .. }, None) => is_refused(&message),
+            (
                 E::NotFound { .. }
-                    | E::InvalidPath { .. }
-                    | E::NotSupported { .. }
-                    | E::NotImplemented { .. }
-                    | E::PermissionDenied { .. }
-                    | E::Unauthenticated { .. }
-                    | E::UnknownConfigurationKey { .. }
-            );
-        let message = own.map_or_else(|| error.to_string(), ToString::to_string);
+                | E::InvalidPath { .. }
+                | E::NotSupported { .. }
+                | E::NotImplemented { .. }
+                | E::PermissionDenied { .. }
+                | E::Unauthenticated { .. }
+                | E::UnknownConfigurationKey { .. },
+                None,
+            ) => true,
+            _ => false,
+        };
         let mut message = scrub(&message, url.as_str());
         if url.scheme().starts_with("s3") && message.contains(CONTAINER) {
             message.push_str(NO_KEYS);
         }
         Error::Store { url: redact(url.as_str()), message, permanent }
+    }
+}
+
+/// Has a store refused a request for good? object_store tells most of its statuses by its words alone.
+fn is_refused(message: &str) -> bool {
+    const STATUS: &str = "non-2xx status code: ";
+    // A body that came too slowly (<https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>), and parts that somebody
+    // has removed, or has outdone: the next upload has others.
+    const PASSING: [&str; 3] = ["RequestTimeout", "NoSuchUpload", "InvalidBlockList"];
+    if PASSING.iter().any(|word| message.contains(word)) {
+        return false;
+    }
+    let digits = message.split_once(STATUS).and_then(|(_, rest)| rest.get(..3));
+    match digits.and_then(|digits| digits.parse().ok()) {
+        // The object may be another by now, or somebody else at work on it.
+        Some(409 | 412 | 416) => false,
+        Some(status) => (400..500).contains(&status) && !may_pass(status),
+        // The bucket is elsewhere.
+        None => message.contains("redirect without LOCATION"),
     }
 }
 
@@ -310,6 +362,40 @@ mod tests {
     fn options_are_not_shown() {
         let lake = Lake::new().with("AWS_SECRET_ACCESS_KEY", "hush");
         assert_eq!(format!("{lake:?}"), "[\"aws_secret_access_key\"]");
+    }
+
+    #[test]
+    fn a_store_is_waited_for_as_long_as_is_said() {
+        let of = |lake: Lake| {
+            let retry = lake.retry();
+            (retry.retry_timeout.as_secs(), retry.backoff.max_backoff.as_millis())
+        };
+        assert_eq!(of(Lake::new()), (180, 10_000));
+        assert_eq!(of(Lake::new().with_patience(Duration::from_secs(9))), (9, 500));
+        // Never is a wait drawn from nothing.
+        assert_eq!(of(Lake::new().with_patience(Duration::ZERO)), (0, 100));
+    }
+
+    #[test]
+    fn what_is_refused_is_refused_for_good() {
+        let url: Url = "s3://lake/f".parse().unwrap();
+        let told = |words: &str| {
+            let error = object_store::Error::Generic { store: "S3", source: words.into() };
+            failed(&url)(error).is_permanent()
+        };
+        let status = |status: &str| format!("Server returned non-2xx status code: {status}: ");
+        for gone in ["400 Bad Request", "405 Method Not Allowed", "410 Gone"] {
+            assert!(told(&status(gone)), "{gone}");
+        }
+        assert!(told("Received redirect without LOCATION, this normally indicates an incorrectly configured region"));
+        for passes in
+            ["307 Temporary", "408 Request Timeout", "416 Range", "429 Too Many Requests", "500 Oh", "503 Slow Down"]
+        {
+            assert!(!told(&status(passes)), "{passes}");
+        }
+        assert!(!told(&format!("{}<Code>RequestTimeout</Code>", status("400 Bad Request"))));
+        assert!(!told(&format!("{}<Code>NoSuchUpload</Code>", status("404 Not Found"))));
+        assert!(!told("HTTP error: error sending request") && !told("non-2xx status code: "));
     }
 
     #[test]

@@ -9,12 +9,22 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::open::Store;
+use crate::error::with_causes;
 use crate::settled::leave;
 
 /// How many parts are on their way at once, unless there is no room for so many.
 const MOST: u64 = 4;
 /// How long a failed upload waits for its parts to be gone; the abort goes on afterwards.
 const ABORT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long is gone on with what nobody waits for any more: a program that ends waits for it.
+const LEFT_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Cleans up; a store that cannot be reached is not waited for as long as it is by who wants something of it.
+pub(super) async fn cleaned<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let late = || Error::Generic { store: "upload", source: "the store does not answer".into() };
+    tokio::time::timeout(LEFT_PATIENCE, work).await.unwrap_or_else(|_| Err(late()))
+}
 
 /// Parts on their way. Unless they were completed, they are aborted: by [`Parts::abort`], or in the background when this is
 /// dropped.
@@ -32,17 +42,20 @@ pub(super) type Busy = oneshot::Sender<()>;
 
 impl Parts {
     /// Begins an upload. Were the future dropped between the request and its answer, nobody would know the upload's name; so the
-    /// request is made to the end, and an upload that nobody takes is aborted. `busy` is dropped when nothing of all that is
-    /// under way any more.
+    /// request is made to the end (or given up a while later), and an upload that nobody takes is aborted. `busy` is dropped when
+    /// nothing of all that is under way any more.
     pub(super) async fn begin(
         store: Arc<Store>,
         key: Key,
         options: PutMultipartOptions,
         busy: Option<Busy>,
     ) -> Result<Self> {
-        let (tell, told) = oneshot::channel();
+        let (mut tell, told) = oneshot::channel();
         leave(async move {
-            let begun = store.objects().put_multipart_opts(&key, options).await;
+            let begun = tokio::select! {
+                begun = store.objects().put_multipart_opts(&key, options) => begun,
+                () = async { tell.closed().await; tokio::time::sleep(LEFT_PATIENCE).await } => return,
+            };
             // What cannot be handed over is dropped here, and aborts itself.
             let most = MOST as usize;
             drop(tell.send(begun.map(|upload| Self { upload: Some(upload), tasks: JoinSet::new(), most, busy })));
@@ -100,8 +113,9 @@ impl Parts {
         leave(async move {
             // A part that arrives after the abort would stay.
             tasks.shutdown().await;
-            if let Err(error) = upload.abort().await {
-                tracing::warn!("parts of an upload stay behind, `Lake::clean` removes them: {error}");
+            if let Err(error) = cleaned(upload.abort()).await {
+                let why = with_causes(&error);
+                tracing::warn!("parts of an upload stay behind, `Lake::clean` removes them: {why}");
             }
             drop(busy);
             if let Some(tell) = tell {

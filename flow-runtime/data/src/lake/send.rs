@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use object_store::path::Path as Key;
@@ -16,9 +17,10 @@ use url::Url;
 use super::connector::Connector;
 use super::objects::{self, Content, SHA256, settle};
 use super::open::{Store, failed};
-use super::parts::{Busy, Parts};
+use super::parts::{Busy, Parts, cleaned};
 use super::unfinished::end_left;
 use super::{Lake, Place, Uploaded, Version, When, folder};
+use crate::error::with_causes;
 use crate::files::{self, hex};
 use crate::progress::{decided, while_wanted};
 use crate::redact::redact;
@@ -46,8 +48,8 @@ impl Lake {
     /// anywhere. `progress` counts bytes.
     ///
     /// # Errors
-    /// The file cannot be read, the destination makes no sense, or the store refuses or cannot be reached (after its
-    /// client tried again for three minutes).
+    /// The file cannot be read, the destination makes no sense, or the store refuses or cannot be reached
+    /// ([`Lake::with_patience`] says for how long that is tried).
     ///
     /// # Panics
     /// Without a tokio runtime.
@@ -152,6 +154,7 @@ impl Sending<'_> {
                 PutMode::Update(UpdateVersion { e_tag: etag, version: generation })
             }
         };
+        let begun = Instant::now();
         for tries in 1.. {
             let options = PutOptions { mode: mode.clone(), attributes: self.attributes(), ..PutOptions::default() };
             let payload = PutPayload::from_bytes(content.clone());
@@ -168,6 +171,7 @@ impl Sending<'_> {
                 Err(error) if *self.when == When::Always || error.is_permanent() || tries >= MAX_TRIES => {
                     return Err(error);
                 }
+                Err(error) if begun.elapsed() >= self.lake.patience() => return Err(error),
                 Err(_) => {}
             }
         }
@@ -308,9 +312,9 @@ impl Drop for Staged {
             if let Some(parts) = parts {
                 let _ = parts.await;
             }
-            match store.objects().delete(&key).await {
+            match cleaned(store.objects().delete(&key)).await {
                 Err(error) if !matches!(error, object_store::Error::NotFound { .. }) => {
-                    tracing::warn!("`{key}` stays behind, `Lake::clean` removes it: {error}");
+                    tracing::warn!("`{key}` stays behind, `Lake::clean` removes it: {}", with_causes(&error));
                 }
                 _ => {
                     if let (Some(notes), Some(noted)) = (store.notes(), noted)

@@ -20,6 +20,7 @@ use super::objects::listed;
 use super::open::{Store, failed};
 use super::send::STAGE;
 use super::{Lake, Place};
+use crate::error::with_causes;
 use crate::redact::redact;
 use crate::{Error, Result};
 
@@ -88,7 +89,7 @@ async fn end_noted(store: &Store, notes: &Arc<Notes>) {
             }
             // The store may be out of reach, which is not waited for once more per note.
             Err(error) => {
-                tracing::warn!("parts of an upload of `{key}` stay behind for now: {error}");
+                tracing::warn!("parts of an upload of `{key}` stay behind for now: {}", with_causes(&error));
                 return;
             }
         }
@@ -213,9 +214,9 @@ async fn page(store: &Store, url: &Url, key: &Key, markers: &(String, String)) -
         }
         Store::Azure { .. } | Store::Memory(_) => {}
     }
-    let answer = http.execute(request).await.map_err(|e| words(e.to_string()))?;
+    let answer = http.execute(request).await.map_err(|e| words(with_causes(&e)))?;
     let status = answer.status();
-    let text = answer.into_body().bytes().await.map_err(|e| words(e.to_string()))?;
+    let text = answer.into_body().bytes().await.map_err(|e| words(with_causes(&e)))?;
     if !status.is_success() {
         let url = redact(url.as_str());
         return Err(Error::Status { status: status.as_u16(), url, hint: "the list of unfinished uploads".into() });

@@ -34,6 +34,7 @@ mod lake;
 mod machine;
 mod misfit;
 mod parquet;
+mod patience;
 mod pg_unload;
 mod postgres;
 mod proxied;
