@@ -163,6 +163,7 @@ impl Load {
         let mut options = TableLoadOptions::default();
         (options.connections, options.convert) = (self.connections, self.convert);
         (options.unlogged, options.raw_csv) = (self.unlogged, self.raw_csv);
+        options.memory = ctx.memory();
         options.mode =
             self.mode.clone().unwrap_or_else(|| Mode::Partition { column: SOURCE_COLUMN.into(), value: source.into() });
         let run = || {
@@ -430,4 +431,16 @@ async fn unload_rows(ctx: &Context, connection: &Connection, query: &str, how: &
     // Not where it is now: the next run's file is of the same source.
     let index = ctx.map_index().map_or(String::new(), |index| format!("[{index}]"));
     Ok(Unloaded { source: Some(format!("{}.{}{index}", ctx.dag_id(), ctx.task_id())), ..made })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_of_memory_reaches_a_load() {
+        let memory = |ctx: &Context| Load::into("t").options(ctx, "s").memory;
+        assert_eq!(memory(&Context::test()), None);
+        assert_eq!(memory(&Context::test().with_memory(1_000_000)), Some(1_000_000));
+    }
 }
