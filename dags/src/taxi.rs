@@ -2,7 +2,7 @@
 
 use crate::source::{Columns, SAMPLE};
 use flow_runtime::Unit;
-use flow_runtime::data::{self, Download, LoadReport, ParquetFile, Uploaded};
+use flow_runtime::data::{self, Download, LoadReport, ParquetFile, ParquetOptions, Uploaded};
 use flow_runtime::prelude::*;
 use flow_runtime::tasks;
 
@@ -28,7 +28,12 @@ pub fn parquetize(ctx: &Context, csv: &Download, columns: Columns) -> Result<Par
     std::fs::create_dir_all(&folder)?;
     let target = folder.join(csv.path.file_name().unwrap_or_default()).with_extension("parquet");
     let schema = columns.schema(&csv.path)?;
-    Ok(data::parquetize(&csv.path, target, &schema, &Default::default(), &ctx.counting(Unit::Bytes))?.of(&csv.url))
+    let mut options = ParquetOptions::default();
+    if let Some(memory) = ctx.memory() {
+        // Rows wait for their row group, and are there once more while that is encoded.
+        options.row_group_bytes = options.row_group_bytes.min((memory / 2) as usize);
+    }
+    Ok(data::parquetize(&csv.path, target, &schema, &options, &ctx.counting(Unit::Bytes))?.of(&csv.url))
 }
 
 /// Looks at the table: rows, bytes, time, first rows.

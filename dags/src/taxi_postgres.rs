@@ -1,19 +1,20 @@
 //! New York's yellow taxi trips: web -> CSV -> Postgres, by COPY.
 
 use crate::source::{Columns, SAMPLE};
-use flow_runtime::Unit;
-use flow_runtime::data::{self, Download, Loaded, Summary};
+use flow_runtime::data::{Download, LoadReport, Loaded, Summary};
+use flow_runtime::operators::Connection;
 use flow_runtime::prelude::*;
-use flow_runtime::tasks;
+use flow_runtime::tasks::{self, Load};
 
 /// The database of a run that names none: a file in the home folder.
 const EMBEDDED: &str = "sqlite://warehouse.db";
 
-fn database(ctx: &Context, url: Option<&Secret<String>>) -> Result<String> {
-    Ok(ctx.place(url.map_or(EMBEDDED, |url| url.expose()))?.url().to_owned())
+fn database(url: Option<&Secret<String>>) -> &str {
+    url.map_or(EMBEDDED, |url| url.expose())
 }
 
-/// Copies the CSV file into a table; rows of an earlier load of the same URL are replaced.
+/// Copies the CSV file into a table; rows of an earlier load of the same URL are replaced. A table that has other types is left as it
+/// is, and the error tells them.
 #[task]
 pub async fn ingest(
     ctx: &Context,
@@ -23,15 +24,17 @@ pub async fn ingest(
     table: String,
 ) -> Result<Loaded> {
     let schema = columns.schema(&csv.path)?;
-    let database = database(ctx, database_url.as_ref())?;
-    Ok(data::load_csv(&database, &table, &csv.path, &schema, &csv.url, &ctx.counting(Unit::Bytes)).await?)
+    let database = Connection::new(database(database_url.as_ref()));
+    let loaded = tasks::load_file(ctx, csv.into(), database, Load::into(table).schema(schema)).await?;
+    let (LoadReport { url, table, rows, replaced, .. }, source) = (loaded, csv.url.clone());
+    Ok(Loaded { url, table, source, rows, replaced })
 }
 
 /// Looks at the rows that arrived.
 #[task]
 pub async fn verify(ctx: &Context, loaded: &Loaded, database_url: Option<Secret<String>>) -> Result<Summary> {
-    let database = database(ctx, database_url.as_ref())?;
-    let summary = data::summarise(&database, &loaded.table, Some(&loaded.source)).await?;
+    let place = ctx.place(database(database_url.as_ref()))?;
+    let summary = place.warehouse()?.summarise(&loaded.table, Some(&loaded.source)).await?;
     ensure!(summary.rows == loaded.rows, "{} rows were loaded, and {} are there", loaded.rows, summary.rows);
     Ok(summary)
 }

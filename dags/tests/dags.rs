@@ -7,7 +7,7 @@ use dags::taxi_extract::taxi_extract;
 use dags::taxi_months::{locate, months, taxi_months};
 use dags::taxi_postgres::{ingest, taxi_postgres, verify};
 use flow_runtime::Context;
-use flow_runtime::data::{Download, LoadReport, Loaded, Summary, Unloaded, Uploaded, read_parquet_schema};
+use flow_runtime::data::{Download, LoadReport, Loaded, Summary, Unloaded, Uploaded, execute, read_parquet_schema};
 use flow_runtime::operators::Connection;
 use flow_runtime::tasks::{download, load, upload};
 use serde_json::Value;
@@ -67,6 +67,32 @@ async fn ingest_and_verify_use_the_embedded_database_when_none_is_named() {
     let wrong = Loaded { rows: 1999, ..loaded };
     let error = verify(&ctx, &wrong, None).await.unwrap_err().to_string();
     assert_eq!(error, "1999 rows were loaded, and 2000 are there");
+}
+
+/// A budget of memory ends row groups earlier: the same rows are another file.
+#[tokio::test]
+async fn parquetize_heeds_a_budget_of_memory() {
+    let (ctx, home) = context();
+    let rows: String = (0..60_000).map(|n| format!("{n},{}\n", "x".repeat(90))).collect();
+    std::fs::write(home.path().join("in.csv"), format!("id,text\n{rows}")).unwrap();
+    let csv = download(&ctx, format!("file://{}/in.csv", home.path().display())).await.unwrap();
+    let whole = parquetize(&ctx, &csv, Columns::Infer).unwrap();
+    let parts = parquetize(&ctx.with_memory(1_000_000), &csv, Columns::Infer).unwrap();
+    assert_eq!((whole.rows, parts.rows), (60_000, 60_000));
+    assert_ne!(parts.bytes, whole.bytes);
+}
+
+#[tokio::test]
+async fn ingest_leaves_a_table_of_other_types_as_it_is() {
+    let (ctx, _home) = context();
+    let csv = sample(&ctx).await;
+    ingest(&ctx, &csv, Columns::Yellow, None, "t".into()).await.unwrap();
+    let database = ctx.in_home("sqlite://warehouse.db");
+    let other = "CREATE TABLE other AS SELECT * FROM t WHERE false; ALTER TABLE other DROP COLUMN fare_amount; \
+                 ALTER TABLE other ADD COLUMN fare_amount TEXT";
+    execute(&database, other).await.unwrap();
+    let error = ingest(&ctx, &csv, Columns::Yellow, None, "other".into()).await.unwrap_err().to_string();
+    assert!(error.contains("it does not fit the file") && error.contains("fare_amount"), "{error}");
 }
 
 #[test]

@@ -49,11 +49,11 @@ struct Keys {
 
 impl JsonLines {
     /// Opens a file. Its columns are the stated ones, then those that its first lines have.
-    /// Of the options only the formats and the nulls matter.
+    /// Of the options only the encoding, the formats and the nulls matter.
     pub(crate) fn open(path: &Path, schema: &Schema, options: &CsvOptions) -> Result<(Reading, Self)> {
         options.check()?;
         schema.check()?;
-        let source = Source::open(path, None)?;
+        let source = Source::open(path, options.encoding.as_deref())?;
         let mut lines = Self { source, carry: Vec::new(), ended: false, keys: Keys::default(), rows: 0 };
         let mut columns = schema.columns().to_vec();
         for column in &columns {

@@ -92,7 +92,7 @@ impl Schema {
     }
 
     /// [`Schema::infer`] for JSON lines. What JSON marks as a text is never guessed to be a number or a truth value; lists and objects are
-    /// text, as they stand there. Of the options only the formats and the nulls matter.
+    /// text, as they stand there. Of the options only the encoding, the formats and the nulls matter.
     ///
     /// # Errors
     /// The file cannot be read, or no line among the first is an object with a key.

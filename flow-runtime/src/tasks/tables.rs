@@ -7,8 +7,8 @@ use crate::operators::Connection;
 use crate::task;
 use flow_data::{
     BigQuery, ColumnType, CsvOptions, Field, Format, Input, Lake, LoadJob, LoadOptions, LoadReport, LoadSource, Misfit,
-    Mode, Partition, SOURCE_COLUMN, Schema, Select, TableLoadOptions, UnloadOptions, Unloaded, Uploaded, Warehouse,
-    Write,
+    Mode, Partition, SOURCE_COLUMN, Schema, Select, TableColumn, TableLoadOptions, UnloadOptions, Unloaded, Uploaded,
+    Warehouse, Write,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -153,6 +153,23 @@ impl Load {
         self.csv == CsvOptions::default() && self.misfit == Misfit::Fail
     }
 
+    /// Refuses a load of Parquet whose options only a text file would heed.
+    fn check_parquet(&self, file: &str) -> Result<()> {
+        let stated = [
+            ("`schema`", self.schema.is_some()),
+            ("`csv` (or `separator`)", self.csv != CsvOptions::default()),
+            ("`misfit` (or `quarantine`)", self.misfit != Misfit::Fail),
+            ("`raw_csv`", self.raw_csv),
+        ];
+        let stated: Vec<_> = stated.into_iter().filter(|(_, stated)| *stated).map(|(name, _)| name).collect();
+        if stated.is_empty() {
+            return Ok(());
+        }
+        let why = "is Parquet, whose types are its own, and a load of it heeds no";
+        let how = "leave that out; `parquetize_with` takes such options where the file is made";
+        Err(TaskError::fail(format!("{file} {why} {}: {how}", stated.join(", "))))
+    }
+
     /// What a text file becomes before it is loaded, where it is not.
     fn parquetize(&self) -> Parquetize {
         let (schema, csv) = (self.schema.clone(), self.csv.clone());
@@ -163,6 +180,7 @@ impl Load {
         let mut options = TableLoadOptions::default();
         (options.connections, options.convert) = (self.connections, self.convert);
         (options.unlogged, options.raw_csv) = (self.unlogged, self.raw_csv);
+        options.memory = ctx.memory();
         options.mode =
             self.mode.clone().unwrap_or_else(|| Mode::Partition { column: SOURCE_COLUMN.into(), value: source.into() });
         let run = || {
@@ -219,6 +237,7 @@ pub async fn load_with(ctx: &Context, object: &Uploaded, warehouse: Connection, 
 }
 
 async fn load_object(ctx: &Context, object: &Uploaded, connection: &Connection, how: &Load) -> Result<LoadReport> {
+    how.check_parquet(&object.url)?;
     let place = ctx.place(&object.url)?;
     let lake = place.lake();
     if !lake.is_still(object).await? {
@@ -261,6 +280,7 @@ async fn load_local(ctx: &Context, file: &LocalFile, connection: &Connection, ho
     let into = target(ctx, connection, None)?;
     let path = file.path(ctx)?;
     let input = if path.extension().is_some_and(|ending| ending == "parquet") {
+        how.check_parquet(&path.display().to_string())?;
         Input::parquet(path)
     } else if !how.takes_csv() {
         if how.raw_csv {
@@ -342,10 +362,10 @@ pub async fn load_bigquery(
         let mut options = how.options.clone();
         if options.fields.is_none() && options.schema.is_none() && options.format == Format::Parquet {
             let mut fields = source.lake().parquet_footer(source.url()).await?.0;
-            // What a table requires is its own affair; a file need not say the same.
-            for column in bigquery.table(&how.table).await?.into_iter().flat_map(|there| there.columns) {
-                let same = fields.iter_mut().find(|field| field.name.eq_ignore_ascii_case(&column.name));
-                same.into_iter().for_each(|field| field.nullable = column.mode != "REQUIRED");
+            // Of a partition it is that of the table.
+            let table = how.table.split('$').next().unwrap_or_default();
+            if let Some(there) = bigquery.table(table).await? {
+                fields.iter_mut().for_each(|field| agree(field, &there.columns, options.relax_columns));
             }
             options.fields = Some(fields);
         }
@@ -354,6 +374,14 @@ pub async fn load_bigquery(
         anyhow::Ok(bigquery.load(LoadSource::Objects(&[source.url()]), &how.table, &id, &options, ctx).await?)
     };
     ctx.until_cancelled(work).await
+}
+
+/// What a table requires is its own affair; a file need not say the same, unless it is to change that. A column that is new to a table is
+/// never required by it: <https://cloud.google.com/bigquery/docs/managing-table-schemas#adding_columns_to_a_tables_schema_definition>.
+fn agree(field: &mut Field, there: &[TableColumn], relax: bool) {
+    let same = there.iter().find(|column| column.name.eq_ignore_ascii_case(&field.name));
+    let is_required = same.is_some_and(|column| column.mode == "REQUIRED");
+    field.nullable = !is_required || relax && field.nullable;
 }
 
 /// Letters that an id may have, of what the run is called, and a hash of all of it.
@@ -430,4 +458,46 @@ async fn unload_rows(ctx: &Context, connection: &Connection, query: &str, how: &
     // Not where it is now: the next run's file is of the same source.
     let index = ctx.map_index().map_or(String::new(), |index| format!("[{index}]"));
     Ok(Unloaded { source: Some(format!("{}.{}{index}", ctx.dag_id(), ctx.task_id())), ..made })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_of_memory_reaches_a_load() {
+        let memory = |ctx: &Context| Load::into("t").options(ctx, "s").memory;
+        assert_eq!(memory(&Context::test()), None);
+        assert_eq!(memory(&Context::test().with_memory(1_000_000)), Some(1_000_000));
+    }
+
+    #[test]
+    fn columns_agree_with_those_that_are_there() {
+        let column = |name: &str, mode: &str| TableColumn {
+            name: name.into(),
+            kind: "INTEGER".into(),
+            mode: mode.into(),
+            has_default: false,
+        };
+        let there = [column("a", "REQUIRED"), column("b", "NULLABLE")];
+        let agreed = |name: &str, nullable, relax| {
+            let mut field = Field { name: name.into(), kind: ColumnType::Int64, nullable };
+            agree(&mut field, &there, relax);
+            field.nullable
+        };
+        for relax in [false, true] {
+            assert!(!agreed("A", false, relax), "it is required by both");
+            assert!(agreed("b", false, relax), "a table is never made stricter");
+            assert!(agreed("new", false, relax), "no table takes a new column that is required");
+        }
+        assert!(!agreed("a", true, false));
+        assert!(agreed("a", true, true));
+    }
+
+    #[test]
+    fn a_load_of_bigquery_states_what_differs() {
+        let stated = serde_json::json!({ "table": "d.t", "options": { "write": "replace" } });
+        let how: BigQueryLoad = serde_json::from_value(stated).unwrap();
+        assert_eq!(how, BigQueryLoad::into("d.t").replace());
+    }
 }

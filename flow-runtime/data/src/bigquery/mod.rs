@@ -204,8 +204,9 @@ impl Partition {
     }
 }
 
-/// How files are loaded.
+/// How files are loaded. As JSON it has the fields that are said.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LoadOptions {
     /// What the files are.
     pub format: Format,

@@ -69,10 +69,11 @@ impl Batches {
         Ok(Self { maker: Some(maker), rest: Mutex::new(Source::Taken), ..file })
     }
 
-    pub(super) async fn parquet(path: &Path) -> Result<Self> {
+    /// A Parquet file, of which about so many bytes are read at once.
+    pub(super) async fn parquet(path: &Path, most_bytes: u64) -> Result<Self> {
         let path = path.to_owned();
         blocking(move || {
-            let file = ParquetBatches::open(&path)?;
+            let file = ParquetBatches::open(&path)?.within(most_bytes);
             let (fields, rows) = (file.fields.clone(), file.rows);
             let rest = Mutex::new(Source::Parquet(Box::new(file)));
             Ok(Self { path, fields, rows: Some(rows), total: rows, is_raw: false, object: None, maker: None, rest })

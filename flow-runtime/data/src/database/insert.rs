@@ -14,6 +14,9 @@ use crate::field::Field;
 /// How many values one statement carries. SQLite allows 32,766, which leave a core's cache; each statement costs a hop to
 /// its thread.
 const MAX_VALUES: usize = 8_000;
+/// It has fewer when its texts are so long, or so large a part of the memory: some statements wait for the database.
+const PIECE_BYTES: u64 = 4 << 20;
+const PIECES: u64 = 16;
 
 /// Rows for one statement: `INSERT .. VALUES (?, .., 'source'), ..`.
 pub(super) struct Piece {
@@ -24,15 +27,20 @@ pub(super) struct Piece {
 /// Gathers rows for one statement after the other.
 pub(super) struct InsertEncoder {
     piece: Piece,
+    /// The length of its texts.
+    bytes: usize,
     columns: usize,
-    /// The rows of every piece but the last.
+    /// The most rows of a piece.
     pub(super) most_rows: usize,
+    most_bytes: usize,
 }
 
 impl InsertEncoder {
-    pub(super) fn new(columns: usize) -> Self {
+    /// `memory`: about how much of it is there for rows, if that is said.
+    pub(super) fn new(columns: usize, memory: Option<u64>) -> Self {
         let most_rows = (MAX_VALUES / columns.max(1)).max(1);
-        Self { piece: new_piece(most_rows * columns), columns, most_rows }
+        let most_bytes = memory.map_or(PIECE_BYTES, |memory| PIECE_BYTES.min(memory / PIECES).max(1)) as usize;
+        Self { piece: new_piece(most_rows * columns), bytes: 0, columns, most_rows, most_bytes }
     }
 }
 
@@ -46,9 +54,7 @@ impl Encoder for InsertEncoder {
     type Piece = Piece;
 
     fn row(&mut self, columns: &[Cells<'_>], row: usize) -> Result<(), Unfit> {
-        let values = &mut self.piece.values;
-        // Of the texts that can be bound, this is the one that is allocated once.
-        let owned = |text: &str| Arc::<str>::from(text);
+        let (values, bytes) = (&mut self.piece.values, &mut self.bytes);
         for (n, column) in columns.iter().enumerate() {
             let cell = column.get(row);
             let added = match cell {
@@ -65,13 +71,16 @@ impl Encoder for InsertEncoder {
                 Cell::Float32(v) if v.is_nan() => return Err(Unfit::new(n, cell, NO_NAN)),
                 Cell::Float(v) => values.add(v),
                 Cell::Float32(v) => values.add(f64::from(v)),
-                Cell::Text(v) => values.add(owned(v)),
-                Cell::Bytes(v) => values.add(v),
+                Cell::Text(v) => values.add(owned(v, bytes)),
+                Cell::Bytes(v) => {
+                    *bytes += v.len();
+                    values.add(v)
+                }
                 Cell::Unfit(_, wanted) => return Err(Unfit::new(n, cell, wanted)),
                 Cell::Decimal(..) | Cell::Date(_) | Cell::Time(_) | Cell::Timestamp(..) | Cell::Uuid(_) => {
-                    values.add(owned(&text::sqlite(cell)))
+                    values.add(owned(&text::sqlite(cell), bytes))
                 }
-                Cell::List(_) => values.add(owned(&text::sqlite(cell))),
+                Cell::List(_) => values.add(owned(&text::sqlite(cell), bytes)),
             };
             added.map_err(|_| Unfit::new(n, cell, "a value that SQLite can hold"))?;
         }
@@ -80,13 +89,22 @@ impl Encoder for InsertEncoder {
     }
 
     fn full(&mut self) -> Option<Piece> {
-        let full = self.piece.rows == self.most_rows;
-        full.then(|| std::mem::replace(&mut self.piece, new_piece(self.most_rows * self.columns)))
+        let full = self.piece.rows == self.most_rows || self.bytes >= self.most_bytes;
+        full.then(|| {
+            self.bytes = 0;
+            std::mem::replace(&mut self.piece, new_piece(self.most_rows * self.columns))
+        })
     }
 
     fn finish(self) -> Option<Piece> {
         (self.piece.rows > 0).then_some(self.piece)
     }
+}
+
+/// Of the texts that can be bound, this is the one that is allocated once.
+fn owned(text: &str, bytes: &mut usize) -> Arc<str> {
+    *bytes += text.len();
+    text.into()
 }
 
 const NO_NAN: &str = "a number that SQLite can hold (it would make null of \"not a number\")";

@@ -16,6 +16,8 @@ pub(super) struct Maker {
     pub(super) schema: Schema,
     /// Where to. It goes with this.
     pub(super) folder: TempDir,
+    /// A row group is ended when it takes so much memory.
+    pub(super) most_bytes: u64,
 }
 
 /// The Parquet file of a CSV file.
@@ -35,9 +37,11 @@ impl Maker {
         let (csv, at_work) = (csv.to_owned(), AtWork::new());
         blocking(move || {
             // The folder goes before it is told that all has gone.
-            let (_at_work, Self { schema, folder }) = (at_work, self);
+            let (_at_work, Self { schema, folder, most_bytes }) = (at_work, self);
             let parquet = folder.path().join("rows.parquet");
-            let rows = parquetize(csv, &parquet, &schema, &ParquetOptions::default(), &waiting)?.rows;
+            let mut options = ParquetOptions::default();
+            options.row_group_bytes = options.row_group_bytes.min(most_bytes as usize);
+            let rows = parquetize(csv, &parquet, &schema, &options, &waiting)?.rows;
             Ok(Made { parquet, rows, _folder: folder })
         })
         .await

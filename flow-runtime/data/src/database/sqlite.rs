@@ -221,15 +221,18 @@ async fn insert_all(tx: &mut SqliteConnection, job: &mut Job<'_>, into: &str) ->
     let failed = failed(job.url);
     let fields = job.batches.fields.clone();
     let fill = job.fill.map(|value| (job.fields[fields.len()].name.as_str(), value));
-    let encoder = InsertEncoder::new(fields.len());
+    let encoder = InsertEncoder::new(fields.len(), job.options.memory);
     let most_rows = encoder.most_rows;
     let full: Arc<str> = insert(into, &fields, fill, most_rows).into();
     let total = job.batches.total;
     let mut feed = Feed::start(job.batches.take(), encoder);
     let mut rows = 0;
     while let Some((piece, position)) = feed.next().await? {
-        let sql = if piece.rows == most_rows { full.clone() } else { insert(into, &fields, fill, piece.rows).into() };
-        rows += query_with(AssertSqlSafe(sql), piece.values).execute(&mut *tx).await.map_err(&failed)?.rows_affected();
+        let is_full = piece.rows == most_rows;
+        let sql = if is_full { full.clone() } else { insert(into, &fields, fill, piece.rows).into() };
+        // Of the others there may be many, none of which comes again.
+        let statement = query_with(AssertSqlSafe(sql), piece.values).persistent(is_full);
+        rows += statement.execute(&mut *tx).await.map_err(&failed)?.rows_affected();
         job.progress.report(position, Some(total));
     }
     job.check_rows(feed.rows(), rows)?;

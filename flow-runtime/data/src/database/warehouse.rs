@@ -15,6 +15,7 @@ use super::{
     unload_bigquery, unload_sqlite,
 };
 use crate::bigquery::Address;
+use crate::parquet::BATCH_BYTES;
 use crate::progress::{Fetching, while_wanted};
 use crate::redact::redact;
 use crate::schema::Schema;
@@ -70,6 +71,16 @@ pub struct TableLoadOptions {
     /// are kept, takes a moment without a zone for one of the session's zone in a `timestamptz`, drops the offset in a
     /// `timestamp`, and takes `24:00:00`.
     pub raw_csv: bool,
+    /// About how many bytes of the rows of a Parquet file are in memory at one time, or of a CSV file on its way to BigQuery; `None` is
+    /// 128 MiB. Besides, each column of a row group is there as it lies in the file, packed, while it is read.
+    pub memory: Option<u64>,
+}
+
+impl TableLoadOptions {
+    /// While some rows are sent, the next are read.
+    pub(super) fn half_memory(&self) -> u64 {
+        self.memory.map_or(BATCH_BYTES, |memory| memory / 2)
+    }
 }
 
 /// A file to load.
@@ -286,7 +297,7 @@ impl Warehouse {
         fits: impl Fn(&[Field]) -> Result<()>,
     ) -> Result<LoadReport> {
         let load = async {
-            let (batches, fetched) = self.batches(file, options.raw_csv, progress).await?;
+            let (batches, fetched) = self.batches(file, options, progress).await?;
             fits(&batches.fields)?;
             let loaded = self.run(table, batches, options, progress).await;
             match (file, fetched) {
@@ -298,12 +309,18 @@ impl Warehouse {
     }
 
     /// Opens a file. The folder, if there is one, has to be there while it is read.
-    async fn batches(&self, file: &Input, raw: bool, progress: &dyn Progress) -> Result<(Batches, Option<TempDir>)> {
+    async fn batches(
+        &self,
+        file: &Input,
+        options: &TableLoadOptions,
+        progress: &dyn Progress,
+    ) -> Result<(Batches, Option<TempDir>)> {
+        let most_bytes = options.half_memory();
         let url = match file {
-            _ if raw => return Ok((Batches::raw(file).await?, None)),
-            Input::Parquet(path) => return Ok((Batches::parquet(path).await?, None)),
+            _ if options.raw_csv => return Ok((Batches::raw(file).await?, None)),
+            Input::Parquet(path) => return Ok((Batches::parquet(path, most_bytes).await?, None)),
             Input::Csv(path, schema) if matches!(self.kind, Kind::BigQuery) => {
-                let maker = Maker { schema: schema.clone(), folder: self.scratch()? };
+                let maker = Maker { schema: schema.clone(), folder: self.scratch()?, most_bytes };
                 return Ok((Batches::to_make(path, maker).await?, None));
             }
             Input::Csv(path, schema) => return Ok((Batches::csv(path, schema).await?, None)),
@@ -322,7 +339,7 @@ impl Warehouse {
         let folder = self.scratch()?;
         let path = folder.path().join(OBJECT);
         objects.fetch(url, &path, &Fetching(progress)).await?;
-        let batches = Batches::parquet(&path).await.map_err(|e| e.known_as(&path, url))?;
+        let batches = Batches::parquet(&path, most_bytes).await.map_err(|e| e.known_as(&path, url))?;
         Ok((batches, Some(folder)))
     }
 

@@ -45,7 +45,7 @@ impl<W: Write> GroupWriter<W> {
         Ok(Self { writer, distinct: Distinct::new() })
     }
 
-    /// Writes the file's columns, each in some pieces, as one row group of so many rows. Looks before each column whether that is
+    /// Writes the file's columns, each in some pieces, as one row group of so many rows. Looks before each page whether that is
     /// wanted.
     pub(super) fn write(
         &mut self,
@@ -53,7 +53,7 @@ impl<W: Write> GroupWriter<W> {
         rows: usize,
         progress: &dyn Progress,
     ) -> PolarsResult<()> {
-        let wanted = || match progress.cancelled() {
+        let wanted = move || match progress.cancelled() {
             true => Err(PolarsError::ComputeError("cancelled".into())),
             false => Ok(()),
         };
@@ -76,14 +76,13 @@ impl<W: Write> GroupWriter<W> {
             let array = listed.unwrap_or(array);
             let options = paged(options, array.as_ref());
             for leaf in array_to_columns(array, page_type, options, &encodings)? {
-                let leaf = leaf.map(|page| page.map_err(|e| ParquetError::FeatureNotSupported(e.to_string())));
+                // Here they are compressed, one after the other.
+                let leaf = leaf.map(move |page| wanted().and(page).map_err(|e| failed(&e)));
                 let compressed = Compressor::new(leaf, options.compression, Vec::new());
                 pages.push(Ok(DynStreamingIterator::new(compressed.map_err(PolarsError::from))));
             }
         }
-        // Here they are compressed, one after the other.
-        let pages = pages.into_iter().map(|column| wanted().and(column));
-        self.writer.write(rows as u64, DynIter::new(pages))
+        self.writer.write(rows as u64, DynIter::new(pages.into_iter()))
     }
 
     /// Writes the footer with some keys and values. Returns the size of the file.
@@ -91,6 +90,10 @@ impl<W: Write> GroupWriter<W> {
         let pair = |(key, value): &(&str, &str)| KeyValue { key: (*key).to_owned(), value: Some((*value).to_owned()) };
         self.writer.end(Some(metadata.iter().map(pair).collect()))
     }
+}
+
+fn failed(error: &PolarsError) -> ParquetError {
+    ParquetError::FeatureNotSupported(error.to_string())
 }
 
 /// Decimals that are written as whole numbers of 32 or 64 bits, as those: their writer lists no decimals.
@@ -194,7 +197,12 @@ impl Distinct {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use polars_arrow::array::Utf8Array;
+
     use super::*;
+    use crate::ColumnType;
 
     fn listed<T: NativeType>(numbers: Vec<Option<T>>, bits: impl Fn(T) -> u64) -> Option<Box<dyn Array>> {
         let mut distinct = Distinct::new();
@@ -215,6 +223,27 @@ mod tests {
         let back: Vec<_> = array.keys().iter().map(|key| key.map(|k| values.value(*k as usize).to_bits())).collect();
         assert_eq!(back, given.iter().map(|v| v.map(f64::to_bits)).collect::<Vec<_>>());
         assert_eq!(values.len(), 102);
+    }
+
+    /// A column of texts may take longer than anybody waits.
+    #[test]
+    fn whether_a_group_is_wanted_is_asked_before_each_page() {
+        struct Looks(AtomicUsize);
+        impl Progress for Looks {
+            fn report(&self, _: u64, _: Option<u64>) {}
+
+            fn cancelled(&self) -> bool {
+                self.0.fetch_add(1, Ordering::Relaxed) == 5
+            }
+        }
+        let texts: Vec<_> = (0..8_000).map(|n| format!("{n:01000}")).collect();
+        let column = vec![Utf8Array::<i64>::from_slice(&texts).boxed()];
+        let mut file = Vec::new();
+        let mut writer = GroupWriter::new(&mut file, &[Field::new("a", ColumnType::Text)]).unwrap();
+        let looks = Looks(AtomicUsize::new(0));
+        let error = writer.write(&[column], texts.len(), &looks).unwrap_err();
+        assert!(error.to_string().contains("cancelled"), "{error}");
+        assert_eq!(looks.0.into_inner(), 6, "nothing is done after that");
     }
 
     #[test]

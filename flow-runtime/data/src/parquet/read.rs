@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use polars_arrow::array::{Array, BinaryViewArray, ListArray};
 use polars_arrow::datatypes::{ArrowDataType, Field as ArrowField, TimeUnit};
-use polars_parquet::parquet::metadata::FileMetadata;
+use polars_parquet::parquet::metadata::{ColumnChunkMetadata, FileMetadata};
 use polars_parquet::read::schema::parquet_to_arrow_schema;
 use polars_parquet::read::{
     BasicDecompressor, Filter, PageReader, ParquetType, PrimitiveConvertedType, PrimitiveLogicalType,
@@ -17,13 +17,16 @@ use polars_parquet::read::{
 };
 
 use super::unfit;
+use super::weight::{Weight, decoded, is_text};
 use crate::batches::Rows;
 use crate::field::{ColumnType, Field, Unit};
 use crate::schema::Schema;
 use crate::{Error, Result};
 
-/// How many rows are in memory at once.
+/// How many rows are in memory at once, if they are not too heavy.
 const BATCH_ROWS: usize = 1 << 17;
+/// About how much memory they take at most, unless said.
+pub(crate) const BATCH_BYTES: u64 = 64 << 20;
 /// How many come first: whoever takes them waits for nothing else.
 const FIRST_ROWS: usize = 1 << 13;
 
@@ -67,6 +70,11 @@ pub(crate) struct ParquetBatches {
     group: usize,
     row: usize,
     done: u64,
+    most_bytes: u64,
+    /// That of the group, once a row of it was wanted.
+    weight: Option<Weight>,
+    /// How many times as much the last rows took as the file had told: texts may lie there without what they share.
+    heavier: f64,
 }
 
 impl ParquetBatches {
@@ -76,7 +84,48 @@ impl ParquetBatches {
             .map_err(|e| Error::format(path, format!("this cannot be read as Parquet: {e}")))?;
         let (fields, arrow) = described(&metadata, path)?;
         let rows = rows_of(&metadata);
-        Ok(Self { fields, rows, path: path.to_owned(), file, metadata, arrow, group: 0, row: 0, done: 0 })
+        let path = path.to_owned();
+        let (group, row, done, most_bytes, weight, heavier) = (0, 0, 0, BATCH_BYTES, None, 1.0);
+        Ok(Self { fields, rows, path, file, metadata, arrow, group, row, done, most_bytes, weight, heavier })
+    }
+
+    /// The rows of a batch take about so many bytes at most.
+    pub(crate) fn within(self, bytes: u64) -> Self {
+        Self { most_bytes: bytes, ..self }
+    }
+
+    /// What the rows of a group take. Looks at the pages where some may take much more than others.
+    fn weigh(&mut self, group: usize) -> Result<Weight> {
+        let about = &self.metadata.row_groups[group];
+        let mut weight = Weight::told(about);
+        if weight.may_differ(self.most_bytes) {
+            let texts = about.parquet_columns().iter().filter(|leaf| is_text(leaf));
+            for (nth, leaf) in texts.enumerate() {
+                let bytes = chunk(&mut self.file, &self.path, leaf)?;
+                let weighed = weight.weigh(nth, leaf, about.num_rows(), bytes);
+                weighed.map_err(|e| Error::format(&self.path, format!("this cannot be read as Parquet: {e}")))?;
+            }
+        }
+        Ok(weight)
+    }
+
+    /// The next rows of the group.
+    fn batch(&mut self) -> Result<Rows> {
+        let (group, start) = (self.group, self.row);
+        let weight = match self.weight.take() {
+            Some(weight) => weight,
+            None => self.weigh(group)?,
+        };
+        let most = if self.done == 0 { FIRST_ROWS } else { BATCH_ROWS };
+        let most = most.min(self.metadata.row_groups[group].num_rows() - start);
+        let rows = weight.rows(start, most, self.most_bytes as f64 / self.heavier);
+        let arrays = self.read(group, start, start + rows)?;
+        let took: usize = arrays.iter().map(|array| decoded(array.as_ref())).sum();
+        self.heavier = (took as f64 / weight.of(start, start + rows).max(1.0)).max(1.0);
+        self.weight = Some(weight);
+        self.row += rows;
+        self.done += rows as u64;
+        Ok(Rows { arrays, rows, position: self.done })
     }
 
     fn read(&mut self, group: usize, start: usize, end: usize) -> Result<Vec<Box<dyn Array>>> {
@@ -87,14 +136,7 @@ impl ParquetBatches {
             let mut pages = Vec::new();
             let mut types = Vec::new();
             for leaf in leaves.by_ref().take(n_columns(&field.dtype)) {
-                let range = leaf.byte_range();
-                let mut bytes = Vec::new();
-                self.file.seek(SeekFrom::Start(range.start)).map_err(Error::io(&self.path))?;
-                let wanted = range.end - range.start;
-                let got = self.file.by_ref().take(wanted).read_to_end(&mut bytes).map_err(Error::io(&self.path))?;
-                if got as u64 != wanted {
-                    return Err(Error::format(&self.path, "the file is cut short, or changed while it was read"));
-                }
+                let bytes = chunk(&mut self.file, &self.path, leaf)?;
                 let reader = PageReader::new(Cursor::new(bytes.into()), leaf, Vec::new(), usize::MAX);
                 pages.push(BasicDecompressor::new(reader, Vec::new()));
                 types.push(&leaf.descriptor().descriptor.primitive_type);
@@ -117,6 +159,19 @@ impl ParquetBatches {
         }
         Ok(arrays)
     }
+}
+
+/// A column of a group as it lies in the file.
+fn chunk(file: &mut File, path: &Path, leaf: &ColumnChunkMetadata) -> Result<Vec<u8>> {
+    let range = leaf.byte_range();
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(range.start)).map_err(Error::io(path))?;
+    let wanted = range.end - range.start;
+    let got = file.take(wanted).read_to_end(&mut bytes).map_err(Error::io(path))?;
+    if got as u64 != wanted {
+        return Err(Error::format(path, "the file is cut short, or changed while it was read"));
+    }
+    Ok(bytes)
 }
 
 /// What a file says of its columns.
@@ -181,19 +236,13 @@ impl Iterator for ParquetBatches {
     fn next(&mut self) -> Option<Self::Item> {
         while self.row >= self.metadata.row_groups.get(self.group)?.num_rows() {
             self.group += 1;
-            self.row = 0;
+            (self.row, self.weight) = (0, None);
         }
-        let (group, start) = (self.group, self.row);
-        let most = if self.done == 0 { FIRST_ROWS } else { BATCH_ROWS };
-        let end = self.metadata.row_groups[group].num_rows().min(start + most);
-        self.row = end;
-        self.done += (end - start) as u64;
-        let position = self.done;
-        let read = self.read(group, start, end);
-        if read.is_err() {
+        let batch = self.batch();
+        if batch.is_err() {
             self.group = usize::MAX;
         }
-        Some(read.map(|arrays| Rows { arrays, rows: end - start, position }))
+        Some(batch)
     }
 }
 

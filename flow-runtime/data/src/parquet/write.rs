@@ -146,7 +146,7 @@ pub fn parquetize(
 /// Turns a file of JSON lines, plain or packed with gzip or zstd, into a Parquet file, as [`parquetize`] does with CSV. Each
 /// line is an object, its keys are the columns; a key that is missing is null, lists and objects are kept as JSON text.
 /// Keys that the schema does not state become columns of text if they come in the first MiB; one that comes later, or
-/// twice in one line, does not fit. Of [`CsvOptions`] only the formats and the nulls matter.
+/// twice in one line, does not fit. Of [`CsvOptions`] only the encoding, the formats and the nulls matter.
 ///
 /// # Errors
 /// As [`parquetize`]. A line that is no object does not fit.

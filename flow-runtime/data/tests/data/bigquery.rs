@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use flow_data::{
-    BigQuery, Error, Format, LoadOptions, LoadSource, ParquetOptions, Partition, Schema, Type, Write, parquetize,
-    read_parquet_schema,
+    BigQuery, ColumnType, Error, Field, Format, LoadOptions, LoadSource, ParquetOptions, Partition, Schema,
+    TableColumn, Type, Write, parquetize, read_parquet_schema,
 };
 use serde_json::json;
 
 use crate::files::{trip_schema, trips, write};
 use crate::google::{Fault, Google};
+use crate::tables::{self, Value};
 
 const TABLE: &str = "trips.yellow";
 const WHOLE: &str = "project-1.trips.yellow";
@@ -101,7 +102,6 @@ async fn rows_are_added_or_replaced_in_the_table_or_in_a_partition() {
     bigquery.load(one, day, "3", &replace, &()).await.unwrap();
     assert_eq!(rows(), 10, "the other day stays");
     let widened = LoadOptions { add_columns: true, ..replace.clone() };
-    bigquery.load(one, day, "4", &widened, &()).await.unwrap();
     bigquery.load(one, TABLE, "5", &replace, &()).await.unwrap();
     assert_eq!(rows(), 3);
     let error = bigquery.load(one, TABLE, "6", &widened, &()).await.unwrap_err();
@@ -113,6 +113,55 @@ async fn rows_are_added_or_replaced_in_the_table_or_in_a_partition() {
     let error = bigquery.load(one, "trips.none", "8", &existing, &()).await.unwrap_err();
     assert!(error.to_string().contains("Not found: Table"), "{error}");
     assert_eq!(rows(), 3);
+}
+
+/// The columns of the table, a question mark behind those that may be null.
+async fn columns(bigquery: &BigQuery) -> String {
+    let table = bigquery.table(TABLE).await.unwrap().unwrap();
+    let shown = |c: &TableColumn| format!("{}{}", c.name, if c.mode == "REQUIRED" { "" } else { "?" });
+    table.columns.iter().map(shown).collect::<Vec<_>>().join(" ")
+}
+
+#[tokio::test]
+async fn columns_are_added_and_relaxed_where_that_is_allowed() {
+    let google = Google::start();
+    let bigquery = connect(&google);
+    let folder = tempfile::tempdir().unwrap();
+    let field = |name: &str, nullable| Field { name: name.into(), kind: ColumnType::Int64, nullable };
+    let load = async |job: &str, table: &str, fields: &[Field], options: LoadOptions| {
+        let path = folder.path().join("f.parquet");
+        tables::write(&path, fields, &[vec![Value::Int(1); fields.len()]], 1);
+        google.cloud().storage.put("lake/f.parquet", std::fs::read(&path).unwrap());
+        let options = LoadOptions { fields: Some(fields.to_vec()), ..options };
+        bigquery.load(LoadSource::Objects(&["gs://lake/f.parquet"]), table, job, &options, &()).await
+    };
+    let plain = LoadOptions::default;
+    load("1", TABLE, &[field("a", false)], plain()).await.unwrap();
+    let (wider, looser) = ([field("a", false), field("b", true)], [field("a", true), field("b", true)]);
+    let error = load("2", TABLE, &wider, plain()).await.unwrap_err();
+    assert!(error.is_permanent() && error.to_string().contains("Cannot add fields (field: b)"), "{error}");
+    let add = || LoadOptions { add_columns: true, ..LoadOptions::default() };
+    let error = load("3", TABLE, &[field("a", false), field("b", false)], add()).await.unwrap_err();
+    assert!(error.to_string().contains("Cannot add required fields"), "{error}");
+    let day = LoadOptions { write: Write::Replace, ..add() };
+    load("4", "trips.yellow$20210101", &wider, day).await.unwrap();
+    assert_eq!(columns(&bigquery).await, "a b?");
+    let error = load("5", TABLE, &looser, add()).await.unwrap_err();
+    assert!(error.to_string().contains("(field: a)"), "{error}");
+    load("6", TABLE, &looser, LoadOptions { relax_columns: true, ..plain() }).await.unwrap();
+    assert_eq!(columns(&bigquery).await, "a? b?");
+}
+
+#[tokio::test]
+async fn a_new_table_of_a_text_file_has_stated_columns() {
+    let (google, bigquery, options) = start();
+    let unstated = LoadOptions { schema: None, ..options.clone() };
+    let error = bigquery.load(FILES, TABLE, "1", &unstated, &()).await.unwrap_err();
+    assert!(error.is_permanent() && error.to_string().contains("No schema specified"), "{error}");
+    bigquery.load(FILES, TABLE, "2", &options, &()).await.unwrap();
+    bigquery.load(FILES, TABLE, "3", &unstated, &()).await.unwrap();
+    assert_eq!(columns(&bigquery).await, "id? note?");
+    assert_eq!(google.cloud().jobs.rows(WHOLE), 14);
 }
 
 #[tokio::test]
@@ -207,7 +256,7 @@ fn large(folder: &std::path::Path) -> (PathBuf, u64) {
 async fn a_local_file_goes_up_in_pieces_and_continues_where_it_broke_off() {
     let folder = tempfile::tempdir().unwrap();
     let (path, rows) = large(folder.path());
-    let options = LoadOptions { format: Format::JsonLines, ..LoadOptions::default() };
+    let options = LoadOptions { format: Format::JsonLines, ..csv() };
     let begin = "POST /upload/";
     let piece = "PUT /upload/";
     for (request, faults) in [
@@ -240,7 +289,7 @@ async fn a_local_file_goes_up_in_pieces_and_continues_where_it_broke_off() {
 async fn a_file_whose_last_answer_is_lost_is_loaded_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = write(folder.path(), "f.jsonl", "{\"id\": 1}\n{\"id\": 2}\n");
-    let options = LoadOptions { format: Format::JsonLines, ..LoadOptions::default() };
+    let options = LoadOptions { format: Format::JsonLines, ..csv() };
     for refuses_after in [false, true] {
         let google = Google::start();
         google.fault("PUT /upload/", Fault::Lost);

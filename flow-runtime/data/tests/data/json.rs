@@ -63,6 +63,22 @@ fn the_guess_takes_no_text_for_a_number() {
 }
 
 #[test]
+fn a_stated_encoding_is_that_of_the_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let json = write(folder.path(), "f.jsonl", b"{\"k\xf6\": \"K\xf6ln\"}\n{\"k\xf6\": \"Bonn\"}\n");
+    let mut options = ParquetOptions::default();
+    options.csv.encoding = Some("windows-1252".into());
+    let schema = Schema::infer_json(&json, &options.csv).unwrap();
+    assert_eq!(schema, Schema::new([("kö", Type::Text)]));
+    let target = folder.path().join("f.parquet");
+    parquetize_json(&json, &target, &schema, &options, &()).unwrap();
+    assert_eq!(column(&read(&target), "kö"), ["\"Köln\"", "\"Bonn\""]);
+    options.csv.encoding = Some("utf-7".into());
+    let error = parquetize_json(&json, &target, &schema, &options, &()).unwrap_err().to_string();
+    assert!(error.contains("no encoding is called `utf-7`"), "{error}");
+}
+
+#[test]
 fn lines_that_are_no_objects_do_not_fit() {
     let folder = tempfile::tempdir().unwrap();
     let first = "{\"id\":1}\n".repeat(200_000);

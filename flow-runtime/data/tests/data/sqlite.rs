@@ -1,5 +1,8 @@
 //! Loads into SQLite.
 
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
 use flow_data::{
     ColumnType, Error, Field, Input, ParquetOptions, Schema, Select, TableLoadOptions, Type, Unit, UnloadOptions,
     Warehouse, ask, execute, load_csv, load_parquet, parquetize, read_parquet_fields, summarise,
@@ -7,6 +10,7 @@ use flow_data::{
 use sqlx::{Connection, SqliteConnection};
 
 use crate::files::{trip_schema, trips, write};
+use crate::tables::{self, Value};
 
 #[tokio::test]
 async fn rows_arrive_and_a_source_is_replaced() {
@@ -49,6 +53,42 @@ async fn csv_and_parquet_make_the_same_table() {
     let query = "SELECT count(*) FROM (SELECT * FROM a EXCEPT SELECT * FROM b)";
     let different: i64 = sqlx::query_scalar(query).fetch_one(&mut conn).await.unwrap();
     assert_eq!(different, 0);
+}
+
+/// How far the file was read tells how many rows were in memory. Most rows are short here, and some are long: what they are on average
+/// says nothing of those.
+#[tokio::test]
+async fn rows_of_a_parquet_file_are_read_by_what_they_take() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/t.db", folder.path().display());
+    let path = folder.path().join("t.parquet");
+    let fields = [Field::new("id", ColumnType::Int32), Field::new("note", ColumnType::Text)];
+    let note = |n: i128| if n < 50_000 { n.to_string() } else { format!("{n:04000}") };
+    let rows: Vec<_> = (0..52_000).map(|n| vec![Value::Int(n), Value::Text(note(n))]).collect();
+    tables::write(&path, &fields, &rows, rows.len());
+    let mut options = TableLoadOptions::default();
+    for memory in [None, Some(1 << 20)] {
+        options.memory = memory;
+        let read = Mutex::new(BTreeSet::from([0]));
+        let progress = |rows, _| {
+            read.lock().unwrap().insert(rows);
+        };
+        let warehouse = Warehouse::open(&url).unwrap();
+        let loaded = warehouse.load(&Input::parquet(&path), "t", &options, &progress).await.unwrap();
+        assert_eq!(loaded.rows, 52_000);
+        let read: Vec<u64> = read.into_inner().unwrap().into_iter().collect();
+        if let Some(memory) = memory {
+            // While some rows are loaded, the next are read.
+            let of = |row: u64| 4 + note(row.into()).len();
+            let taken = read.windows(2).map(|two| (two[0]..two[1]).map(of).sum::<usize>());
+            assert!(taken.max().unwrap() < memory as usize / 2 * 9 / 8, "{read:?}");
+        } else {
+            assert_eq!(read, [0, 8_192, 52_000], "all of it takes 8 MB");
+        }
+    }
+    let query = "SELECT count(*), count(DISTINCT id), sum(length(note)) FROM t WHERE id = CAST(note AS INTEGER)";
+    let all = ask(&url, query).await.unwrap();
+    assert_eq!(all.rows, [[104_000, 52_000, 2 * (238_890 + 2_000 * 4_000)]]);
 }
 
 #[tokio::test]

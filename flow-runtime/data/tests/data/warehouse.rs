@@ -1,5 +1,8 @@
 //! What a load does to the rows that are there, in both databases.
 
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
 use flow_data::{
     ColumnType, Error, Field, Input, LOADS_TABLE, LoadReport, Mode, TableLoadOptions, Warehouse, ask, execute,
     summarise,
@@ -86,6 +89,38 @@ async fn each_mode_keeps_and_replaces_what_it_says() {
             assert_eq!((report.rows, report.replaced), (2, 3));
             assert_eq!(shown(&url).await, ["3|b|z", "4|b|null"]);
             assert_eq!(tables(&url).await, ["t"], "no staging table is left");
+        }
+    }
+}
+
+/// How Postgres keeps the staging tables while rows arrive, and the table after that: `p` is in the log, `u` is not.
+#[tokio::test]
+async fn a_staging_table_is_kept_out_of_the_log_unless_it_takes_the_tables_place() {
+    for (url, folder) in databases("unlogged").await.into_iter().filter(|(url, _)| !url.starts_with("sqlite")) {
+        let given = file(&folder, &[(1, "a", None), (2, "a", Some("x"))]);
+        load(&url, &given, Mode::Append, 1).await.unwrap();
+        let kept = |names: &str| {
+            let sql = format!(
+                "SELECT DISTINCT relpersistence::text FROM pg_class WHERE relkind = 'r' AND {names} \
+                 AND relnamespace = current_schema()::regnamespace"
+            );
+            // The load holds this thread.
+            let look = async { ask(&url, &sql).await.unwrap().rows[0][0].as_str().unwrap().to_owned() };
+            let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            std::thread::scope(|scope| scope.spawn(|| runtime().block_on(look)).join().unwrap())
+        };
+        for (mode, unlogged, want) in
+            [(Mode::Append, true, "u"), (Mode::Append, false, "p"), (Mode::Replace, true, "p")]
+        {
+            let mut options = TableLoadOptions::default();
+            (options.mode, options.connections, options.unlogged) = (mode.clone(), 2, unlogged);
+            let seen = Mutex::new(BTreeSet::new());
+            let progress = |_, _| {
+                seen.lock().unwrap().insert(kept("starts_with(relname, '_flow_data_staging_')"));
+            };
+            Warehouse::open(&url).unwrap().load(&given, "t", &options, &progress).await.unwrap();
+            assert_eq!(seen.into_inner().unwrap(), BTreeSet::from([want.to_owned()]), "{mode:?} {unlogged}");
+            assert_eq!(kept("relname = 't'"), "p");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The options of loads and unloads, and a job that a retry finds again.
 
-use super::server::{Reply, Request, Server};
+use super::server::{self, Reply, Request, Server};
 use flow_runtime::connection::Place;
 use flow_runtime::data::{self, ColumnType, CsvOptions, LoadJob, Misfit, Schema, Type, Uploaded};
 use flow_runtime::operators::Connection;
@@ -40,6 +40,32 @@ async fn a_csv_file_is_loaded_as_it_is_found() {
     assert_eq!(source.first().unwrap(), &json!(folder.path().join("t.csv").display().to_string()));
     let error = load(how().raw_csv()).await.unwrap_err();
     assert!(matches!(TaskError::of(&error), Some(TaskError::Fail(why)) if why.contains("leave one of them out")));
+}
+
+/// What is said of a CSV file is not forgotten where the file is Parquet.
+#[tokio::test]
+async fn options_of_text_are_refused_with_parquet() {
+    let folder = tempfile::tempdir().unwrap();
+    let ctx = Context::test().with_home(folder.path());
+    std::fs::write(folder.path().join("t.csv"), "id\n1\n").unwrap();
+    let parquet = tasks::parquetize(&ctx, LocalFile::new("t.csv")).unwrap();
+    let object = tasks::upload(&ctx, (&parquet).into(), "lake".into()).await.unwrap();
+    let database = || Connection::new("sqlite://t.db");
+    let how = || Load::into("t");
+    for (how, named) in [
+        (how().schema(columns()), "`schema`"),
+        (how().separator(';'), "`csv` (or `separator`)"),
+        (how().misfit(Misfit::Null).schema(columns()), "`schema`, `misfit` (or `quarantine`)"),
+        (how().raw_csv(), "`raw_csv`"),
+    ] {
+        let of_file = tasks::load_file(&ctx, (&parquet).into(), database(), how.clone()).await.unwrap_err();
+        let of_object = tasks::load_with(&ctx, &object, database(), how).await.unwrap_err();
+        for error in [of_file, of_object] {
+            let named = format!("heeds no {named}: leave that out");
+            assert!(matches!(TaskError::of(&error), Some(TaskError::Fail(why)) if why.contains(&named)), "{error:#}");
+        }
+    }
+    assert_eq!(tasks::load_file(&ctx, (&parquet).into(), database(), how()).await.unwrap().rows, 1);
 }
 
 #[dag]
@@ -166,4 +192,72 @@ async fn a_retry_finds_the_job_of_the_try_before() {
         .map(|request| serde_json::from_slice::<Value>(&request.body).unwrap()["jobReference"]["jobId"].clone())
         .collect();
     assert_eq!(submitted, [json!(loaded.job), json!(loaded.job)], "two tries, one job");
+}
+
+/// A table that requires `id`, a file of `id` and `town` that requires nothing, and a job that is done as soon as it is submitted.
+fn requiring(parquet: Vec<u8>) -> Server {
+    let known = Mutex::new(BTreeSet::new());
+    Server::start(move |request: &Request| {
+        let path = request.target.split('?').next().unwrap();
+        let last = path.rsplit('/').next().unwrap();
+        let done = |id: &str| {
+            let statistics = json!({ "load": { "outputRows": "1", "inputFileBytes": "1" } });
+            let status = json!({ "state": "DONE" });
+            let job = json!({ "jobReference": { "projectId": "p", "jobId": id }, "status": status, "statistics": statistics });
+            Reply::new(200, job.to_string())
+        };
+        let table = json!({ "schema": { "fields": [{ "name": "ID", "type": "INTEGER", "mode": "REQUIRED" }] } });
+        match (request.method.as_str(), last) {
+            _ if path.starts_with("/lake/") => {
+                server::file(request, &parquet, "\"1\"").with("Last-Modified", "Mon, 01 Mar 2021 00:00:00 GMT")
+            }
+            ("GET", "t") => Reply::new(200, table.to_string()),
+            ("POST", _) => {
+                let body: Value = serde_json::from_slice(&request.body).unwrap();
+                let id = body["jobReference"]["jobId"].as_str().unwrap();
+                known.lock().unwrap().insert(id.to_owned());
+                done(id)
+            }
+            (_, id) if known.lock().unwrap().contains(id) => done(id),
+            _ => Reply::new(404, r#"{"error":{"code":404,"errors":[{"reason":"notFound"}]}}"#),
+        }
+    })
+}
+
+#[dag]
+fn adds() {
+    let mut how = BigQueryLoad::into("d.t$20210101");
+    how.options.add_columns = true;
+    tasks::load_bigquery(object(), "conn:warehouse", how);
+}
+
+#[dag]
+fn relaxes() {
+    let mut how = BigQueryLoad::into("d.t");
+    (how.options.add_columns, how.options.relax_columns) = (true, true);
+    tasks::load_bigquery(object(), "conn:warehouse", how);
+}
+
+/// What a table requires stays so unless the load is to change that. Of a partition it is that of the table.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_by_bigquerys_own_job_changes_columns_as_it_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("t.csv"), "id,town\n1,Bonn\n").unwrap();
+    let made = tasks::parquetize(&Context::test().with_home(folder.path()), LocalFile::new("t.csv")).unwrap();
+    let server = requiring(std::fs::read(made.path).unwrap());
+    for (test, update, mode) in [
+        (adds::test(), json!(["ALLOW_FIELD_ADDITION"]), "REQUIRED"),
+        (relaxes::test(), json!(["ALLOW_FIELD_ADDITION", "ALLOW_FIELD_RELAXATION"]), "NULLABLE"),
+    ] {
+        let warehouse = Place::new("bigquery://p").option("bigquery_emulator_host", &server.url);
+        let lake = Place::new("gs://lake").option("storage_emulator_host", &server.url);
+        test.connection("warehouse", warehouse).connection("lake", lake).run().await.succeeded();
+        let requests = server.requests();
+        let submitted = requests.iter().rev().find(|request| request.method == "POST").unwrap();
+        let load = serde_json::from_slice::<Value>(&submitted.body).unwrap()["configuration"]["load"].clone();
+        assert_eq!(load["schemaUpdateOptions"], update);
+        let id = json!({ "name": "id", "type": "INTEGER", "mode": mode });
+        let town = json!({ "name": "town", "type": "STRING", "mode": "NULLABLE" });
+        assert_eq!(load["schema"]["fields"], json!([id, town]));
+    }
 }

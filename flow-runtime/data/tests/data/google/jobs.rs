@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::columns;
 use super::kept::Kept;
 use super::storage::Storage;
 use crate::server::{Reply, Request};
@@ -299,6 +300,13 @@ impl Jobs {
         if load["createDisposition"] == "CREATE_NEVER" && !self.tables.contains_key(&whole) {
             return failed("notFound", &format!("Not found: Table {whole}"), vec![]);
         }
+        let found = (load["sourceFormat"] == "PARQUET").then(|| job.files.iter().flat_map(|file| told(file)).collect());
+        let before = self.tables.get(&whole).map(|there| &there.definition);
+        let columns = match columns::after(load, before, found) {
+            Ok(columns) => columns,
+            Err(why) => return failed("invalid", &why, vec![]),
+        };
+        let is_new = before.is_none() || load["writeDisposition"] == "WRITE_TRUNCATE" && partition.is_empty();
         let there = self.tables.entry(whole).or_default();
         let before = if partition.is_empty() {
             there.rows.values().sum()
@@ -313,7 +321,10 @@ impl Jobs {
             _ => {}
         }
         *there.rows.entry(partition.to_owned()).or_default() += rows;
-        there.definition = load.clone();
+        if is_new {
+            there.definition = load.clone();
+        }
+        there.definition["schema"] = json!({ "fields": columns });
         self.loads += 1;
         let bytes: usize = job.files.iter().map(Vec::len).sum();
         let statistics = json!({ "load": { "outputRows": rows.to_string(), "inputFileBytes": bytes.to_string() } });
@@ -469,6 +480,16 @@ fn in_seconds(row: &Value, fields: &Value) -> Value {
         }
     }
     row
+}
+
+/// The columns of a Parquet file, as far as they matter here.
+fn told(file: &[u8]) -> Vec<Value> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("f.parquet");
+    std::fs::write(&path, file).unwrap();
+    let mode = |nullable| if nullable { "NULLABLE" } else { "REQUIRED" };
+    let fields = flow_data::read_parquet_fields(&path).unwrap();
+    fields.iter().map(|field| json!({ "name": field.name, "mode": mode(field.nullable) })).collect()
 }
 
 /// The rows of a file, or what is wrong with them.

@@ -4,6 +4,7 @@
 //! is answered 400.
 
 mod account;
+mod columns;
 pub mod jobs;
 mod kept;
 mod storage;
