@@ -123,7 +123,7 @@ mod tests {
     /// Six attempts under a limit by the minute.
     #[tokio::test(start_paused = true)]
     async fn what_a_server_asks_for_is_waited_for() {
-        let (begun, minute) = (tokio::time::Instant::now(), Duration::from_secs(60));
+        let (begun, minute) = (Instant::now(), Duration::from_secs(60));
         let mut attempts = Attempts::new();
         for n in 1..MOST {
             assert!(attempts.again(Some(minute)).await);
@@ -135,7 +135,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn attempts_within_a_time_are_bounded_by_it_alone() {
-        let (begun, patience) = (tokio::time::Instant::now(), Duration::from_secs(180));
+        let (begun, patience) = (Instant::now(), Duration::from_secs(180));
         let mut attempts = Attempts::within(patience);
         while attempts.again(None).await {}
         assert!(begun.elapsed() >= patience && begun.elapsed() <= patience + LONGEST, "{:?}", begun.elapsed());
@@ -144,7 +144,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_server_that_asks_for_too_long_a_wait_is_given_up_at_once() {
-        let begun = tokio::time::Instant::now();
+        let begun = Instant::now();
         let mut attempts = Attempts::new();
         assert!(!attempts.again(Some(Duration::from_secs(3_600))).await);
         assert!(!attempts.again_waited(Some(Duration::from_secs(3_600))).await);
@@ -157,7 +157,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_the_client_has_waited_for_is_not_waited_for_twice() {
-        let begun = tokio::time::Instant::now();
+        let begun = Instant::now();
         assert!(Attempts::new().again_waited(Some(Duration::from_secs(20))).await);
         assert!(begun.elapsed() <= FIRST + Duration::from_millis(1), "{:?}", begun.elapsed());
     }
