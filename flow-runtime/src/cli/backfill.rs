@@ -16,7 +16,7 @@ use crate::notify::Deliverer;
 use crate::scheduler::ScheduledDag;
 use crate::scheduler::backfill::{self, BackfillError, Ended, Fill, Filled, Reprocess};
 use crate::scheduler::stretch::Stretch;
-use crate::store::{BackfillRow, BackfillSpec, BackfillState, MetadataStore};
+use crate::store::{BackfillRow, BackfillSpec, BackfillState, MetadataStore, StoreError};
 use crate::{secret, telemetry};
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use flow_core::{Dag, RunStatus, timetable};
@@ -214,7 +214,11 @@ fn sum_up(app: &App, args: &args::Backfill, (id, ended): (i64, Ended), work: usi
             Ok(_) => {}
         }
     }
-    let elsewhere = filled.iter().filter(|one| one.is_elsewhere()).count();
+    // Of one that was stopped nobody runs what was refused here.
+    let is_stopped = matches!(ended, Ended::Paused | Ended::Cancelled);
+    let is_refused = |one: &&Filled| matches!(one.ended, Err(EngineError::Store(StoreError::BackfillLost(_))));
+    let stopped = filled.iter().filter(|one| is_stopped && is_refused(one)).count();
+    let elsewhere = filled.iter().filter(|one| one.is_elsewhere()).count() - stopped;
     let refused = filled.iter().filter(|one| one.ended.is_err() && !one.is_elsewhere()).count();
     // Somebody may have let further runs of its dates run again meanwhile.
     let left = work.saturating_sub(well + failed + refused + elsewhere);

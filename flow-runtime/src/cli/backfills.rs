@@ -13,9 +13,10 @@ use crate::executor::Changed;
 use crate::scheduler::ScheduledDag;
 use crate::scheduler::backfill;
 use crate::scheduler::stretch::Stretch;
-use crate::store::{BackfillChange, BackfillRow, BackfillState, MetadataStore, RunFilter, StoredRun};
+use crate::store::{BackfillChange, BackfillRow, BackfillState, MetadataStore, RunFilter, RunPk, StoredRun};
 use flow_core::{Dag, Event, RunState, RunStatus, RunType};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Does something with backfills that are there.
@@ -72,9 +73,9 @@ async fn cancel(app: &App, store: &Arc<dyn MetadataStore>, args: &BackfillCancel
         _ => change(app, &**store, id, BackfillState::Cancelled).await?,
     };
     let waited = end_what_waits(app, store, &row).await?;
-    app.out.note(format!("no more of its runs begin; {} that waited to begin failed", plural(waited, "run")));
+    app.out.note(format!("no more of its runs begin; {} that waited to begin failed", plural(waited.len(), "run")));
     if args.now {
-        end_what_is_under_way(app, store, &row).await?;
+        end_what_is_under_way(app, store, &row, &waited).await?;
     }
     Ok(())
 }
@@ -101,21 +102,28 @@ fn has_failed(_: &Dag, run: &RunState) -> Vec<Event> {
 }
 
 /// Its runs that have not begun have failed, as by `cancel`.
-async fn end_what_waits(app: &App, store: &Arc<dyn MetadataStore>, row: &BackfillRow) -> Result<usize> {
+async fn end_what_waits(app: &App, store: &Arc<dyn MetadataStore>, row: &BackfillRow) -> Result<BTreeSet<RunPk>> {
     let engine = engine(app, store);
-    let mut ended = 0;
+    let mut ended = BTreeSet::new();
     let waits = |run: &&StoredRun| run.run.state == RunStatus::Queued && run.run.start_date.is_none();
     for run in open_runs(&**store, row).await?.iter().filter(waits) {
         engine.change(run, has_failed).await?;
-        ended += 1;
+        ended.insert(run.pk);
     }
     Ok(ended)
 }
 
-/// Its runs that have begun are ended, as by `cancel`: all at one time, for whoever works on one may let wait.
-async fn end_what_is_under_way(app: &App, store: &Arc<dyn MetadataStore>, row: &BackfillRow) -> Result<()> {
+/// Its runs that have begun are ended, as by `cancel`: all at one time, for whoever works on one may let wait. But those that were
+/// told to end a moment ago: told twice, they would leave their teardowns.
+async fn end_what_is_under_way(
+    app: &App,
+    store: &Arc<dyn MetadataStore>,
+    row: &BackfillRow,
+    told: &BTreeSet<RunPk>,
+) -> Result<()> {
     let engine = engine(app, store);
-    let runs = open_runs(&**store, row).await?;
+    let mut runs = open_runs(&**store, row).await?;
+    runs.retain(|run| !told.contains(&run.pk));
     let changes = futures::future::join_all(runs.iter().map(|run| engine.change(run, has_failed))).await;
     let (mut failed, mut ending, mut ordered) = (0, 0, 0);
     for (run, changed) in runs.iter().zip(changes) {

@@ -142,6 +142,12 @@ fn delete_one(app: &App, dag: &str, run_id: &str, is_sure: bool) -> Result {
         let Some(store) = app.store_to_read().await? else { return Err(lookup::no_runs(app, Some(dag))) };
         let run = RunArg { run: run_id.to_owned(), dag: Some(dag.to_owned()) };
         let runs = vec![lookup::run(app, Some(&*store), &run).await?];
+        // By then a part of its name, or `latest`, may mean another.
+        let whole = &runs[0].run.run_id;
+        if is_sure && whole != run_id {
+            return Err(CliError::input(format!("`{run_id}` is not the whole id of a run of DAG `{dag}`"))
+                .hint(format!("one that it may mean: `{}`", app.command(&["delete", dag, "--run", whole, "--yes"]))));
+        }
         nobody_works(app, &*store, &runs).await?;
         let known = |dag_id: &str| app.registry.dag(dag_id).map(|dag| (**dag).clone());
         let kept = kept(&*store, &known, &runs, SystemClock.now()).await?;
@@ -149,7 +155,8 @@ fn delete_one(app: &App, dag: &str, run_id: &str, is_sure: bool) -> Result {
             remove(app, &store, runs).await?;
         } else {
             tell(app, &runs);
-            app.out.note("it would be deleted; `--yes` does it");
+            let how = app.command(&["delete", dag, "--run", &runs[0].run.run_id, "--yes"]);
+            app.out.note(format!("it would be deleted: `{how}` does it"));
         }
         if let Some(because) = kept.values().next() {
             app.out.note(format!("it is {because}: `clean` would keep it"));
@@ -186,7 +193,7 @@ async fn remove(app: &App, store: &Arc<dyn MetadataStore>, runs: Vec<StoredRun>)
     let swept = engine.sweep().await.map_err(CliError::from)?;
     tell(app, &deleted);
     app.out.note(format!(
-        "{} deleted, and {} of values and logs that no run refers to ({:.1} MB)",
+        "{} deleted, and {} of values that no run refers to ({:.1} MB)",
         plural(deleted.len(), "run"),
         plural(swept.files as usize, "file"),
         swept.bytes as f64 / 1e6

@@ -77,7 +77,7 @@ pub(super) async fn begin(
     build::note(engine, &version).await?;
     let only_if = OnlyIf { seen: request.events, ..only_if };
     let (pk, epoch, hold) = hold::make(engine, &run, &version, &only_if).await?;
-    engine.begin_logs(&run.dag_id, &run.run_id).await?;
+    engine.begin_logs(&run.dag_id, &run.run_id).await;
     let pause_at = pause_at(&dag, &run);
     let state = RunState::new(&dag, &params.lengths()).with_logical_date(run.logical_date);
     Ok(Begun {

@@ -3,12 +3,10 @@
 use super::hold;
 use super::{Engine, EngineError};
 use crate::clock::{Clock as _, SystemClock};
-use crate::store::{RunFilter, StoredRun};
+use crate::store::StoredRun;
 use crate::telemetry;
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
-use std::iter::Sum;
-use std::ops::Add;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -22,20 +20,6 @@ pub struct Swept {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-}
-
-impl Add for Swept {
-    type Output = Swept;
-
-    fn add(self, other: Swept) -> Swept {
-        Swept { files: self.files + other.files, bytes: self.bytes + other.bytes }
-    }
-}
-
-impl Sum for Swept {
-    fn sum<I: Iterator<Item = Swept>>(all: I) -> Swept {
-        all.fold(Swept::default(), Add::add)
-    }
 }
 
 impl Engine {
@@ -56,18 +40,19 @@ impl Engine {
         blocking(move || remove_folder(&logs)).await
     }
 
-    /// Removes what a run of this id, which was deleted, has left of its logs on this machine: by a process that was killed between
-    /// the record and the folder, or on another machine.
-    pub(super) async fn begin_logs(&self, dag_id: &str, run_id: &str) -> Result<(), EngineError> {
+    /// Removes the log of a run of this id that was deleted by a process which was killed between the record and the folder. Not where
+    /// several stores may have runs in this home folder: there it may be that of another.
+    pub(super) async fn begin_logs(&self, dag_id: &str, run_id: &str) {
         let logs = telemetry::run_folder(&self.settings.home, dag_id, run_id);
-        if !self.settings.logs || !logs.exists() {
-            return Ok(());
+        if !self.settings.logs || !self.settings.spill || !logs.exists() {
+            return;
         }
-        blocking(move || remove_folder(&logs)).await
+        if let Err(error) = blocking(move || remove_folder(&logs)).await {
+            tracing::warn!("the log of a run that was deleted is still there, before that of run `{run_id}`: {error}");
+        }
     }
 
-    /// Removes the files of large values to which no run refers, and the logs of runs that are not there; none where values stay in
-    /// their rows.
+    /// Removes the files of large values to which no run refers; none where values stay in their rows.
     ///
     /// # Errors
     /// A store or a file system that fails.
@@ -80,18 +65,7 @@ impl Engine {
         // What is old now and is in no row after that is in none for ever: whoever keeps such a value again makes its file young.
         let found = blocking(move || old_files(&home.join("xcom"))).await?;
         let needed = self.store.spilled().await?;
-        let values = blocking(move || remove(&found, &needed)).await?;
-        let logs = self.settings.home.join("logs");
-        let found = blocking(move || old_logs(&logs)).await?;
-        // Their runs were there before their logs.
-        let runs = self.store.runs(&RunFilter::default()).await?;
-        let folder = |run: &StoredRun| telemetry::run_folder(&self.settings.home, &run.run.dag_id, &run.run.run_id);
-        let needed: BTreeSet<PathBuf> = runs.iter().map(folder).collect();
-        let logs = blocking(move || {
-            found.iter().filter(|folder| !needed.contains(*folder)).map(|folder| sweep_logs(folder)).sum()
-        })
-        .await?;
-        Ok(values + logs)
+        blocking(move || remove(&found, &needed)).await
     }
 }
 
@@ -110,30 +84,6 @@ fn remove_folder(folder: &Path) -> Result<(), EngineError> {
         Err(e) if e.kind() != ErrorKind::NotFound => Err(because(folder, &e)),
         _ => Ok(()),
     }
-}
-
-/// The folders of the logs of runs, DAG by DAG, which nobody has begun a moment ago.
-fn old_logs(logs: &Path) -> Result<Vec<PathBuf>, EngineError> {
-    let mut found = Vec::new();
-    for of_dag in entries(logs)?.into_iter().filter(|path| path.is_dir()) {
-        found.extend(entries(&of_dag)?.into_iter().filter(|path| path.is_dir() && is_old(path)));
-    }
-    Ok(found)
-}
-
-fn sweep_logs(folder: &Path) -> Result<Swept, EngineError> {
-    let swept = size(folder)?;
-    remove_folder(folder)?;
-    Ok(swept)
-}
-
-/// The files below a folder.
-fn size(folder: &Path) -> Result<Swept, EngineError> {
-    let of = |path: &PathBuf| match path.metadata() {
-        Ok(found) if found.is_dir() => size(path),
-        found => Ok(Swept { files: 1, bytes: found.map_or(0, |found| found.len()) }),
-    };
-    entries(folder)?.iter().map(of).sum()
 }
 
 fn is_old(path: &Path) -> bool {

@@ -338,15 +338,18 @@ impl TestRun {
                 heard.lock().push(text.clone());
             }
         });
+        let ids: Vec<String> = dags.iter().map(|dag| dag.dag.dag_id.clone()).collect();
         assets::emit(&store, dags.iter().map(|dag| &*dag.dag), &come, from).await?;
         let scheduler = Scheduler::new(engine, dags, false, listener, Stop::default()).map_err(|e| e.to_string())?;
         scheduler.run_until(Some(until)).await.map_err(|e| e.to_string())?;
         let notes = std::mem::take(&mut *notes.lock());
         let report = ScheduleReport::read(&store, notes).await?;
-        match report.notes().first() {
-            // It could not be run at all.
-            Some(note) if report.runs().len() == 0 => Err(note.clone()),
-            _ => Ok(report),
+        // It, or one beside it, could not be run at all.
+        let has_none = |dag: &str| report.of(dag).runs().len() == 0;
+        let of = |note: &&String| ids.iter().any(|id| has_none(id) && note.contains(&format!("`{id}`")));
+        match report.notes().iter().find(of) {
+            Some(note) => Err(note.clone()),
+            None => Ok(report),
         }
     }
 

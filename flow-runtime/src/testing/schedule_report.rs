@@ -71,10 +71,11 @@ impl ScheduleReport {
         self.runs().filter_map(|run| run.logical_date).collect()
     }
 
-    /// The report itself, if every run has succeeded.
+    /// The report itself, if every run has succeeded, and the scheduler had nothing to say.
     ///
     /// # Panics
-    /// If one has not: the message names it, what failed of it and why, and what the scheduler had to say.
+    /// If one has not: the message names it, what failed of it and why, and what the scheduler had to say. If it has said that there
+    /// is no run where one was due.
     #[track_caller]
     pub fn succeeded(self) -> ScheduleReport {
         if let Some(ran) = self.runs.iter().find(|ran| ran.run.state != RunStatus::Success) {
@@ -83,6 +84,7 @@ impl ScheduleReport {
             let notes = self.notes.iter().map(|note| format!("\n  {note}"));
             panic!("run {} is {}{}", ran.run.run_id, ran.run.state, causes.chain(notes).collect::<String>());
         }
+        assert!(self.notes.is_empty(), "the runs that there are succeeded, but:\n  {}", self.notes.join("\n  "));
         self
     }
 

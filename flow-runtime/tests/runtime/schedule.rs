@@ -89,6 +89,12 @@ fn a_param_that_is_missing_is_told() {
     keyed::test().scheduled_blocking("2026-01-01", "2026-01-02");
 }
 
+#[test]
+#[should_panic(expected = "key")]
+fn a_param_that_is_missing_is_told_although_another_dag_has_its_runs() {
+    keyed::test().with(late::test()).scheduled_blocking("2026-01-01", "2026-01-03");
+}
+
 #[dag(
     schedule = "@daily",
     start_date = "2026-01-01",

@@ -64,7 +64,8 @@ async fn of_backfill(
         _ => None,
     });
     let unfinished: Vec<String> = unfinished.collect();
-    if unfinished.len() >= limit as usize && work.len() > unfinished.len() {
+    // More than it was asked for with: the same command, given once more, has said another number.
+    if unfinished.len() == limit as usize && work.len() > unfinished.len() {
         let runs = unfinished.into_iter().take(NAMES).collect();
         found.push(Waiting::BackfillFull { backfill, limit, runs });
     }
