@@ -50,6 +50,8 @@ fn who_waits_for_an_event_says_so_and_goes_on_after_a_crash() {
     let why = task(&why, "asks")["why"].as_str().unwrap().to_string();
     assert!(why.contains("approved two"), "{why}");
     place.ok(&["emit", "approved two", "\"Bob\""]);
+    // For the one who hears it: the one who would tell it may have been under way, and has no second try.
+    place.ok(&["emit", "told two", "[3, 3]"]);
     // Tries that were under way have no retries left, and their tasks may have failed; this one waited in its row alone.
     place.dags(&["run", "--resume", "two"]);
     assert_eq!(place.json(&["xcom", "two", "asks"])["value"], "7: thanks, Bob");
