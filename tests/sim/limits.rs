@@ -1,7 +1,8 @@
 //! Never more than there is: what bodies that run at one time have together, and how many begin in a span of time.
 //!
 //! It is counted by the bodies themselves, over all processes, and by what their DAGs say alone: nothing of what the engine counts
-//! by is asked.
+//! by is asked. A body that was told to end counts no more: what a person has marked is over at once for other processes, and its
+//! body a moment later.
 
 use crate::crowds::POOLS;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -21,14 +22,24 @@ pub struct Counted {
     lag: TimeDelta,
     /// Starts are remembered by nobody but the process, so that it makes no promise across its death, nor when its clock is set.
     forgetful: bool,
-    used: BTreeMap<String, u32>,
+    used: BTreeMap<String, Vec<Place>>,
+    /// How many bodies have begun.
+    begun: u64,
     starts: BTreeMap<String, Vec<DateTime<Utc>>>,
     /// How often somebody had the last of something.
     pub full: u32,
 }
 
-/// What a body has, as long as it runs.
-pub type Had = Vec<(String, u32)>;
+/// What a body has of something.
+#[derive(Debug)]
+struct Place {
+    body: u64,
+    units: u32,
+    ctx: Context,
+}
+
+/// What a body has, as long as it runs: its number, and the names of that.
+pub type Had = (u64, Vec<String>);
 
 impl Counted {
     pub fn new(dags: &[Arc<Dag>], clock: TokioClock, lag: TimeDelta, forgetful: bool) -> Counted {
@@ -48,15 +59,17 @@ impl Counted {
                 .fold(key.to_owned(), |key, (name, value)| key.replace(&format!("{{{name}}}"), &value.to_string()))
         };
         let mut problems = Vec::new();
-        let mut had = Had::new();
+        self.begun += 1;
+        let mut had = (self.begun, Vec::new());
         for (name, units, most) in limits(&dag, task, ctx.run_id(), filled) {
-            let used = self.used.entry(name.clone()).or_default();
-            *used += units;
-            self.full += u32::from(*used == most);
-            if *used > most {
+            let places = self.used.entry(name.clone()).or_default();
+            places.push(Place { body: self.begun, units, ctx: ctx.clone() });
+            let used: u32 = places.iter().filter(|one| !one.ctx.is_cancelled()).map(|one| one.units).sum();
+            self.full += u32::from(used == most);
+            if used > most {
                 problems.push(format!("{used} of {name} at one time, and there are {most}"));
             }
-            had.push((name, units));
+            had.1.push(name);
         }
         if let Some(rate) = &task.rate {
             let now = clock.now();
@@ -77,9 +90,10 @@ impl Counted {
     }
 
     pub fn end(&mut self, had: &Had) {
-        for (name, units) in had {
-            if let Some(used) = self.used.get_mut(name) {
-                *used -= units;
+        let (body, names) = had;
+        for name in names {
+            if let Some(places) = self.used.get_mut(name) {
+                places.retain(|one| one.body != *body);
             }
         }
     }
