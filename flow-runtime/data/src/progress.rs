@@ -24,7 +24,7 @@ pub trait Progress: Send + Sync {
     fn fetched(&self, _done: u64, _total: Option<u64>) {}
 
     /// True when the operation should stop with [`Error::Cancelled`](crate::Error::Cancelled) at the next opportunity.
-    /// Blocking functions ask between batches, and between the columns of a row group; `async` functions ask twenty times a
+    /// Blocking functions ask between batches, and before each page of a row group; `async` functions ask twenty times a
     /// second, whatever they wait for. Dropping the future of an `async` function cancels it, too.
     fn cancelled(&self) -> bool {
         false

@@ -47,6 +47,8 @@ fn is_not_there(error: &Error) -> bool {
         "remaining connection slots",
     ];
     match error {
+        // BigQuery tells what is busy or not reached from what it refuses.
+        Error::Database { url, permanent: false, .. } if url.starts_with("bigquery:") => true,
         Error::Database { message, .. } => WORDS.iter().any(|words| message.contains(words)),
         Error::Cancelled => false,
         other => !other.is_permanent(),
@@ -215,6 +217,12 @@ mod tests {
         assert!(is_not_there(&status(503)) && !is_not_there(&status(403)));
         assert!(is_not_there(&database("unable to open database file", true)));
         assert!(is_not_there(&database("the database system is starting up", false)));
+        let bigquery = |permanent| Error::Database {
+            url: "bigquery://p/d".into(),
+            message: "the server answered 503 (backendError)".into(),
+            permanent,
+        };
+        assert!(is_not_there(&bigquery(false)) && !is_not_there(&bigquery(true)));
         let strange = "cannot execute CREATE TABLE in a read-only transaction";
         assert!(!is_not_there(&database(strange, false)) && !is_not_there(&Error::Cancelled));
     }

@@ -499,5 +499,8 @@ mod tests {
         let stated = serde_json::json!({ "table": "d.t", "options": { "write": "replace" } });
         let how: BigQueryLoad = serde_json::from_value(stated).unwrap();
         assert_eq!(how, BigQueryLoad::into("d.t").replace());
+        let misspelt = serde_json::json!({ "table": "d.t", "options": { "wirte": "replace" } });
+        let error = serde_json::from_value::<BigQueryLoad>(misspelt).unwrap_err().to_string();
+        assert!(error.contains("wirte"), "{error}");
     }
 }

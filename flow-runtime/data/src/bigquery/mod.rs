@@ -206,7 +206,7 @@ impl Partition {
 
 /// How files are loaded. As JSON it has the fields that are said.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct LoadOptions {
     /// What the files are.
     pub format: Format,

@@ -182,7 +182,7 @@ pub async fn download_into(
 ///   anew, up to 6 times in a row without a new byte, waiting longer each time; a later call, in this process or another,
 ///   continues too. The server is asked for the rest of the very same content (`Range` with `If-Range`); when it has
 ///   other content by now, or knows no ranges, the download starts over. Of an object the very version is asked for that
-///   was seen first. A connection that brings next to nothing counts as broken. By HTTP, `Retry-After` is waited for up
+///   was seen first; one that changes 6 times meanwhile is given up. A connection that brings next to nothing counts as broken. By HTTP, `Retry-After` is waited for up
 ///   to five minutes; a server that asks for more is given up at once, with an error that says for how long. The client of a
 ///   store keeps its own time: it tries each request for three minutes in all, or for as long as [`Lake::with_patience`] says.
 /// * **It is done once.** `PATH.json` remembers what the server called the content (`ETag`, `Last-Modified`). A file that is

@@ -14,7 +14,8 @@ use crate::{Error, Progress, Result};
 
 impl Lake {
     /// Copies an object or a file to a local path, which appears whole. A connection that breaks, or brings next to nothing, is made
-    /// anew, and continues with the very version that was seen first; up to 6 times in a row without a new byte. A content that is
+    /// anew, and continues with the very version that was seen first; up to 6 times in a row without a new byte, and up to 6 times from
+    /// the beginning because another content is there. A content that is
     /// not the one whose SHA-256 was written down with the object is an error. `progress` counts bytes.
     ///
     /// # Errors

@@ -205,7 +205,8 @@ impl Lake {
     }
 
     /// A store that is busy (429, 503 and the like) or cannot be reached is asked again for about so long, by each request, before that
-    /// is an error; otherwise for three minutes. What a store refuses is an error at once.
+    /// is an error; otherwise for three minutes. What a store refuses is an error at once. One request is made again for four and a half
+    /// minutes at most, however long is said: it is signed once, and stores refuse it later. (Downloads and [`Lake::fetch`] make new ones.)
     #[must_use]
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = Some(patience);

@@ -32,6 +32,9 @@ const TIMEOUTS: [(ClientConfigKey, &str); 2] =
 /// The first wait before a request is made again, and the longest.
 const WAITS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(10)];
 
+/// object_store repeats a request as it was signed once, and a date that is five minutes old (Google; fifteen: Amazon, Azure) is refused.
+const LONGEST_SIGNED: Duration = Duration::from_secs(270);
+
 /// The stores of `memory://NAME/`, for as long as the process lives.
 static MEMORIES: LazyLock<Mutex<HashMap<String, Arc<InMemory>>>> = LazyLock::new(Mutex::default);
 
@@ -140,7 +143,7 @@ impl Lake {
 
     /// How a request is made again while a store is busy or cannot be reached: until the patience is at its end, and not so often.
     fn retry(&self) -> RetryConfig {
-        let (patience, [first, longest]) = (self.patience(), WAITS);
+        let (patience, [first, longest]) = (self.patience().min(LONGEST_SIGNED), WAITS);
         // object_store draws each wait between the first one and `base` times the one before: with its own 2 they hardly grow.
         let backoff =
             BackoffConfig { init_backoff: first, max_backoff: longest.min(patience / 18).max(first), base: 4. };
@@ -310,6 +313,8 @@ pub(crate) fn failed(url: &Url) -> impl Fn(object_store::Error) -> Error + '_ {
         let permanent = match (&error, own) {
             (_, Some(own)) => own.is_permanent(),
             (E::Generic { .. }, None) => is_refused(&message),
+            // The upload is not there, which says nothing of the object.
+            (E::NotFound { .. }, None) if message.contains(NO_UPLOAD) => false,
             (
                 E::NotFound { .. }
                 | E::InvalidPath { .. }
@@ -333,21 +338,45 @@ pub(crate) fn failed(url: &Url) -> impl Fn(object_store::Error) -> Error + '_ {
 /// Has a store refused a request for good? object_store tells most of its statuses by its words alone.
 fn is_refused(message: &str) -> bool {
     const STATUS: &str = "non-2xx status code: ";
-    // A body that came too slowly (<https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>), and parts that somebody
-    // has removed, or has outdone: the next upload has others.
-    const PASSING: [&str; 3] = ["RequestTimeout", "NoSuchUpload", "InvalidBlockList"];
+    // A body that came too slowly, or not as it was sent (<https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>); parts
+    // that somebody has removed, or has outdone: the next upload has others; a token that ran out, or whose giver is not reached.
+    const PASSING: [&str; 10] = [
+        "RequestTimeout",
+        NO_UPLOAD,
+        "InvalidBlockList",
+        "IncompleteBody",
+        "BadDigest",
+        "XAmzContentSHA256Mismatch",
+        "InvalidPart",
+        "ExpiredToken",
+        "Md5Mismatch",
+        "IDPCommunicationError",
+    ];
     if PASSING.iter().any(|word| message.contains(word)) {
         return false;
     }
     let digits = message.split_once(STATUS).and_then(|(_, rest)| rest.get(..3));
     match digits.and_then(|digits| digits.parse().ok()) {
         // The object may be another by now, or somebody else at work on it.
-        Some(409 | 412 | 416) => false,
+        Some(409 | 410 | 412 | 416) => false,
+        // Whoever gives out credentials has none while it is updated:
+        // <https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token#retry-guidance>.
+        Some(404) if wants_credentials(message) => false,
         Some(status) => (400..500).contains(&status) && !may_pass(status),
         // The bucket is elsewhere.
         None => message.contains("redirect without LOCATION"),
     }
 }
+
+/// Was it a request for a token or keys? Azure's says so. Amazon's says nothing, but a 404 to any other request is either
+/// [`object_store::Error::NotFound`] or told with its name ("list request").
+fn wants_credentials(message: &str) -> bool {
+    let what = message.split_once("Error performing ").map_or("", |(_, what)| what);
+    what.starts_with("token request") || what.starts_with(|first: char| first.is_ascii_uppercase())
+}
+
+/// What S3 says of a part or an end of an upload that is not there, or no longer.
+const NO_UPLOAD: &str = "NoSuchUpload";
 
 /// Whom object_store asks for keys in a container of Amazon's: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-iam-roles.html>.
 const CONTAINER: &str = "http://169.254.170.2";
@@ -372,6 +401,8 @@ mod tests {
         };
         assert_eq!(of(Lake::new()), (180, 10_000));
         assert_eq!(of(Lake::new().with_patience(Duration::from_secs(9))), (9, 500));
+        // A request that is older is refused, as its date is.
+        assert_eq!(of(Lake::new().with_patience(Duration::from_secs(900))), (270, 10_000));
         // Never is a wait drawn from nothing.
         assert_eq!(of(Lake::new().with_patience(Duration::ZERO)), (0, 100));
     }
@@ -384,17 +415,38 @@ mod tests {
             failed(&url)(error).is_permanent()
         };
         let status = |status: &str| format!("Server returned non-2xx status code: {status}: ");
-        for gone in ["400 Bad Request", "405 Method Not Allowed", "410 Gone"] {
+        for gone in ["400 Bad Request", "404 Not Found", "405 Method Not Allowed"] {
             assert!(told(&status(gone)), "{gone}");
         }
         assert!(told("Received redirect without LOCATION, this normally indicates an incorrectly configured region"));
-        for passes in
-            ["307 Temporary", "408 Request Timeout", "416 Range", "429 Too Many Requests", "500 Oh", "503 Slow Down"]
-        {
+        for passes in [
+            "307 Temporary",
+            "408 Request Timeout",
+            "410 Gone",
+            "416 Range",
+            "429 Too Many Requests",
+            "500 Oh",
+            "503 Slow Down",
+        ] {
             assert!(!told(&status(passes)), "{passes}");
         }
-        assert!(!told(&format!("{}<Code>RequestTimeout</Code>", status("400 Bad Request"))));
+        for code in
+            ["RequestTimeout", "IncompleteBody", "InvalidPart", "ExpiredToken", "Md5Mismatch", "IDPCommunicationError"]
+        {
+            assert!(!told(&format!("{}<Code>{code}</Code>", status("400 Bad Request"))), "{code}");
+        }
         assert!(!told(&format!("{}<Code>NoSuchUpload</Code>", status("404 Not Found"))));
+        let missing = |code: &str| {
+            let (path, source) = ("f".to_owned(), format!("{}<Code>{code}</Code>", status("404 Not Found")).into());
+            failed(&url)(object_store::Error::NotFound { path, source }).is_permanent()
+        };
+        assert!(missing("NoSuchKey") && !missing("NoSuchUpload"));
+        for (what, refused) in
+            [("token request: Error performing GET http", false), ("PUT http", false), ("list request: Error", true)]
+        {
+            let told = |of: &str| told(&format!("Error performing {what}: {}", status(of)));
+            assert_eq!((told("404 Not Found"), told("400 Bad Request")), (refused, true), "{what}");
+        }
         assert!(!told("HTTP error: error sending request") && !told("non-2xx status code: "));
     }
 

@@ -20,6 +20,10 @@ use crate::{Error, Progress, Result};
 
 /// How much is gathered before it is written.
 const WRITE_BYTES: usize = 256 << 10;
+/// How often it begins anew at most, as another content is there.
+const MOST_RESTARTS: u32 = 6;
+/// What object_store says where the whole came and not the rest.
+const NO_RANGES: &str = "non-partial response";
 
 /// An object on its way into a part file.
 pub(crate) struct Receiving<'a> {
@@ -71,11 +75,15 @@ impl Receiving<'_> {
         let (store, key) = self.lake.open(self.url)?;
         let mut attempts = Attempts::new();
         let (mut last, mut reached) = (Instant::now(), 0);
+        let (mut restarts, mut without_ranges) = (0, false);
         loop {
             let mut gained = 0;
             let ended = match self.look(&store, &key, last).await {
                 Err(ended) => ended,
                 Ok(there) => {
+                    if without_ranges {
+                        part.file.set_len(0).map_err(Error::io(part.path()))?;
+                    }
                     let Some(before) = begin(part, &there)? else { return Ok(None) };
                     let mut offset = before;
                     match self.receive(&store, &key, part, &there, &mut offset).await {
@@ -83,6 +91,7 @@ impl Receiving<'_> {
                         Err(ended) => {
                             // What begins anew each time gets nowhere, however much comes.
                             gained = if before < reached { 0 } else { offset - before };
+                            restarts += u32::from(before < reached);
                             reached = offset;
                             ended
                         }
@@ -99,6 +108,11 @@ impl Receiving<'_> {
                     cause
                 }
             };
+            without_ranges |= cause.contains(NO_RANGES);
+            // However much comes between: what is written anew every few minutes would never be here.
+            if restarts >= MOST_RESTARTS {
+                return Err(Stopped::Fruitless { cause, attempts: restarts });
+            }
             if !attempts.again(None).await {
                 return Err(Stopped::Fruitless { cause, attempts: attempts.made() });
             }
@@ -133,11 +147,13 @@ impl Receiving<'_> {
         if *offset == there.bytes {
             return Ok(());
         }
+        // For S3 and Azure the tag is enough; to name a version there takes a right of its own (s3:GetObjectVersion).
+        let generation = there.version.generation.as_ref().filter(|_| matches!(store, Store::Google(_)));
         let get = GetOptions {
             // A store that knows no ranges still gives the whole.
             range: (*offset > 0).then_some(GetRange::Bounded(*offset..there.bytes)),
             if_match: there.version.etag.clone(),
-            version: there.version.generation.clone(),
+            version: generation.cloned(),
             ..GetOptions::default()
         };
         let mut pace = Pace::new(self.least_bytes, self.patience);

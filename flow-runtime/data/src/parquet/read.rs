@@ -118,7 +118,7 @@ impl ParquetBatches {
         };
         let most = if self.done == 0 { FIRST_ROWS } else { BATCH_ROWS };
         let most = most.min(self.metadata.row_groups[group].num_rows() - start);
-        let rows = weight.rows(start, most, self.most_bytes as f64 / self.heavier);
+        let rows = weight.rows(start, most, self.most_bytes as f64, self.heavier);
         let arrays = self.read(group, start, start + rows)?;
         let took: usize = arrays.iter().map(|array| decoded(array.as_ref())).sum();
         self.heavier = (took as f64 / weight.of(start, start + rows).max(1.0)).max(1.0);

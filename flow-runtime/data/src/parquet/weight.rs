@@ -76,9 +76,10 @@ impl Weight {
         Ok(())
     }
 
-    /// How many rows from this one on, of so many at most, take about so much: one at least.
-    pub(super) fn rows(&self, start: usize, most: usize, most_bytes: f64) -> usize {
-        let most_bytes = most_bytes.max(self.largest * OF_COLUMN);
+    /// How many rows from this one on, of so many at most, take about so much, where they are so many times as heavy as the file
+    /// tells: one at least.
+    pub(super) fn rows(&self, start: usize, most: usize, most_bytes: f64, heavier: f64) -> usize {
+        let most_bytes = most_bytes.max(self.largest * OF_COLUMN) / heavier;
         if self.of(start, start + most) <= most_bytes {
             return most;
         }
@@ -142,11 +143,13 @@ mod tests {
         let weight = Weight { each: 1.0, texts, largest: 0.0 };
         assert_eq!(weight.of(0, 100), 200.0);
         assert_eq!(weight.of(100, 101), 1_001.0);
-        assert_eq!(weight.rows(0, 50, 1_000.0), 50);
-        assert_eq!(weight.rows(0, 110, 1_000.0), 100);
-        assert_eq!(weight.rows(100, 10, 3_003.0), 3);
-        assert_eq!(weight.rows(100, 10, 1.0), 1, "a row is never cut");
+        assert_eq!(weight.rows(0, 50, 1_000.0, 1.0), 50);
+        assert_eq!(weight.rows(0, 110, 1_000.0, 1.0), 100);
+        assert_eq!(weight.rows(100, 10, 3_003.0, 1.0), 3);
+        assert_eq!(weight.rows(100, 10, 1.0, 1.0), 1, "a row is never cut");
         let packed = Weight { largest: 8_008.0, ..weight };
-        assert_eq!(packed.rows(100, 10, 1.0), 2, "the column is there whole anyway");
+        assert_eq!(packed.rows(100, 10, 1.0, 1.0), 2, "the column is there whole anyway");
+        let packed = Weight { largest: 16_016.0, ..packed };
+        assert_eq!(packed.rows(100, 10, 1.0, 2.0), 2, "and it is no heavier for that");
     }
 }

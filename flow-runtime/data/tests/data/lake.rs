@@ -230,6 +230,20 @@ async fn a_condition_on_azures_blocks_is_signed() {
     );
 }
 
+/// As when the answer to the first completion is lost: there is no such upload, but the object is there.
+#[tokio::test]
+async fn an_upload_that_is_no_longer_there_is_done_if_its_object_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let (large, content) = (folder.path().join("large"), noise(PART + 1));
+    write(folder.path(), "large", content.clone());
+    let store = Store::start(None);
+    store.outdo(&content);
+    s3(&store).upload(&large, "s3://lake/f", &()).await.unwrap();
+    store.outdo(b"somebody else's");
+    let error = s3(&store).upload(&large, "s3://lake/f", &()).await.unwrap_err();
+    assert!(matches!(error, Error::Store { permanent: false, .. }), "{error:?}");
+}
+
 /// Whoever is done first takes the blocks of the other away, who is told what has happened and not what is missing.
 #[tokio::test]
 async fn who_is_outdone_in_azure_hears_of_a_conflict() {

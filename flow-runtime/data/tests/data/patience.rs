@@ -57,7 +57,7 @@ async fn an_object_that_takes_longer_than_any_request_may_is_fetched() {
     let served = content.clone();
     let server = Server::start(move |request| {
         let drip = Some((2_000, Duration::from_millis(10)));
-        Reply { drip, ..object(request, &served, TAG) }
+        Reply { drip, ..object(request, &served, TAG).with("x-amz-version-id", "v1") }
     });
     // Two minutes and three of them, otherwise.
     let lake = s3(&server.url).with("timeout", "300 ms").with_patience(Duration::from_millis(200));
@@ -73,7 +73,10 @@ async fn an_object_that_takes_longer_than_any_request_may_is_fetched() {
     assert!(asked.len() > 2, "{}", asked.len());
     let starts: Vec<_> = asked.iter().map(|request| request.range_start().unwrap_or_default()).collect();
     assert!(starts[0] == 0 && starts.is_sorted_by(|a, b| a < b), "{starts:?}");
-    assert!(asked.iter().all(|request| request.header("if-match") == Some(TAG)));
+    // To name its version takes one more right.
+    assert!(
+        asked.iter().all(|request| request.header("if-match") == Some(TAG) && !request.target.contains("versionId"))
+    );
     assert_eq!(left(folder.path()), 1, "no part file stays");
 }
 
@@ -109,6 +112,41 @@ async fn an_object_that_changes_faster_than_it_comes_is_given_up() {
     let error = lake.fetch("s3://lake/f", folder.path().join("f"), &()).await.unwrap_err();
     assert!(error.to_string().contains("given up after 6 fruitless attempts"), "{error}");
     assert_eq!((gets(&server).len(), left(folder.path())), (6, 0));
+}
+
+/// Two attempts continue one content each time, and the next finds another.
+#[tokio::test]
+async fn an_object_that_changes_again_and_again_is_given_up_whatever_comes_between() {
+    let looks = AtomicU64::new(0);
+    let server = Server::start(move |request| {
+        let look = u64::from(request.method == "HEAD");
+        let seen = looks.fetch_add(look, Ordering::SeqCst) + look;
+        object(request, &noise(100_000), &format!("\"{}\"", seen.div_ceil(2))).cut(10_000)
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let lake = s3(&server.url).with_patience(Duration::ZERO);
+    let error = lake.fetch("s3://lake/f", folder.path().join("f"), &()).await.unwrap_err();
+    assert!(error.to_string().contains("given up after 6 fruitless attempts"), "{error}");
+    assert_eq!((gets(&server).len(), left(folder.path())), (13, 0));
+}
+
+/// The rest is asked for once, and all after that.
+#[tokio::test]
+async fn an_object_of_a_store_without_ranges_begins_anew() {
+    let content = noise(100_000);
+    let served = content.clone();
+    let cut = AtomicBool::new(false);
+    let server = Server::start(move |request| {
+        let whole = Reply::new(200, served.clone()).with("ETag", TAG).with("Last-Modified", DATE);
+        let cuts = request.method == "GET" && !cut.swap(true, Ordering::SeqCst);
+        if cuts { whole.cut(50_000) } else { whole }
+    });
+    let (folder, lake) = (tempfile::tempdir().unwrap(), s3(&server.url).with_patience(Duration::ZERO));
+    let (path, options) = (folder.path().join("f"), DownloadOptions { lake, ..DownloadOptions::default() });
+    download_with("s3://lake/f", &path, &options, &()).await.unwrap();
+    assert!(std::fs::read(path).unwrap() == content);
+    let starts: Vec<_> = gets(&server).iter().map(Request::range_start).collect();
+    assert_eq!(starts, [None, Some(50_000), None]);
 }
 
 #[tokio::test]

@@ -36,7 +36,7 @@ impl Store {
         self.shelf.lock().unwrap().objects.get(path).cloned()
     }
 
-    /// Somebody else will complete an object of Azure's with this content, before the next one that wants to complete it.
+    /// Somebody else will complete an object of Azure's or S3's with this content, before the next one that wants to complete it.
     pub fn outdo(&self, content: &[u8]) {
         self.shelf.lock().unwrap().outdone = Some(content.to_owned());
     }
@@ -62,12 +62,14 @@ fn answer(request: &Request, shelf: &mut Shelf, refused_part: Option<&str>) -> R
     // https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html: of a whole object, or of its completion
     let writes =
         part.is_none() && request.method == "PUT" || query.contains_key("uploadId") && request.method == "POST";
-    // All others' blocks go with it.
-    if query.get("comp") == Some(&"blocklist")
+    // All others' blocks go with it, and the upload itself in S3.
+    let (blocks, upload) = (query.get("comp") == Some(&"blocklist"), query.contains_key("uploadId"));
+    if (blocks || upload && request.method == "POST")
         && let Some(content) = shelf.outdone.take()
     {
         shelf.objects.insert(path, content);
-        return Reply::new(400, "<Error><Code>InvalidBlockList</Code></Error>");
+        let (status, code) = if blocks { (400, "InvalidBlockList") } else { (404, "NoSuchUpload") };
+        return Reply::new(status, format!("<Error><Code>{code}</Code></Error>"));
     }
     if writes && !holds(request, shelf.objects.get(&path)) {
         return Reply::new(412, "<Error><Code>PreconditionFailed</Code></Error>");
