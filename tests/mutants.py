@@ -104,7 +104,7 @@ MUTANTS = [
         "what was under way when a process died is forgotten",
         "flow-runtime/src/executor/resume.rs",
         "let lost = state.in_flight();",
-        "let lost = state.in_flight().into_iter().skip(1).collect();",
+        "let lost = state.in_flight().into_iter().skip(1).collect::<Vec<_>>();",
         SIM,
     ),
     (
