@@ -38,11 +38,13 @@ pub(super) fn decide_task(dag: &Dag, run: &RunState, task: TaskIx) -> Option<Dec
     }
     // What is beside it counts as unfinished here. As long as something that is counted is unfinished too, and none may
     // run before it, waiting holds for each instance: what is beside one stirs that one when it finishes. A rule that
-    // waits for one alone may have had it beside, and be held by a setup.
+    // waits for one alone may have had it beside, and be held by a setup. And once all that is counted above has finished,
+    // the rule may cut off one whose upstream beside it has too, whatever setups and work are open still.
     let no_setups = facts.setups.total == 0 && node.setups_beside.is_empty();
-    let open = facts.open_work
-        || facts.setups.done() < facts.setups.total
-        || (facts.upstream.done() < facts.upstream.total && (no_setups || !facts.rule.may_start_early()));
+    let upstream_open = facts.upstream.done() < facts.upstream.total;
+    let rule_is_open = upstream_open || node.up_beside.is_empty();
+    let held = facts.open_work || facts.setups.done() < facts.setups.total;
+    let open = (held && rule_is_open) || (upstream_open && (no_setups || !facts.rule.may_start_early()));
     facts.upstream.add_many(TaskState::None, node.up_beside.len() as u32, false);
     facts.setups.add_many(TaskState::None, node.setups_beside.len() as u32, true);
     match facts.decide(0) {

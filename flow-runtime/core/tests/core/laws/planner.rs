@@ -3,6 +3,8 @@
 use super::history::History;
 use super::worlds;
 use chrono::{TimeDelta, Utc};
+use flow_core::dag::{GroupDef, Input, Source, TaskDef, TaskKind};
+use flow_core::trigger_rule::TriggerRule;
 use flow_core::{
     Dag, Decision, Event, InstanceKey, Outcome, Plan, Report, RunState, RunStatus, TaskIx, TaskState, TryRef, decide,
     plan, plan_pass,
@@ -331,4 +333,35 @@ fn below(dag: &Dag, task: TaskIx) -> BTreeSet<TaskIx> {
         }
     }
     all
+}
+
+/// What the law above has found once: of an element whose setup has failed, the last that was waited for ended in the same moment,
+/// while another setup was still to run.
+#[test]
+fn an_element_is_cut_off_although_a_setup_is_still_to_run() {
+    let empty = |len: usize| Some(Source::Literal(serde_json::Value::Array(vec![serde_json::json!(0); len])));
+    let (setup, normal) = (TaskKind::Setup, TaskKind::Normal);
+    let tasks: [(TaskKind, TriggerRule, &[u32], Option<Source>, bool); 4] = [
+        (setup, TriggerRule::AllSuccess, &[], None, true),
+        (setup, TriggerRule::AllFailed, &[0], empty(1), false),
+        (normal, TriggerRule::AllSuccess, &[1], empty(0), false),
+        (setup, TriggerRule::AllDoneMinOneSuccess, &[0, 2], Some(Source::Output(0)), true),
+    ];
+    let mut dag = Dag::new("world");
+    dag.groups.push(GroupDef { group_id: "g".into(), mapped: true, ..GroupDef::default() });
+    for (t, (kind, rule, upstream, list, in_group)) in tasks.into_iter().enumerate() {
+        let mut task = TaskDef::new(format!("t{t}"), "body");
+        (task.kind, task.trigger_rule, task.upstream) = (kind, rule, upstream.to_vec());
+        (task.mapped, task.group, task.retry.retries) = (true, in_group.then_some(0), 0);
+        let each = |list| Input { name: "x".into(), type_name: "X".into(), source: Source::Each(Box::new(list)) };
+        task.inputs.extend(list.map(each));
+        dag.tasks.push(task);
+    }
+    let mut history = History::new(dag);
+    history.tell(&[]);
+    let first = InstanceKey { task: 0, map_index: 0 };
+    history.tell(&[Event::Dispatched(first)]);
+    history.tell(&[Event::Ended(TryRef { key: first, try_number: 1 }, Outcome::Failed)]);
+    let state = |task| history.run.instance(InstanceKey { task, map_index: 0 }).map(|i| i.state);
+    assert_eq!([state(1), state(3)], [Some(TaskState::Scheduled), Some(TaskState::UpstreamFailed)]);
 }
