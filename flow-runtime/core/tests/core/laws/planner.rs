@@ -341,7 +341,8 @@ fn below(dag: &Dag, task: TaskIx) -> BTreeSet<TaskIx> {
 fn an_element_is_cut_off_although_a_setup_is_still_to_run() {
     let empty = |len: usize| Some(Source::Literal(serde_json::Value::Array(vec![serde_json::json!(0); len])));
     let (setup, normal) = (TaskKind::Setup, TaskKind::Normal);
-    let tasks: [(TaskKind, TriggerRule, &[u32], Option<Source>, bool); 4] = [
+    type Row<'r> = (TaskKind, TriggerRule, &'r [u32], Option<Source>, bool);
+    let tasks: [Row<'_>; 4] = [
         (setup, TriggerRule::AllSuccess, &[], None, true),
         (setup, TriggerRule::AllFailed, &[0], empty(1), false),
         (normal, TriggerRule::AllSuccess, &[1], empty(0), false),
