@@ -303,17 +303,25 @@ fn who_deletes_a_dag_ends_its_backfills() {
     assert_eq!(backfills(&place), [(2, "cancelled".into()), (1, "done".into())]);
 }
 
+/// Asks for a backfill whose runs do not end, three at one time.
+fn fill_up(place: &Place) {
+    rest_but(place, &["filled_up"]);
+    let minute = ["--from", "2020-01-01T00:00:00", "--to", "2020-01-01T00:00:59", "--max-active-runs", "3"];
+    place.ok(&[&["backfill", "filled_up", "--detach"], &minute[..]].concat());
+}
+
+/// How many runs of this kind its DAG has in this state.
+fn filled_up(place: &Place, run_type: &str, state: &str) -> usize {
+    let runs = place.json(&["runs", "filled_up", "--limit", "0"]);
+    let is = |run: &&Value| run["run_type"] == run_type && run["state"] == state;
+    runs.as_array().unwrap().iter().filter(is).count()
+}
+
 #[test]
 fn a_backfill_that_is_full_leaves_the_runs_of_the_schedule_their_places() {
     let place = place();
-    rest_but(&place, &["filled_up"]);
-    let minute = ["--from", "2020-01-01T00:00:00", "--to", "2020-01-01T00:00:59", "--max-active-runs", "3"];
-    place.ok(&[&["backfill", "filled_up", "--detach"], &minute[..]].concat());
-    let of = |run_type: &str, state: &str| {
-        let runs = place.json(&["runs", "filled_up", "--limit", "0"]);
-        let is = |run: &&Value| run["run_type"] == run_type && run["state"] == state;
-        runs.as_array().unwrap().iter().filter(is).count()
-    };
+    fill_up(&place);
+    let of = |run_type: &str, state: &str| filled_up(&place, run_type, state);
     // A scheduler that has just made them, and one that found them there.
     let mut there = 0;
     for _ in 0..2 {
@@ -336,14 +344,8 @@ fn a_backfill_that_is_full_leaves_the_runs_of_the_schedule_their_places() {
 #[test]
 fn who_cancels_a_backfill_may_end_its_runs_at_once() {
     let place = place();
-    rest_but(&place, &["filled_up"]);
-    let minute = ["--from", "2020-01-01T00:00:00", "--to", "2020-01-01T00:00:59", "--max-active-runs", "3"];
-    place.ok(&[&["backfill", "filled_up", "--detach"], &minute[..]].concat());
-    let of = |run_type: &str, state: &str| {
-        let runs = place.json(&["runs", "filled_up", "--limit", "0"]);
-        let is = |run: &&Value| run["run_type"] == run_type && run["state"] == state;
-        runs.as_array().unwrap().iter().filter(is).count()
-    };
+    fill_up(&place);
+    let of = |run_type: &str, state: &str| filled_up(&place, run_type, state);
     let scheduler = Scheduler::start(&place);
     soon("it is full", || of("backfill", "running") == 3);
     let told = place.dags(&["backfill", "cancel", "1"]);
