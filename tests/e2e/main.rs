@@ -9,6 +9,7 @@ mod mistakes;
 mod months;
 mod params;
 mod secrets;
+mod sessions;
 mod sqlite;
 mod taxi;
 mod years;

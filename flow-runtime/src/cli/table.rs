@@ -25,8 +25,11 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
-    /// The lines, none of them wider than `width`.
+    /// The lines, none of them wider than `width`; none where there are no rows.
     pub fn lines(&self, width: Option<usize>, paint: Paint) -> Vec<String> {
+        if self.rows.is_empty() {
+            return Vec::new();
+        }
         let used: Vec<usize> = (0..self.head.len())
             .filter(|&c| self.rows.iter().any(|row| row.get(c).is_some_and(|cell| !cell.is_empty())))
             .collect();
@@ -74,6 +77,11 @@ mod tests {
             table().lines(None, Paint(false)),
             ["DAG          DOC", "taxi         Loads one month of trips into the warehouse", "hello_world  Greets"]
         );
+    }
+
+    #[test]
+    fn without_rows_there_is_no_line() {
+        assert!(Table::new(&["DAG", "DOC"], &[]).lines(None, Paint(false)).is_empty());
     }
 
     #[test]
