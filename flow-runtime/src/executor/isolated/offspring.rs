@@ -5,8 +5,11 @@ use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, getpid, kill_process_group};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::time::Duration;
 use tokio::process::{Child, Command};
 
 /// The leaders that have not ended yet.
@@ -144,18 +147,26 @@ pub(crate) fn kill(leader: Pid, mark: &Mark) {
 pub(crate) fn kill_marked(marks: &[Mark]) -> usize {
     let mut killed = 0;
     // One that is killed here may just have started another.
-    for _ in 0..10 {
-        let found = marked(marks);
-        if found.is_empty() {
+    for _ in 0..ROUNDS {
+        let Found { with, unclear } = looked_for(marks);
+        if with.is_empty() && !unclear {
             break;
         }
-        killed += found.len();
-        for pid in found {
+        if with.is_empty() {
+            std::thread::sleep(MOMENT);
+        }
+        killed += with.len();
+        for pid in with {
             kill_one(pid, marks);
         }
     }
     killed
 }
+
+/// How often it is looked for processes with a mark, at most.
+const ROUNDS: u32 = 100;
+/// The time in which a process may have become another program: the kernel reads its file, which may be on a slow disk.
+const MOMENT: Duration = Duration::from_millis(5);
 
 /// Kills this process, if it is still the one that has a mark: its number may be another's by now.
 #[cfg(target_os = "linux")]
@@ -174,16 +185,59 @@ fn kill_one(pid: Pid, marks: &[Mark]) {
     }
 }
 
-/// The other processes in whose environment a mark stands. Where there is no `/proc`, none are found.
-fn marked(marks: &[Mark]) -> Vec<Pid> {
+/// The other processes that have a mark.
+struct Found {
+    with: Vec<Pid>,
+    /// There is one more, of which it cannot be seen yet.
+    unclear: bool,
+}
+
+/// Looks at the environment of every other process. Where there is no `/proc`, none are found.
+fn looked_for(marks: &[Mark]) -> Found {
+    let mut found = Found { with: Vec::new(), unclear: false };
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
-    pids.filter(|pid| *pid != getpid() && is_marked(*pid, marks)).collect()
+    for pid in pids.filter(|pid| *pid != getpid()) {
+        // Another user's cannot be read.
+        let Ok(environment) = about(pid, "environ") else { continue };
+        if has(&environment, marks) {
+            found.with.push(pid);
+        }
+        found.unclear |= environment.is_empty() && is_becoming(pid);
+    }
+    found
+}
+
+/// Is it in the middle of `exec`? For that moment it shows neither arguments nor an environment, as a zombie and a thread of
+/// the kernel do, which have no program. What is opened before that moment and read after it seems empty as well, whatever
+/// the process has: one that has arguments, and each time no environment, has none.
+fn is_becoming(pid: Pid) -> bool {
+    let is_empty = |what| about(pid, what).is_ok_and(|text| text.is_empty());
+    let has_program = std::fs::read_link(format!("/proc/{}/exe", pid.as_raw_nonzero())).is_ok();
+    has_program && !(0..3).all(|_| !is_empty("cmdline") && is_empty("environ"))
 }
 
 fn is_marked(pid: Pid, marks: &[Mark]) -> bool {
-    // A zombie's is empty, another user's cannot be read.
-    let environment = std::fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).unwrap_or_default();
+    about(pid, "environ").is_ok_and(|environment| has(&environment, marks))
+}
+
+/// A file of `/proc` about this process, in one reading: what is read in parts ends early if the process becomes another
+/// program in between.
+fn about(pid: Pid, what: &str) -> io::Result<Vec<u8>> {
+    let file = File::open(format!("/proc/{}/{what}", pid.as_raw_nonzero()))?;
+    let mut text = vec![0; 64 * 1024];
+    loop {
+        match file.read_at(&mut text, 0)? {
+            read if read < text.len() => {
+                text.truncate(read);
+                return Ok(text);
+            }
+            all => text.resize(4 * all, 0),
+        }
+    }
+}
+
+fn has(environment: &[u8], marks: &[Mark]) -> bool {
     let mut variables = environment.split(|byte| *byte == 0);
     variables.any(|variable| {
         let value = |mark: &Mark| variable.strip_prefix(mark.variable.as_bytes())?.strip_prefix(b"=");
@@ -221,6 +275,10 @@ mod tests {
     use super::*;
     use crate::Context;
 
+    fn marked(mark: &Mark) -> Vec<Pid> {
+        looked_for(std::slice::from_ref(mark)).with
+    }
+
     #[tokio::test]
     async fn at_the_end_of_the_process_nothing_is_left_that_it_has_started() {
         let mark = Mark::of_command(&Context::test());
@@ -228,7 +286,7 @@ mod tests {
         let mut shell = Command::new("sh");
         shell.args(["-c", "setsid sleep 600 & sleep 600; :"]).env(variable, value);
         let (leader, mut child) = Leader::start(&mut shell, mark.clone()).unwrap();
-        while marked(std::slice::from_ref(&mark)).len() < 3 {
+        while marked(&mark).len() < 3 {
             std::thread::yield_now();
         }
         // Those of other tests go on.
@@ -236,11 +294,37 @@ mod tests {
         let of_this_test = LEADERS.lock().get_key_value(&pid).map(|(pid, mark)| (*pid, mark.clone()));
         end_these(&of_this_test.into_iter().collect());
         assert!(!child.wait().await.unwrap().success());
-        while !marked(std::slice::from_ref(&mark)).is_empty() {
+        while !marked(&mark).is_empty() {
             std::thread::yield_now();
         }
         drop(leader);
         assert!(!LEADERS.lock().contains_key(&pid));
+    }
+
+    /// A process that leaves the group shows no environment for a moment, while it becomes another program.
+    #[tokio::test]
+    async fn what_is_just_being_started_is_ended_as_well() {
+        let mut marks = Vec::new();
+        for n in 0..100 {
+            let mark = Mark::of_command(&Context::test());
+            let (variable, value) = mark.variable();
+            let mut shell = Command::new("sh");
+            let becoming = "exec sh -c 'exec sh -c \"exec sleep 600\"'";
+            shell.args(["-c", "setsid sh -c \"$0\" & :", becoming]).env(variable, value);
+            let (mut leader, mut child) = Leader::start(&mut shell, mark.clone()).unwrap();
+            let pid = leader.pid();
+            let exited = move || {
+                use rustix::process::{WaitId, WaitIdOptions, waitid};
+                waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
+            };
+            tokio::task::spawn_blocking(exited).await.unwrap().unwrap();
+            tokio::time::sleep(Duration::from_micros(50 * n)).await;
+            leader.end().await;
+            child.wait().await.unwrap();
+            marks.push(mark);
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(kill_marked(&marks), 0);
     }
 
     #[test]
