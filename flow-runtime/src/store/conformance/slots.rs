@@ -201,10 +201,11 @@ pub async fn a_clock_that_is_set_back_delays_no_start_longer_than_its_span(store
     // By a clock of its own the short span may be over. A clock that stands still would not see how long the store was busy.
     let began = Instant::now();
     let told = take(3, "rate short", moment, HOUR.now).await;
-    let wait = told.first().map_or(Duration::ZERO, |refusal| refusal.again);
-    assert!(wait <= moment + Duration::from_micros(1), "{told:?}");
-    tokio::time::sleep(wait).await;
-    assert_eq!(take(4, "rate short", moment, HOUR.now + began.elapsed()).await, []);
+    if let Some(refusal) = told.first() {
+        assert!(refusal.again <= moment + Duration::from_micros(1), "{told:?}");
+        tokio::time::sleep(refusal.again).await;
+        assert_eq!(take(3, "rate short", moment, HOUR.now + began.elapsed()).await, []);
+    }
 }
 
 /// Many at once.
