@@ -138,8 +138,8 @@ MUTANTS = [
     (
         "a clear leaves the steps",
         "flow-runtime/src/executor/rows.rs",
-        "if cleared || step.from == TaskState::Restarting {",
-        "if step.from == TaskState::Restarting {",
+        "self.forgotten.extend(meant.map(|(key, _)| *key));",
+        "self.forgotten.extend(meant.take(0).map(|(key, _)| *key));",
         RUNTIME + ["waits"],
     ),
     (

@@ -85,9 +85,6 @@ impl Rows {
             TaskState::Deferred => end.map_or(row.event.take(), |end| end.event.clone()),
             _ => None,
         };
-        if cleared || step.from == TaskState::Restarting {
-            self.forgotten.insert(step.key);
-        }
         *self.changed.entry(step.key).or_default() |= archive;
         self.retire_placeholder(step.key);
     }
