@@ -53,10 +53,10 @@ pub fn taxi(
     /// How its columns get their types.
     #[default(Columns::Yellow)]
     columns: Columns,
-    /// The lake: a folder (inside the home folder unless absolute), gs://, s3:// or az://, or conn:NAME.
+    /// The lake: a folder (from the home folder, unless absolute), gs://, s3:// or az://, or conn:NAME.
     #[default("lake")]
     lake: String,
-    /// The warehouse: sqlite://FILE (inside the home folder unless absolute), bigquery://PROJECT/DATASET, or conn:NAME.
+    /// The warehouse: sqlite://FILE (from the home folder, unless absolute), bigquery://PROJECT/DATASET, or conn:NAME.
     #[default("sqlite://warehouse.db")]
     warehouse: String,
     /// The table that gets the trips.

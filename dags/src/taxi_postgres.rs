@@ -39,7 +39,7 @@ pub async fn verify(ctx: &Context, loaded: &Loaded, database_url: Option<Secret<
     Ok(summary)
 }
 
-/// Yellow taxi trips of one month, from the web to Postgres.
+/// Yellow taxi trips of one month, from the web to Postgres, or to SQLite where no database is given.
 #[dag(tags = ["taxi", "postgres"], defaults(retries = 2, retry_delay = "5s"))]
 pub fn taxi_postgres(
     /// Where the CSV file lies: http(s)://, file://, .csv or .csv.gz.

@@ -122,6 +122,18 @@ fn what_is_marked_counts_as_said() {
     assert!(tasks.contains("somebody marked it as skipped"), "{tasks}");
     place.ok(&["mark", "one", "success"]);
     assert_eq!(place.json(&["runs"])[0]["state"], "success");
+    // What was cut off stays so, and it is said how it is run after all, and what it lacks then.
+    assert_eq!(place.dags(&["run", "taxi", "--run-id", "two", "-p", "url=file:///nothing.csv"]).code, Some(1));
+    let marked = place.dags(&["mark", "two", "success", "download"]);
+    assert!(marked.err.contains("clear two load parquetize summary upload --yes` lets"), "{marked:?}");
+    let tasks = place.ok(&["tasks", "two"]);
+    assert!(tasks.contains("somebody marked it as success") && tasks.contains("a clear lets it run"), "{tasks}");
+    let xcom = place.dags(&["xcom", "two", "download"]);
+    assert!(xcom.err.contains("has no value: somebody marked it as success"), "{xcom:?}");
+    place.ok(&["clear", "two", "parquetize", "--yes"]);
+    assert_eq!(place.dags(&["run", "--resume", "two"]).code, Some(1));
+    let tasks = place.ok(&["tasks", "two"]);
+    assert!(tasks.contains("marked as success gives none"), "{tasks}");
     let strange = place.dags(&["mark", "one", "running"]);
     assert!(strange.code == Some(2) && strange.err.contains("success, failed or skipped"), "{strange:?}");
 }
@@ -148,7 +160,7 @@ fn a_run_that_somebody_works_on_is_changed_by_him() {
     assert_eq!(run.end().1, Some(1));
     assert_eq!(place.json(&["runs"])[0]["state"], "failed");
     let tasks = place.json(&["tasks", "one"]);
-    assert_eq!(tasks[0]["cause"]["message"], "somebody marked its run as failed", "{:#}", tasks[0]);
+    assert_eq!(tasks[0]["cause"]["message"], "somebody ended its run, as failed", "{:#}", tasks[0]);
     // Nobody works on it any more.
     assert_eq!(place.dags(&["clear", "one", "download", "--yes"]).code, Some(0));
 }

@@ -19,6 +19,9 @@ fn each_mistake_is_named_with_what_there_is() {
         (&["tasks", "latest"], &["there is no run yet"]),
         (&["logs", "latest", "download"], &["there is no run yet"]),
         (&["runs", "taix"], &["there is no DAG `taix`"]),
+        (&["delete", "taix"], &["there is no DAG `taix`", "did you mean `taxi`?"]),
+        (&["delete", "taxi"], &["there is no run of DAG `taxi` yet", "run taxi`"]),
+        (&["next", "taxi", "-n", "1001"], &["1001 is not in 1..=1000"]),
         (&["runs", "--state", "sucess"], &["did you mean `success`?"]),
         (&["new", "my-dag"], &["`my-dag` cannot name a DAG", "lower-case letters"]),
         (&["rnu"], &["unrecognized subcommand", "'runs'"]),
@@ -41,6 +44,8 @@ fn mistakes_about_a_run_that_is_there() {
     let cases: &[(&[&str], &[&str])] = &[
         (&["run", "taxi", "--run-id", "monday"], &["already has a run `monday`"]),
         (&["run", "--resume", "monday"], &["has succeeded: there is nothing to go on with"]),
+        (&["delete", "taix"], &["there is no DAG `taix`", "did you mean `taxi`?"]),
+        (&["why", "taix"], &["there is no run `taix`", "there is a DAG `taxi`: did you mean that?"]),
         (&["tasks", "mnoday"], &["there is no run `mnoday`", "did you mean `monday`?"]),
         (&["logs", "monday", "downlaod"], &["has no task `downlaod`", "did you mean `download`?"]),
         (&["logs", "monday", "download", "--try", "7"], &["has had no try 7", "its latest is try 1"]),

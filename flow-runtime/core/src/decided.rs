@@ -39,6 +39,8 @@ pub enum Decided {
         /// The rule.
         rule: TriggerRule,
     },
+    /// What its rule did not hold for is otherwise by now: a person has marked it since.
+    Overtaken,
     /// The list that it is mapped over has no element.
     EmptyList,
     /// There is no list to map over.
@@ -64,7 +66,17 @@ pub fn because(dag: &Dag, run: &RunState, key: InstanceKey) -> Option<Decided> {
         let tasks = blamed.into_iter().take(NAMES).filter_map(|(u, _)| id(u)).collect();
         Some(Decided::Upstream { rule: def.trigger_rule, state, tasks })
     };
-    let rule = || Some(Decided::Rule { rule: def.trigger_rule });
+    // A rule that every state above it suits by now did not decide this.
+    let suits = |state: TaskState| match def.trigger_rule {
+        TriggerRule::AllSuccess => state == TaskState::Success,
+        TriggerRule::NoneFailed => !state.is_failure(),
+        _ => false,
+    };
+    let all_suit = || {
+        let one = |&u: &TaskIx| TaskState::ALL.into_iter().zip(run.counts(u)).all(|(state, n)| n == 0 || suits(state));
+        !def.upstream.is_empty() && def.upstream.iter().all(one)
+    };
+    let rule = || Some(if all_suit() { Decided::Overtaken } else { Decided::Rule { rule: def.trigger_rule } });
     match instance.state {
         TaskState::Skipped => {
             let declined = def.conditions.iter().find(|c| run.declined(c.upstream, key));
@@ -101,6 +113,9 @@ impl fmt::Display for Decided {
                 write!(f, "{} {verb} (trigger rule {rule})", names(tasks))
             }
             Decided::Rule { rule } => write!(f, "its upstream has ended, and its trigger rule {rule} does not hold"),
+            Decided::Overtaken => f.write_str(
+                "what is above it was well only after it was decided (marked by somebody): a clear lets it run",
+            ),
             Decided::EmptyList => f.write_str("the list that it is mapped over is empty"),
             Decided::NoList => f.write_str("there is no list to map it over"),
         }

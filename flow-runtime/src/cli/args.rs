@@ -183,8 +183,8 @@ pub struct Test {
 pub struct Next {
     /// The DAG [default: the one marked as default]
     pub dag: Option<String>,
-    /// How many
-    #[arg(long, short, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// How many, at most 1000
+    #[arg(long, short, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub number: u32,
 }
 

@@ -7,7 +7,7 @@ use super::format::plural;
 use super::style::glyph;
 use super::table::Table;
 use super::{describe, lookup, session};
-use crate::executor::{Changed, Engine};
+use crate::executor::{Changed, Engine, run_state};
 use crate::run_event::{label, paused};
 use crate::store::{InstanceRow, MetadataStore, StoredRun};
 use flow_core::{Dag, Event, InstanceKey, RunStatus, Selection, TaskState, mapping, select};
@@ -46,6 +46,11 @@ pub fn mark(app: &App, args: &Mark) -> Result {
                 }
                 if !edited.status.is_finished() {
                     go_on(app, &*store, &stored.run.dag_id, std::slice::from_ref(&stored.run.run_id)).await?;
+                } else if args.state == TaskState::Success && !args.tasks.tasks.is_empty() {
+                    let rows = store.instances(stored.pk).await?;
+                    let below = Selection { downstream: true, ..selection(&dag, &args.tasks)? };
+                    let below = select(&dag, &run_state(&dag, &stored, &rows), &below);
+                    could_not_run(app, &stored, &of(&dag, rows, &below));
                 }
             }
             ordered => {
@@ -57,6 +62,22 @@ pub fn mark(app: &App, args: &Mark) -> Result {
         store.close().await;
         Ok(Exit::Success)
     })
+}
+
+/// What was cut off by a failure stays so when that is marked: says how it is run.
+fn could_not_run(app: &App, stored: &StoredRun, below: &[InstanceRow]) {
+    let cut_off: BTreeSet<&str> =
+        below.iter().filter(|row| row.state == TaskState::UpstreamFailed).map(|row| &*row.task_id).collect();
+    if !cut_off.is_empty() {
+        let mut clear = vec!["clear", stored.run.run_id.as_str()];
+        clear.extend(cut_off.iter().copied());
+        clear.push("--yes");
+        app.out.note(format!(
+            "{} below could not run: `{}` lets it",
+            plural(cut_off.len(), "task"),
+            app.command(&clear)
+        ));
+    }
 }
 
 /// Ends a run: what of it is under way is stopped, and it has failed.

@@ -40,11 +40,16 @@ pub fn dag<'a>(app: &'a App, given: Option<&str>) -> Result<&'a Arc<Dag>> {
     }
 }
 
-/// What to say where nothing has run yet.
-pub fn no_runs(app: &App, dag: Option<&str>) -> CliError {
-    let of_dag = dag.map_or(String::new(), |dag| format!(" of DAG `{dag}`"));
+/// What to say where nothing has run yet, or nothing of this DAG.
+pub fn no_runs(app: &App, of: Option<&str>) -> CliError {
+    let is_known = |id: &str| app.registry.dag(id).is_some() || app.registry.broken().contains_key(id);
+    if let Some(Err(unknown)) = of.filter(|id| !is_known(id)).map(|id| dag(app, Some(id))) {
+        return unknown.hint(app.config.records());
+    }
+    let of_dag = of.map_or(String::new(), |dag| format!(" of DAG `{dag}`"));
+    let start: Vec<&str> = std::iter::once("run").chain(of).collect();
     CliError::input(format!("there is no run{of_dag} yet"))
-        .hint(format!("start one by `{}`", app.command(&["run"])))
+        .hint(format!("start one by `{}`", app.command(&start)))
         .hint(app.config.records())
 }
 

@@ -160,7 +160,8 @@ fn param_lines(param: &Resolved<'_>, scope: &Scope, paint: Paint) -> Vec<String>
     let def = param.def;
     let value = match param.shown() {
         None => paint.warn(" required"),
-        Some(_) if def.secret => " = ***".into(),
+        // That there is none is no secret.
+        Some(value) if def.secret && !value.is_null() => " = ***".into(),
         Some(value) => format!(" = {}", brief(&value)),
     };
     let origin = match (&param.origin, &def.default) {

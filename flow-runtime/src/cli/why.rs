@@ -12,6 +12,7 @@ use super::reasons::{Known, Reason, Surroundings, reasons};
 use super::{lookup, session};
 use crate::run_event::label;
 use crate::store::{MetadataStore, StoredRun};
+use crate::suggest;
 use backfills::of_backfills;
 use flow_core::{InstanceKey, TaskIx, TaskState, Waiting};
 use left::given_up;
@@ -85,7 +86,14 @@ async fn asked(app: &App, store: Option<&dyn MetadataStore>, args: &Why) -> Resu
         return Ok(Asked::Dag(lookup::dag(app, Some(what))?.dag_id.clone()));
     }
     let arg = RunArg { run: what.clone(), dag: args.dag.clone() };
-    Ok(Asked::Run(Box::new(lookup::run(app, store, &arg).await?)))
+    // It may be the name of a DAG that is meant.
+    let dags = app.registry.dags().map(|dag| dag.dag_id.as_str());
+    let near = args.dag.is_none().then(|| suggest::nearest(what, dags)).flatten().map(str::to_owned);
+    let stored = lookup::run(app, store, &arg).await.map_err(|error| match near {
+        Some(near) => error.hint(format!("there is a DAG `{near}`: did you mean that?")),
+        None => error,
+    })?;
+    Ok(Asked::Run(Box::new(stored)))
 }
 
 /// Everything about a run; and what to say where nothing of it waits.

@@ -6,7 +6,7 @@ use super::exit::{CliError, Exit, Result};
 use super::{describe, lookup, pretty, session};
 use crate::executor::read_value;
 use crate::secret;
-use crate::store::{InstanceRow, RETURN_VALUE, StoredRun, XComFilter, XComRow};
+use crate::store::{CauseKind, InstanceRow, RETURN_VALUE, StoredRun, XComFilter, XComRow};
 use serde_json::Value;
 
 /// Prints the value; of a mapped task that of one instance, or all of them, one a line.
@@ -28,7 +28,11 @@ pub fn xcom(app: &App, args: &Xcom) -> Result {
     let instance = lookup::instance(&rows, args.map_index)?;
     let succeeded = instance.state == flow_core::TaskState::Success;
     let Some(value) = values.iter().find(|v| succeeded && v.map_index == instance.map_index) else {
-        let why = if succeeded { "it returned nothing" } else { "it has not succeeded" };
+        let why = match &instance.cause {
+            Some(cause) if succeeded && cause.kind == CauseKind::Marked => cause.message.as_str(),
+            _ if succeeded => "it returned nothing",
+            _ => "it has not succeeded",
+        };
         return Err(CliError::input(format!("task `{}` has no value: {why}", instance.task_id)).hint(format!(
             "its state is {}; see `{}`",
             instance.state,

@@ -187,11 +187,10 @@ fn marked(event: &Event) -> Option<(Option<BTreeSet<InstanceKey>>, Cause)> {
     match event {
         Event::Marked(keys, state) => {
             let cause = by_hand(CauseKind::Marked, format!("somebody marked it as {state}"));
-            // A success needs no excuse.
-            (*state != TaskState::Success).then(|| (Some(keys.iter().copied().collect()), cause))
+            Some((Some(keys.iter().copied().collect()), cause))
         }
         Event::RunMarked(status) => {
-            Some((None, by_hand(CauseKind::Cancelled, format!("somebody marked its run as {status}"))))
+            Some((None, by_hand(CauseKind::Cancelled, format!("somebody ended its run, as {status}"))))
         }
         _ => None,
     }

@@ -141,7 +141,7 @@ impl Chunks {
                     };
                 }
                 Step::Unfinished | Step::Unclosed if trial => return Ok(None),
-                Step::Unclosed => return Err(self.unclosed()),
+                Step::Unclosed => return Err(self.unclosed("the header")),
                 Step::Unfinished => self.wants_more(&mut wanted)?,
             }
         }
@@ -175,8 +175,8 @@ impl Chunks {
         Err(Error::format(self.source.path(), message))
     }
 
-    fn unclosed(&self) -> Error {
-        Error::format(self.source.path(), format!("a quote is opened after row {} and never closed", self.rows))
+    fn unclosed(&self, place: &str) -> Error {
+        Error::format(self.source.path(), format!("a quote is opened in {place} and never closed"))
     }
 
     fn fill(&mut self, wanted: usize) -> Result<()> {
@@ -197,7 +197,8 @@ impl ReadRecords for Chunks {
                 return Ok(None);
             }
             let mut records = Records::with_room(self.width, self.fields);
-            let end = self.splitter.split(&self.carry, self.ended, &mut records).map_err(|_| self.unclosed())?;
+            let end = self.splitter.split(&self.carry, self.ended, &mut records);
+            let end = end.map_err(|_| self.unclosed(&format!("row {}", self.rows + records.len() as u64 + 1)))?;
             if end == 0 {
                 self.wants_more(&mut wanted)?;
                 continue;

@@ -282,7 +282,7 @@ fn a_quote_that_never_ends_is_no_record_of_the_rest() {
     let mut options = ParquetOptions::default();
     options.misfit = Misfit::Quarantine;
     let error = parquetize(&path, folder.path().join("f.parquet"), &schema(), &options, &()).unwrap_err();
-    assert!(error.to_string().contains("a quote is opened after row 1 and never closed"), "{error}");
+    assert!(error.to_string().contains("a quote is opened in row 2 and never closed"), "{error}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 

@@ -101,7 +101,7 @@ async fn a_run_is_cancelled_and_says_so() {
     let cause = row(&ran, "slow").cause.clone().unwrap();
     assert_eq!(
         (row(&ran, "slow").state, cause.message.as_str()),
-        (TaskState::Failed, "somebody marked its run as failed")
+        (TaskState::Failed, "somebody ended its run, as failed")
     );
     assert_eq!(row(&ran, "below").state, TaskState::Skipped);
 }

@@ -52,4 +52,7 @@ fn what_was_not_run_says_why() {
         let found = because(&w.dag, &w.run, w.key(task)).map(|why| why.to_string());
         assert_eq!(found.as_deref(), said, "{task}: {:?}", w.state(task));
     }
+    w.when("mark broken success");
+    let found = because(&w.dag, &w.run, w.key("below")).map(|why| why.to_string());
+    assert!(found.as_deref().is_some_and(|why| why.contains("a clear lets it run")), "{found:?}");
 }
