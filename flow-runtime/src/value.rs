@@ -197,17 +197,14 @@ pub struct InputError(pub String);
 
 fn undecodable<T>(name: &str, error: &serde_json::Error) -> anyhow::Error {
     // serde's text quotes the value, which may be a secret: only its kind and place are told.
-    let what = error.to_string();
-    let what = if std::any::type_name::<T>().contains("Secret<") {
-        String::new()
-    } else if what.starts_with("invalid type: null") {
-        ": there is null where a value should be. A task that was marked as success gives none: if one above this was, \
-         clear it to let it run"
-            .to_string()
+    let what = if std::any::type_name::<T>().contains("Secret<") { String::new() } else { format!(": {error}") };
+    let is_null = error.to_string().starts_with("invalid type: null");
+    let how = if is_null {
+        "; a task that was marked as success gives null: if one above was, clear it to let it run"
     } else {
-        format!(": {what}")
+        ""
     };
-    anyhow!(InputError(format!("argument `{name}` is not a `{}`{what}", short_type_name::<T>())))
+    anyhow!(InputError(format!("argument `{name}` is not a `{}`{what}{how}", short_type_name::<T>())))
 }
 
 /// A return value that could not be encoded.

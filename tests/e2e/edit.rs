@@ -125,7 +125,7 @@ fn what_is_marked_counts_as_said() {
     // What was cut off stays so, and it is said how it is run after all, and what it lacks then.
     assert_eq!(place.dags(&["run", "taxi", "--run-id", "two", "-p", "url=file:///nothing.csv"]).code, Some(1));
     let marked = place.dags(&["mark", "two", "success", "download"]);
-    assert!(marked.err.contains("clear two load parquetize summary upload --yes` lets"), "{marked:?}");
+    assert!(marked.err.contains("clear two parquetize -d --yes` lets"), "{marked:?}");
     let tasks = place.ok(&["tasks", "two"]);
     assert!(tasks.contains("somebody marked it as success") && tasks.contains("a clear lets it run"), "{tasks}");
     let xcom = place.dags(&["xcom", "two", "download"]);
@@ -133,7 +133,7 @@ fn what_is_marked_counts_as_said() {
     place.ok(&["clear", "two", "parquetize", "--yes"]);
     assert_eq!(place.dags(&["run", "--resume", "two"]).code, Some(1));
     let tasks = place.ok(&["tasks", "two"]);
-    assert!(tasks.contains("marked as success gives none"), "{tasks}");
+    assert!(tasks.contains("marked as success gives null"), "{tasks}");
     let strange = place.dags(&["mark", "one", "running"]);
     assert!(strange.code == Some(2) && strange.err.contains("success, failed or skipped"), "{strange:?}");
 }

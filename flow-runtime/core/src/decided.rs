@@ -39,7 +39,7 @@ pub enum Decided {
         /// The rule.
         rule: TriggerRule,
     },
-    /// What its rule did not hold for is otherwise by now: a person has marked it since.
+    /// What was not well above it when it was decided is so by now: it ran again, or a person has marked it.
     Overtaken,
     /// The list that it is mapped over has no element.
     EmptyList,
@@ -69,7 +69,7 @@ pub fn because(dag: &Dag, run: &RunState, key: InstanceKey) -> Option<Decided> {
     // A rule that every state above it suits by now did not decide this.
     let suits = |state: TaskState| match def.trigger_rule {
         TriggerRule::AllSuccess => state == TaskState::Success,
-        TriggerRule::NoneFailed => !state.is_failure(),
+        TriggerRule::NoneFailed => state.is_finished() && !state.is_failure(),
         _ => false,
     };
     let all_suit = || {
@@ -113,9 +113,9 @@ impl fmt::Display for Decided {
                 write!(f, "{} {verb} (trigger rule {rule})", names(tasks))
             }
             Decided::Rule { rule } => write!(f, "its upstream has ended, and its trigger rule {rule} does not hold"),
-            Decided::Overtaken => f.write_str(
-                "what is above it was well only after it was decided (marked by somebody): a clear lets it run",
-            ),
+            Decided::Overtaken => {
+                f.write_str("what is above it was not well when this was decided, and is by now: a clear lets it run")
+            }
             Decided::EmptyList => f.write_str("the list that it is mapped over is empty"),
             Decided::NoList => f.write_str("there is no list to map it over"),
         }

@@ -90,7 +90,9 @@ pub fn delete(app: &App, args: &Delete) -> Result {
         return delete_one(app, &args.dag, run_id, args.yes);
     }
     session::block_on(async {
-        let Some(store) = app.store_to_read().await? else { return Err(lookup::no_runs(app, Some(&args.dag))) };
+        let Some(store) = app.store_to_read().await? else {
+            return Err(lookup::no_runs(app, (!args.gone).then_some(args.dag.as_str())));
+        };
         let runs = store.runs(&RunFilter { dag_id: Some(args.dag.clone()), ..RunFilter::default() }).await?;
         let is_here = app.registry.dag(&args.dag).is_some();
         if args.gone && is_here {

@@ -10,7 +10,7 @@ use super::{describe, lookup, session};
 use crate::executor::{Changed, Engine, run_state};
 use crate::run_event::{label, paused};
 use crate::store::{InstanceRow, MetadataStore, StoredRun};
-use flow_core::{Dag, Event, InstanceKey, RunStatus, Selection, TaskState, mapping, select};
+use flow_core::{Dag, Decided, Event, InstanceKey, RunStatus, Selection, TaskState, because, mapping, select};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -48,9 +48,7 @@ pub fn mark(app: &App, args: &Mark) -> Result {
                     go_on(app, &*store, &stored.run.dag_id, std::slice::from_ref(&stored.run.run_id)).await?;
                 } else if args.state == TaskState::Success && !args.tasks.tasks.is_empty() {
                     let rows = store.instances(stored.pk).await?;
-                    let below = Selection { downstream: true, ..selection(&dag, &args.tasks)? };
-                    let below = select(&dag, &run_state(&dag, &stored, &rows), &below);
-                    could_not_run(app, &stored, &of(&dag, rows, &below));
+                    could_not_run(app, &stored, (&dag, &rows));
                 }
             }
             ordered => {
@@ -64,19 +62,20 @@ pub fn mark(app: &App, args: &Mark) -> Result {
     })
 }
 
-/// What was cut off by a failure stays so when that is marked: says how it is run.
-fn could_not_run(app: &App, stored: &StoredRun, below: &[InstanceRow]) {
-    let cut_off: BTreeSet<&str> =
-        below.iter().filter(|row| row.state == TaskState::UpstreamFailed).map(|row| &*row.task_id).collect();
-    if !cut_off.is_empty() {
+/// What was cut off by a failure stays so when that is marked: says how it is run, if nothing else is in its way.
+fn could_not_run(app: &App, stored: &StoredRun, (dag, rows): (&Dag, &[InstanceRow])) {
+    let state = run_state(dag, stored, rows);
+    let can = |row: &&InstanceRow| {
+        let task = dag.task_ix(&row.task_id);
+        let key = task.map(|task| InstanceKey { task, map_index: row.map_index });
+        row.cause.is_none() && key.and_then(|key| because(dag, &state, key)) == Some(Decided::Overtaken)
+    };
+    let tasks: BTreeSet<&str> = rows.iter().filter(can).map(|row| &*row.task_id).collect();
+    if !tasks.is_empty() {
         let mut clear = vec!["clear", stored.run.run_id.as_str()];
-        clear.extend(cut_off.iter().copied());
-        clear.push("--yes");
-        app.out.note(format!(
-            "{} below could not run: `{}` lets it",
-            plural(cut_off.len(), "task"),
-            app.command(&clear)
-        ));
+        clear.extend(tasks.iter().copied());
+        clear.extend(["-d", "--yes"]);
+        app.out.note(format!("what follows could not run: `{}` lets it", app.command(&clear)));
     }
 }
 

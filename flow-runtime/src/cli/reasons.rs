@@ -102,8 +102,10 @@ pub async fn reasons(store: &dyn MetadataStore, run: &Known, around: &mut Surrou
                     None => reason,
                 },
                 None => {
-                    let decided = because(&run.dag, &state, key).map(Reason::Decided);
-                    found.extend(decided.map(|reason| (key, reason)));
+                    // One that has a cause of its own was not decided by what is above it.
+                    let row = rows.get(&(run.dag.tasks[task as usize].task_id.as_str(), map_index));
+                    let decided = row.is_none_or(|row| row.cause.is_none()).then(|| because(&run.dag, &state, key));
+                    found.extend(decided.flatten().map(|reason| (key, Reason::Decided(reason))));
                     continue;
                 }
             };

@@ -144,8 +144,8 @@ impl RunView {
             } => {
                 let Some(row) = self.index.get(&**task_id).map(|&i| &mut self.rows[i]) else { return };
                 row.count(*map_index, *state);
-                // An instance that did not run says nothing of those that failed.
-                let ended_by = ended_by.as_ref().filter(|by| !row.mapped || by.kind != CauseKind::Cached);
+                // An instance that succeeded says nothing of those that failed.
+                let ended_by = ended_by.as_ref().filter(|_| !row.mapped || *state != TaskState::Success);
                 let one = &mut row.one;
                 if *state == TaskState::Running {
                     one.began = Some(if row.mapped { one.began.unwrap_or(*timestamp) } else { *timestamp });

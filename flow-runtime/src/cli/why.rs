@@ -90,8 +90,10 @@ async fn asked(app: &App, store: Option<&dyn MetadataStore>, args: &Why) -> Resu
     let dags = app.registry.dags().map(|dag| dag.dag_id.as_str());
     let near = args.dag.is_none().then(|| suggest::nearest(what, dags)).flatten().map(str::to_owned);
     let stored = lookup::run(app, store, &arg).await.map_err(|error| match near {
-        Some(near) => error.hint(format!("there is a DAG `{near}`: did you mean that?")),
-        None => error,
+        Some(near) if error.message.starts_with("there is no run") => {
+            error.hint(format!("there is a DAG `{near}`: did you mean that?"))
+        }
+        _ => error,
     })?;
     Ok(Asked::Run(Box::new(stored)))
 }

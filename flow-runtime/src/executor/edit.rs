@@ -85,7 +85,8 @@ impl Engine {
         rows.forget_cleared(&events);
         let plan = plan(&dag, &mut state, &events, now);
         for change in &plan.transitions {
-            rows.apply(&ids, (change, state.reported(change.key)), now, None, by_hand.cause(change.key));
+            let by_hand = by_hand.cause(change.key, change.to);
+            rows.apply(&ids, (change, state.reported(change.key)), now, None, by_hand.as_ref());
         }
 
         let changed: BTreeSet<InstanceKey> = rows.changed().filter(|key| is_meant(&events, *key)).collect();
@@ -144,23 +145,41 @@ fn take_in<'e>(
 
 /// The words for what a person has decided.
 #[derive(Debug, Default)]
-pub(super) struct ByHand(Vec<(Option<BTreeSet<InstanceKey>>, Cause)>);
+pub(super) struct ByHand {
+    /// The instances that were given a state.
+    marks: Vec<(BTreeSet<InstanceKey>, TaskState)>,
+    /// How the run is ended, and with it all that is unfinished.
+    run: Option<RunStatus>,
+}
 
 impl ByHand {
     /// Those of these events.
     pub(super) fn of(events: &[Event]) -> ByHand {
-        ByHand(events.iter().filter_map(marked).collect())
+        let mut by_hand = ByHand::default();
+        for event in events {
+            match event {
+                Event::Marked(keys, state) => by_hand.marks.push((keys.iter().copied().collect(), *state)),
+                Event::RunMarked(status) => by_hand.run = Some(*status),
+                _ => {}
+            }
+        }
+        by_hand
     }
 
-    /// Why this instance ends, if that is a person's doing.
-    pub(super) fn cause(&self, key: InstanceKey) -> Option<&Cause> {
-        let meant = self.0.iter().find(|(keys, _)| keys.as_ref().is_none_or(|keys| keys.contains(&key)));
-        meant.map(|(_, cause)| cause)
+    /// Why this instance comes to this state, if that is a person's doing.
+    pub(super) fn cause(&self, key: InstanceKey, state: TaskState) -> Option<Cause> {
+        let cause = |kind, message| Cause { kind, message, place: None };
+        // What was said of it before counts no more, nor what another event has made of it since.
+        let is_marked = self.marks.iter().any(|(keys, marked)| *marked == state && keys.contains(&key));
+        let mark = is_marked.then(|| cause(CauseKind::Marked, format!("somebody marked it as {state}")));
+        let of_run =
+            || self.run.map(|status| cause(CauseKind::Cancelled, format!("somebody ended its run, as {status}")));
+        mark.or_else(of_run)
     }
 
     /// Is the state of the run a person's doing?
     pub(super) fn is_of_run(&self) -> bool {
-        self.0.iter().any(|(keys, _)| keys.is_none())
+        self.run.is_some()
     }
 }
 
@@ -179,19 +198,4 @@ pub(super) fn ending(run: &RunState, known: Option<&Ending>, stopped: Option<&Ca
 /// Is a run being ended since a person has said so, and not since it took too long?
 pub(super) fn is_by_hand(ending: &Ending) -> bool {
     ending.cause.kind == CauseKind::Marked
-}
-
-/// The instances that a person gives a state (`None`: all that are unfinished), and the words for it.
-fn marked(event: &Event) -> Option<(Option<BTreeSet<InstanceKey>>, Cause)> {
-    let by_hand = |kind, message| Cause { kind, message, place: None };
-    match event {
-        Event::Marked(keys, state) => {
-            let cause = by_hand(CauseKind::Marked, format!("somebody marked it as {state}"));
-            Some((Some(keys.iter().copied().collect()), cause))
-        }
-        Event::RunMarked(status) => {
-            Some((None, by_hand(CauseKind::Cancelled, format!("somebody ended its run, as {status}"))))
-        }
-        _ => None,
-    }
 }

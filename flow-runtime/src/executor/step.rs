@@ -141,8 +141,8 @@ impl RunLoop {
         for change in &plan.transitions {
             let end = step.ends.get(&change.key).filter(|end| end.of.try_number == change.try_number);
             let known = (change, self.state.reported(change.key));
-            let by_hand = step.by_hand.cause(change.key);
-            let stopped = by_hand.or(step.stopped.as_ref()).or(first_failure.as_ref());
+            let by_hand = step.by_hand.cause(change.key, change.to);
+            let stopped = by_hand.as_ref().or(step.stopped.as_ref()).or(first_failure.as_ref());
             self.rows.apply(&self.scope.ids, known, step.now, end, stopped);
             if change.from == TaskState::Scheduled && !change.to.is_in_flight() {
                 self.queue.forget(change.key);

@@ -146,27 +146,46 @@ pub(crate) fn kill(leader: Pid, mark: &Mark) {
 /// Kills whoever has one of these marks. Says how many were found.
 pub(crate) fn kill_marked(marks: &[Mark]) -> usize {
     let mut killed = 0;
+    let mut patience = PATIENCE;
     // One that is killed here may just have started another.
-    for _ in 0..ROUNDS {
-        let Found { with, unclear } = looked_for(marks);
-        if with.is_empty() && !unclear {
-            break;
-        }
+    for round in 0..10 {
+        let found = looked_for(marks);
+        let mut with = found.with;
+        with.extend(became(found.unclear, marks, &mut patience));
         if with.is_empty() {
-            std::thread::sleep(MOMENT);
+            break;
         }
         killed += with.len();
         for pid in with {
             kill_one(pid, marks);
         }
+        // It dies when it is its turn to run.
+        std::thread::sleep(MOMENT * round);
     }
     killed
 }
 
-/// How often it is looked for processes with a mark, at most.
-const ROUNDS: u32 = 100;
-/// The time in which a process may have become another program: the kernel reads its file, which may be on a slow disk.
-const MOMENT: Duration = Duration::from_millis(5);
+/// A process becomes another program in less: the kernel reads its file, which may be on a slow disk.
+const PATIENCE: Duration = Duration::from_millis(250);
+const MOMENT: Duration = Duration::from_millis(1);
+
+/// Those of these processes that have a mark, once it can be seen.
+fn became(mut unclear: Vec<Pid>, marks: &[Mark], patience: &mut Duration) -> Vec<Pid> {
+    let mut with = Vec::new();
+    while !unclear.is_empty() && !patience.is_zero() {
+        std::thread::sleep(MOMENT);
+        *patience = patience.saturating_sub(MOMENT);
+        unclear.retain(|pid| match seen(*pid, marks) {
+            Seen::Unclear => true,
+            Seen::Marked => {
+                with.push(*pid);
+                false
+            }
+            Seen::Another => false,
+        });
+    }
+    with
+}
 
 /// Kills this process, if it is still the one that has a mark: its number may be another's by now.
 #[cfg(target_os = "linux")]
@@ -185,27 +204,42 @@ fn kill_one(pid: Pid, marks: &[Mark]) {
     }
 }
 
-/// The other processes that have a mark.
+/// The other processes that have a mark, and those of which it cannot be seen yet.
+#[derive(Default)]
 struct Found {
     with: Vec<Pid>,
-    /// There is one more, of which it cannot be seen yet.
-    unclear: bool,
+    unclear: Vec<Pid>,
 }
 
-/// Looks at the environment of every other process. Where there is no `/proc`, none are found.
+/// What the environment of a process says.
+enum Seen {
+    Marked,
+    Another,
+    Unclear,
+}
+
+/// Looks at every other process. Where there is no `/proc`, none are found.
 fn looked_for(marks: &[Mark]) -> Found {
-    let mut found = Found { with: Vec::new(), unclear: false };
+    let mut found = Found::default();
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
     for pid in pids.filter(|pid| *pid != getpid()) {
-        // Another user's cannot be read.
-        let Ok(environment) = about(pid, "environ") else { continue };
-        if has(&environment, marks) {
-            found.with.push(pid);
+        match seen(pid, marks) {
+            Seen::Marked => found.with.push(pid),
+            Seen::Unclear => found.unclear.push(pid),
+            Seen::Another => {}
         }
-        found.unclear |= environment.is_empty() && is_becoming(pid);
     }
     found
+}
+
+fn seen(pid: Pid, marks: &[Mark]) -> Seen {
+    match about(pid, "environ") {
+        Ok(environment) if has(&environment, marks) => Seen::Marked,
+        Ok(environment) if environment.is_empty() && is_becoming(pid) => Seen::Unclear,
+        // Another user's cannot be read.
+        _ => Seen::Another,
+    }
 }
 
 /// Is it in the middle of `exec`? For that moment it shows neither arguments nor an environment, as a zombie and a thread of
@@ -318,7 +352,7 @@ mod tests {
                 waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
             };
             tokio::task::spawn_blocking(exited).await.unwrap().unwrap();
-            tokio::time::sleep(Duration::from_micros(50 * n)).await;
+            std::thread::sleep(Duration::from_micros(50 * n));
             leader.end().await;
             child.wait().await.unwrap();
             marks.push(mark);
