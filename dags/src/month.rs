@@ -8,7 +8,7 @@ use std::str::FromStr;
 #[value]
 #[derive(Copy, Eq, PartialOrd, Ord)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(extend("pattern" = "^[0-9]{4}-(0[1-9]|1[0-2])$"))]
+#[schemars(extend("pattern" = "^[0-9]{4}-(0[1-9]|1[0-2])$", "examples" = ["2021-01"]))]
 pub struct Month {
     year: u16,
     /// From 1.

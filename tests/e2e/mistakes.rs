@@ -11,6 +11,7 @@ fn each_mistake_is_named_with_what_there_is() {
         (&["run", "taxi", "-p", "ulr=x"], &["has no param `ulr`", "did you mean `url`?"]),
         (&["run", "taxi", "-p", "url"], &["`--param url` has no value"]),
         (&["run", "taxi", "-p", "columns=purple"], &["columns", "yellow"]),
+        (&["run", "taxi_months", "-p", "from=2021-3"], &["`from`", "text like `2021-01`, that matches"]),
         (&["run", "taxi", "--logical-date", "yesterday"], &["--logical-date", "`yesterday`"]),
         (&["run", "taxi", "--run-id", "a b"], &["`a b` cannot name a run"]),
         (&["run", "taxi", "--params-json", "nothing.json"], &["`nothing.json` cannot be read"]),

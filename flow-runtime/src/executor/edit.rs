@@ -199,3 +199,22 @@ pub(super) fn ending(run: &RunState, known: Option<&Ending>, stopped: Option<&Ca
 pub(super) fn is_by_hand(ending: &Ending) -> bool {
     ending.cause.kind == CauseKind::Marked
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_persons_last_word_is_the_cause() {
+        let key = InstanceKey { task: 0, map_index: UNMAPPED };
+        let marked = |state| Event::Marked(vec![key], state);
+        let said = |by_hand: &ByHand, state| by_hand.cause(key, state).map(|cause| cause.message);
+        let twice = ByHand::of(&[marked(TaskState::Success), marked(TaskState::Failed)]);
+        assert_eq!(said(&twice, TaskState::Failed).as_deref(), Some("somebody marked it as failed"));
+        // It was cleared since, and cut off.
+        assert_eq!(said(&twice, TaskState::UpstreamFailed), None);
+        let ended = ByHand::of(&[marked(TaskState::Success), Event::RunMarked(RunStatus::Failed)]);
+        assert_eq!(said(&ended, TaskState::Success).as_deref(), Some("somebody marked it as success"));
+        assert_eq!(said(&ended, TaskState::Skipped).as_deref(), Some("somebody ended its run, as failed"));
+    }
+}

@@ -166,7 +166,9 @@ impl Check<'_> {
         if let Some(pattern) = keywords.get("pattern").and_then(Value::as_str)
             && !matches(pattern, text)
         {
-            return refuse(path, format!("text that matches {pattern}"), value);
+            let example = keywords.get("examples").and_then(|examples| examples.get(0)).and_then(Value::as_str);
+            let like = example.map_or(String::new(), |example| format!("like `{example}`, "));
+            return refuse(path, format!("text {like}that matches {pattern}"), value);
         }
         let format = keywords.get("format").and_then(Value::as_str);
         match format.and_then(|format| format::refuses(format, text)) {
