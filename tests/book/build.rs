@@ -21,7 +21,7 @@ fn main() {
         let name = page.file_stem().expect("a name").to_string_lossy().to_lowercase().replace('-', "_");
         for (number, program) in programs(&text).into_iter().enumerate() {
             let written =
-                write!(modules, "/// A program of {}.\nmod {name}_{} {{\n{program}}}\n", page.display(), number + 1);
+                write!(modules, "// A program of {}.\nmod {name}_{} {{\n{program}}}\n", page.display(), number + 1);
             written.expect("a String takes all");
         }
     }
