@@ -2,9 +2,10 @@
 
 use crate::dag::{Dag, TaskIx};
 use crate::event::InstanceKey;
+use crate::plan::decide;
 use crate::run::RunState;
 use crate::state::TaskState;
-use crate::trigger_rule::TriggerRule;
+use crate::trigger_rule::{Decision, TriggerRule};
 use crate::waiting::names;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -39,7 +40,7 @@ pub enum Decided {
         /// The rule.
         rule: TriggerRule,
     },
-    /// What was not well above it when it was decided is so by now: it ran again, or a person has marked it.
+    /// By what is above it now it would run: that ran again since, or a person has marked it.
     Overtaken,
     /// The list that it is mapped over has no element.
     EmptyList,
@@ -66,17 +67,12 @@ pub fn because(dag: &Dag, run: &RunState, key: InstanceKey) -> Option<Decided> {
         let tasks = blamed.into_iter().take(NAMES).filter_map(|(u, _)| id(u)).collect();
         Some(Decided::Upstream { rule: def.trigger_rule, state, tasks })
     };
-    // A rule that every state above it suits by now did not decide this.
-    let suits = |state: TaskState| match def.trigger_rule {
-        TriggerRule::AllSuccess => state == TaskState::Success,
-        TriggerRule::NoneFailed => state.is_finished() && !state.is_failure(),
-        _ => false,
-    };
-    let all_suit = || {
-        let one = |&u: &TaskIx| TaskState::ALL.into_iter().zip(run.counts(u)).all(|(state, n)| n == 0 || suits(state));
-        !def.upstream.is_empty() && def.upstream.iter().all(one)
-    };
-    let rule = || Some(if all_suit() { Decided::Overtaken } else { Decided::Rule { rule: def.trigger_rule } });
+    let rule = || Some(Decided::Rule { rule: def.trigger_rule });
+    let is_decided = matches!(instance.state, TaskState::Skipped | TaskState::UpstreamFailed);
+    let has_list = !run.is_mapped(key.task) || run.length(key.task).is_some_and(|length| length > 0);
+    if is_decided && has_list && decide(dag, run, key) == Decision::Run {
+        return Some(Decided::Overtaken);
+    }
     match instance.state {
         TaskState::Skipped => {
             let declined = def.conditions.iter().find(|c| run.declined(c.upstream, key));
@@ -113,9 +109,7 @@ impl fmt::Display for Decided {
                 write!(f, "{} {verb} (trigger rule {rule})", names(tasks))
             }
             Decided::Rule { rule } => write!(f, "its upstream has ended, and its trigger rule {rule} does not hold"),
-            Decided::Overtaken => {
-                f.write_str("what is above it was not well when this was decided, and is by now: a clear lets it run")
-            }
+            Decided::Overtaken => f.write_str("by what is above it now it would run: a clear lets it"),
             Decided::EmptyList => f.write_str("the list that it is mapped over is empty"),
             Decided::NoList => f.write_str("there is no list to map it over"),
         }

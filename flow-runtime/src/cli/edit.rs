@@ -74,8 +74,8 @@ fn could_not_run(app: &App, stored: &StoredRun, (dag, rows): (&Dag, &[InstanceRo
     if !tasks.is_empty() {
         let mut clear = vec!["clear", stored.run.run_id.as_str()];
         clear.extend(tasks.iter().copied());
-        clear.extend(["-d", "--yes"]);
-        app.out.note(format!("what follows could not run: `{}` lets it", app.command(&clear)));
+        clear.push("-d");
+        app.out.note(format!("what follows could not run: `{}` tells what would run again", app.command(&clear)));
     }
 }
 

@@ -147,16 +147,19 @@ pub(crate) fn kill(leader: Pid, mark: &Mark) {
 pub(crate) fn kill_marked(marks: &[Mark]) -> usize {
     let mut killed = 0;
     let mut patience = PATIENCE;
-    // One that is killed here may just have started another.
+    // One that is killed here, or ends by itself, may just have started another.
     for round in 0..10 {
-        let found = looked_for(marks);
-        let mut with = found.with;
-        with.extend(became(found.unclear, marks, &mut patience));
-        if with.is_empty() {
+        let Found { with, unclear } = looked_for(marks);
+        if with.is_empty() && (unclear.is_empty() || patience.is_zero()) {
             break;
         }
         killed += with.len();
         for pid in with {
+            kill_one(pid, marks);
+        }
+        let became = became(unclear, marks, &mut patience);
+        killed += became.len();
+        for pid in became {
             kill_one(pid, marks);
         }
         // It dies when it is its turn to run.

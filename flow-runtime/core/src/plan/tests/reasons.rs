@@ -54,5 +54,5 @@ fn what_was_not_run_says_why() {
     }
     w.when("mark broken success");
     let found = because(&w.dag, &w.run, w.key("below")).map(|why| why.to_string());
-    assert!(found.as_deref().is_some_and(|why| why.contains("a clear lets it run")), "{found:?}");
+    assert!(found.as_deref().is_some_and(|why| why.contains("a clear lets it")), "{found:?}");
 }
