@@ -108,7 +108,7 @@ impl RunView {
                 began: row.start_date,
                 took: span(row).map(|(start, end)| format::seconds(start, end)),
                 due: row.due,
-                cause: row.cause.as_ref().map(cause),
+                cause: row.cause.as_ref().filter(|_| !view.mapped || row.state != TaskState::Success).map(cause),
                 value: None,
                 progress: None,
             };

@@ -201,6 +201,7 @@ pub async fn a_clock_that_is_set_back_delays_no_start_longer_than_its_span(store
     // By a clock of its own the short span may be over. A clock that stands still would not see how long the store was busy.
     let began = Instant::now();
     let told = take(3, "rate short", moment, HOUR.now).await;
+    assert!(store.shares_slots() || !told.is_empty(), "a clock that is given stands still");
     if let Some(refusal) = told.first() {
         assert!(refusal.again <= moment + Duration::from_micros(1), "{told:?}");
         tokio::time::sleep(refusal.again).await;
