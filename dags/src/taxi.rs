@@ -30,8 +30,7 @@ pub fn parquetize(ctx: &Context, csv: &Download, columns: Columns) -> Result<Par
     let schema = columns.schema(&csv.path)?;
     let mut options = ParquetOptions::default();
     if let Some(memory) = ctx.memory() {
-        // Rows wait for their row group, and are there once more while that is encoded.
-        options.row_group_bytes = options.row_group_bytes.min((memory / 2) as usize);
+        options = options.within(memory);
     }
     Ok(data::parquetize(&csv.path, target, &schema, &options, &ctx.counting(Unit::Bytes))?.of(&csv.url))
 }

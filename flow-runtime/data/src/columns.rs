@@ -337,15 +337,15 @@ struct Validity(Option<MutableBitmap>);
 impl Validity {
     #[inline]
     fn push(&mut self, before: usize, is_there: bool) {
-        match &mut self.0 {
-            Some(bits) => bits.push(is_there),
-            None if is_there => {}
-            None => {
-                let mut bits = MutableBitmap::from_len_set(before);
-                bits.push(false);
-                self.0 = Some(bits);
-            }
+        // Nearly always, and in the midst of a loop.
+        if is_there && self.0.is_none() {
+            return;
         }
+        self.note(before, is_there);
+    }
+
+    fn note(&mut self, before: usize, is_there: bool) {
+        self.0.get_or_insert_with(|| MutableBitmap::from_len_set(before)).push(is_there);
     }
 
     fn finish(self, length: usize) -> Option<Bitmap> {

@@ -27,6 +27,8 @@ pub(crate) struct Part {
     path: PathBuf,
     /// Keep what has arrived when the writer fails.
     keep: bool,
+    /// What is in it has been written through to the disk already: once more would cost a turn of the disk for nothing.
+    durable: bool,
     committed: bool,
 }
 
@@ -54,7 +56,7 @@ impl Part {
         if !is_same_file(&file, &path) {
             return Ok(None);
         }
-        Ok(Some(Self { file, dest: dest.to_owned(), path, keep: false, committed: false }))
+        Ok(Some(Self { file, dest: dest.to_owned(), path, keep: false, durable: false, committed: false }))
     }
 
     /// An empty part file; waits for another writer. Blocks.
@@ -101,7 +103,7 @@ impl Part {
 
     /// Makes the content durable and gives it its name, replacing what was there.
     pub(crate) fn commit(mut self) -> Result<()> {
-        self.file.sync_all().map_err(Error::io(&self.path))?;
+        self.sync()?;
         fs::rename(&self.path, &self.dest).map_err(Error::io(&self.dest))?;
         self.committed = true;
         sync_folder_of(&self.dest)
@@ -109,13 +111,20 @@ impl Part {
 
     /// The same, unless something is there already: false then.
     pub(crate) fn commit_new(self) -> Result<bool> {
-        self.file.sync_all().map_err(Error::io(&self.path))?;
+        self.sync()?;
         // A second name, which unlike a rename replaces nothing. The first one goes with this.
         match fs::hard_link(&self.path, &self.dest) {
             Ok(()) => sync_folder_of(&self.dest).map(|()| true),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(Error::io(&self.dest)(error)),
         }
+    }
+
+    fn sync(&self) -> Result<()> {
+        if self.durable {
+            return Ok(());
+        }
+        self.file.sync_all().map_err(Error::io(&self.path))
     }
 
     /// Removes the part file, whatever it holds.
@@ -192,7 +201,7 @@ pub(crate) async fn copy_part(source: &Path, dest: &Path, progress: &dyn Progres
     if from.metadata().await.map_err(Error::io(source))?.is_dir() {
         return Err(Error::io(source)(std::io::ErrorKind::IsADirectory.into()));
     }
-    let part = Part::start(dest).await?;
+    let mut part = Part::start(dest).await?;
     // Another writer may have been waited for.
     let before = from.metadata().await.map_err(Error::io(source))?;
     let handle = || part.file.try_clone().map_err(Error::io(part.path()));
@@ -211,6 +220,7 @@ pub(crate) async fn copy_part(source: &Path, dest: &Path, progress: &dyn Progres
     let copied = copying.await.map_err(|_| lost());
     let (bytes, sha256) = hashing.await.map_err(|_| lost())??;
     let after = copied??;
+    part.durable = true;
     let seen = |of: &fs::Metadata| (of.len(), of.modified().ok());
     // A pipe, or a file that the kernel makes up, has no length.
     if before.is_file() && before.len() > 0 && (seen(&before) != seen(&after) || after.len() != bytes) {

@@ -171,8 +171,7 @@ impl Parquetize {
         (options.csv, options.misfit, options.tolerance) = (self.csv.clone(), self.misfit, self.tolerance);
         options.widen = self.widen;
         if let Some(memory) = ctx.memory() {
-            // Rows wait for their row group, and are there once more while that is encoded.
-            options.row_group_bytes = options.row_group_bytes.min((memory / 2) as usize);
+            options = options.within(memory);
         }
         let target = self.target(ctx, &source, file.sha256.as_deref())?;
         let counting = ctx.counting(Unit::Bytes);

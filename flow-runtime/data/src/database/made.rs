@@ -16,8 +16,8 @@ pub(super) struct Maker {
     pub(super) schema: Schema,
     /// Where to. It goes with this.
     pub(super) folder: TempDir,
-    /// A row group is ended when it takes so much memory.
-    pub(super) most_bytes: u64,
+    /// About what the rows may take meanwhile.
+    pub(super) memory: u64,
 }
 
 /// The Parquet file of a CSV file.
@@ -37,10 +37,9 @@ impl Maker {
         let (csv, at_work) = (csv.to_owned(), AtWork::new());
         blocking(move || {
             // The folder goes before it is told that all has gone.
-            let (_at_work, Self { schema, folder, most_bytes }) = (at_work, self);
+            let (_at_work, Self { schema, folder, memory }) = (at_work, self);
             let parquet = folder.path().join("rows.parquet");
-            let mut options = ParquetOptions::default();
-            options.row_group_bytes = options.row_group_bytes.min(most_bytes as usize);
+            let options = ParquetOptions::default().within(memory);
             let rows = parquetize(csv, &parquet, &schema, &options, &waiting)?.rows;
             Ok(Made { parquet, rows, _folder: folder })
         })

@@ -77,9 +77,14 @@ pub struct TableLoadOptions {
 }
 
 impl TableLoadOptions {
+    /// What rows may take at one time.
+    fn memory(&self) -> u64 {
+        self.memory.unwrap_or(2 * BATCH_BYTES)
+    }
+
     /// While some rows are sent, the next are read.
     pub(super) fn half_memory(&self) -> u64 {
-        self.memory.map_or(BATCH_BYTES, |memory| memory / 2)
+        self.memory() / 2
     }
 }
 
@@ -315,12 +320,11 @@ impl Warehouse {
         options: &TableLoadOptions,
         progress: &dyn Progress,
     ) -> Result<(Batches, Option<TempDir>)> {
-        let most_bytes = options.half_memory();
         let url = match file {
             _ if options.raw_csv => return Ok((Batches::raw(file).await?, None)),
-            Input::Parquet(path) => return Ok((Batches::parquet(path, most_bytes).await?, None)),
+            Input::Parquet(path) => return Ok((Batches::parquet(path, options.half_memory()).await?, None)),
             Input::Csv(path, schema) if matches!(self.kind, Kind::BigQuery) => {
-                let maker = Maker { schema: schema.clone(), folder: self.scratch()?, most_bytes };
+                let maker = Maker { schema: schema.clone(), folder: self.scratch()?, memory: options.memory() };
                 return Ok((Batches::to_make(path, maker).await?, None));
             }
             Input::Csv(path, schema) => return Ok((Batches::csv(path, schema).await?, None)),
@@ -339,7 +343,7 @@ impl Warehouse {
         let folder = self.scratch()?;
         let path = folder.path().join(OBJECT);
         objects.fetch(url, &path, &Fetching(progress)).await?;
-        let batches = Batches::parquet(&path, most_bytes).await.map_err(|e| e.known_as(&path, url))?;
+        let batches = Batches::parquet(&path, options.half_memory()).await.map_err(|e| e.known_as(&path, url))?;
         Ok((batches, Some(folder)))
     }
 

@@ -49,7 +49,7 @@ impl<W: Write> GroupWriter<W> {
     /// wanted.
     pub(super) fn write(
         &mut self,
-        columns: &[Vec<Box<dyn Array>>],
+        columns: Vec<Vec<Box<dyn Array>>>,
         rows: usize,
         progress: &dyn Progress,
     ) -> PolarsResult<()> {
@@ -60,9 +60,10 @@ impl<W: Write> GroupWriter<W> {
         let options = self.writer.options();
         let types = self.writer.parquet_schema().fields().to_vec();
         let mut pages = Vec::with_capacity(types.len());
-        for (pieces, page_type) in columns.iter().zip(types) {
+        for (pieces, page_type) in columns.into_iter().zip(types) {
             wanted()?;
-            let array = narrow(concatenate_unchecked(pieces)?);
+            let array = narrow(concatenate_unchecked(&pieces)?);
+            drop(pieces);
             // What has 64 bits is listed here, or written plain; the rest is decided by polars.
             let (listed, is_wide) = match (downcast::<f64>(array.as_ref()), downcast::<i64>(array.as_ref())) {
                 (Some(floats), _) => (dictionary(floats, f64::to_bits, &mut self.distinct)?, true),
@@ -241,7 +242,7 @@ mod tests {
         let mut file = Vec::new();
         let mut writer = GroupWriter::new(&mut file, &[Field::new("a", ColumnType::Text)]).unwrap();
         let looks = Looks(AtomicUsize::new(0));
-        let error = writer.write(&[column], texts.len(), &looks).unwrap_err();
+        let error = writer.write(vec![column], texts.len(), &looks).unwrap_err();
         assert!(error.to_string().contains("cancelled"), "{error}");
         assert_eq!(looks.0.into_inner(), 6, "nothing is done after that");
     }

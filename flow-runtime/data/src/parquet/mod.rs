@@ -1,5 +1,6 @@
 //! Parquet files: written from CSV, read in batches.
 
+mod gather;
 mod group;
 mod layout;
 mod read;

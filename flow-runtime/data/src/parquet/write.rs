@@ -1,24 +1,20 @@
 //! CSV and JSON lines to Parquet.
 
 use std::borrow::Cow;
-use std::fs::File;
-use std::io::BufWriter;
 use std::path::{Path, PathBuf};
+use std::thread;
 
-use polars::prelude::PolarsError;
-use polars_arrow::array::Array;
-use polars_arrow::compute::aggregate::estimated_bytes_size;
 use serde::{Deserialize, Serialize};
 
-use super::group::GroupWriter;
-use crate::batches::{Rows, TextBatches};
+use super::gather::Writer;
+use crate::batches::TextBatches;
 use crate::csv::Chunks;
 use crate::files::{self, Part, part_path};
 use crate::json::JsonLines;
 use crate::misfit::{Misfit, Misfits, Tolerance};
 use crate::quarantine::{self, Quarantine};
 use crate::schema::{Column, Schema};
-use crate::{CsvOptions, Error, Field, Progress, Result, infer};
+use crate::{CsvOptions, Error, Progress, Result, infer};
 
 /// How a Parquet file is made of a text file, and laid out. It is always compressed with zstd and carries statistics; its
 /// metadata tell the SHA-256 of the text file (`source.sha256`), as it lay on disk, and its number of rows (`source.rows`).
@@ -50,6 +46,17 @@ impl Default for ParquetOptions {
             tolerance: Tolerance::default(),
             widen: false,
         }
+    }
+}
+
+impl ParquetOptions {
+    /// The same with row groups small enough for a call that is to take about so many bytes of memory.
+    #[must_use]
+    pub fn within(mut self, memory: u64) -> Self {
+        // One group is gathered while another is encoded, and of that a part is there in both forms.
+        let third = usize::try_from(memory / 3).unwrap_or(usize::MAX);
+        self.row_group_bytes = self.row_group_bytes.min(third);
+        self
     }
 }
 
@@ -186,28 +193,30 @@ fn write(
     let total = batches.bytes;
     let part = Part::create(path, progress)?;
     let mut quarantine = Quarantine::of(path);
-    let mut writer = Writer::new(&part, &columns, options, progress)?;
     let mut misfits = Misfits::default();
     let (mut read, mut quarantined) = (0, 0);
-    for batch in &mut batches {
-        let batch = batch?;
-        if progress.cancelled() {
-            return Err(Error::Cancelled);
+    let (rows, bytes) = thread::scope(|scope| {
+        let mut writer = Writer::start(scope, &part, &columns, options, progress)?;
+        for batch in &mut batches {
+            let batch = batch?;
+            if progress.cancelled() {
+                return Err(Error::Cancelled);
+            }
+            read += batch.read;
+            if batch.misfits.rows > 0 {
+                quarantined += batch.misfits.rejected.len() as u64;
+                quarantine.push(&batch.misfits.rejected, progress)?;
+                misfits.add(batch.misfits);
+                misfits.check(source, options.tolerance, None)?;
+            }
+            let position = batch.rows.position;
+            writer = writer.push(batch.rows)?;
+            progress.report(position, Some(total));
         }
-        read += batch.read;
-        if batch.misfits.rows > 0 {
-            quarantined += batch.misfits.rejected.len() as u64;
-            quarantine.push(&batch.misfits.rejected, progress)?;
-            misfits.add(batch.misfits);
-            misfits.check(source, options.tolerance, None)?;
-        }
-        let position = batch.rows.position;
-        writer.push(batch.rows)?;
-        progress.report(position, Some(total));
-    }
-    misfits.check(source, options.tolerance, Some(read))?;
-    let hash = batches.hash.hex().ok_or_else(|| Error::lost_thread("reading a file"))?;
-    let (rows, bytes) = writer.finish(&[("source.sha256", &hash), ("source.rows", &read.to_string())])?;
+        misfits.check(source, options.tolerance, Some(read))?;
+        let hash = batches.hash.hex().ok_or_else(|| Error::lost_thread("reading a file"))?;
+        writer.finish(&[("source.sha256", &hash), ("source.rows", &read.to_string())])
+    })?;
     if rows + quarantined != read {
         let message = format!("{read} rows were read, {rows} written and {quarantined} kept out; this is a defect");
         return Err(Error::format(source, message));
@@ -231,112 +240,4 @@ fn write(
     }
     let nulled = misfits.values;
     Ok(ParquetFile { path: path.to_owned(), rows, bytes, columns, quarantined, quarantine, nulled, source: None })
-}
-
-struct Writer<'a> {
-    part: &'a Part,
-    progress: &'a dyn Progress,
-    writer: GroupWriter<BufWriter<&'a File>>,
-    group_rows: usize,
-    group_bytes: usize,
-    waiting: Waiting,
-    rows: u64,
-}
-
-/// Rows that are no group yet, each column in pieces.
-#[derive(Default)]
-struct Waiting {
-    columns: Vec<Vec<Box<dyn Array>>>,
-    rows: usize,
-}
-
-impl Waiting {
-    fn of(columns: usize) -> Self {
-        Self { columns: vec![Vec::new(); columns], rows: 0 }
-    }
-
-    fn push(&mut self, rows: Rows) {
-        self.rows += rows.rows;
-        self.columns.iter_mut().zip(rows.arrays).for_each(|(column, array)| column.push(array));
-    }
-
-    /// How much memory they take.
-    fn bytes(&self) -> usize {
-        self.columns.iter().flatten().map(|array| estimated_bytes_size(array.as_ref())).sum()
-    }
-
-    /// Takes the first rows away.
-    fn take(&mut self, rows: usize) -> Self {
-        let mut taken = Self::of(self.columns.len());
-        for (column, taken) in self.columns.iter_mut().zip(&mut taken.columns) {
-            let mut missing = rows;
-            let mut rest = Vec::new();
-            for array in std::mem::take(column) {
-                let cut = missing.min(array.len());
-                missing -= cut;
-                if cut > 0 {
-                    taken.push(array.sliced(0, cut));
-                }
-                if cut < array.len() {
-                    rest.push(array.sliced(cut, array.len() - cut));
-                }
-            }
-            *column = rest;
-        }
-        taken.rows = rows.min(self.rows);
-        self.rows -= taken.rows;
-        taken
-    }
-}
-
-impl<'a> Writer<'a> {
-    fn new(part: &'a Part, columns: &[Column], options: &ParquetOptions, progress: &'a dyn Progress) -> Result<Self> {
-        let fields: Vec<_> = columns.iter().map(Field::from).collect();
-        let out = BufWriter::with_capacity(1 << 20, &part.file);
-        let writer = GroupWriter::new(out, &fields).map_err(|e| failed(part, &e))?;
-        let (group_rows, group_bytes) = (options.row_group_rows.max(1), options.row_group_bytes);
-        let waiting = Waiting::of(columns.len());
-        Ok(Self { part, progress, writer, group_rows, group_bytes, waiting, rows: 0 })
-    }
-
-    fn push(&mut self, rows: Rows) -> Result<()> {
-        self.rows += rows.rows as u64;
-        self.waiting.push(rows);
-        while self.waiting.rows >= self.group_rows {
-            let group = self.waiting.take(self.group_rows);
-            self.write(&group)?;
-        }
-        if self.waiting.bytes() >= self.group_bytes {
-            let group = self.waiting.take(self.waiting.rows);
-            self.write(&group)?;
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, group: &Waiting) -> Result<()> {
-        if group.rows == 0 {
-            return Ok(());
-        }
-        let written = self.writer.write(&group.columns, group.rows, self.progress);
-        if written.is_err() && self.progress.cancelled() {
-            return Err(Error::Cancelled);
-        }
-        written.map_err(|e| failed(self.part, &e))
-    }
-
-    /// Writes what waits and the footer with some metadata. Returns rows and bytes.
-    fn finish(mut self, metadata: &[(&str, &str)]) -> Result<(u64, u64)> {
-        let group = std::mem::take(&mut self.waiting);
-        self.write(&group)?;
-        let bytes = self.writer.finish(metadata).map_err(|e| failed(self.part, &e))?;
-        let written = self.part.file.metadata().map_err(Error::io(self.part.path()))?.len();
-        if written != bytes {
-            return Err(Error::format(self.part.path(), format!("{written} of {bytes} bytes were written")));
-        }
-        Ok((self.rows, bytes))
-    }
-}
-
-fn failed(part: &Part, error: &PolarsError) -> Error {
-    Error::format(part.path(), error.to_string())
 }

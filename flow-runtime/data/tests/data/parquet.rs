@@ -1,9 +1,13 @@
 //! CSV to Parquet and back to rows.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex};
+use std::thread::{self, ThreadId};
+use std::time::Duration;
 
 use flow_data::{
-    ColumnType, Error, Field, ParquetFile, ParquetOptions, Schema, Type, parquetize, parquetize_json,
+    ColumnType, Error, Field, ParquetFile, ParquetOptions, Progress, Schema, Type, parquetize, parquetize_json,
     read_parquet_fields, read_parquet_schema,
 };
 use polars::prelude::DataFrame;
@@ -192,10 +196,48 @@ fn the_layout_is_as_the_options_say() {
     }
     options.row_group_rows = 90_000;
     assert_eq!(groups(&options).iter().map(|group| group.num_rows()).collect::<Vec<_>>(), [90_000, 90_000, 20_000]);
-    options.row_group_bytes = 1;
+    assert_eq!(options.clone().within(1 << 40).row_group_bytes, 64 << 20, "there is no need for more");
+    options = options.within(3);
+    assert_eq!(options.row_group_bytes, 1);
     let found = groups(&options);
     assert!(found.len() > 3, "a group for each piece");
     assert_eq!(found.iter().map(|group| group.num_rows()).sum::<usize>(), 200_000);
+}
+
+/// Holds up whoever encodes until the file has been read to its end.
+struct HeldUp {
+    caller: ThreadId,
+    held: AtomicBool,
+    read: (Mutex<bool>, Condvar),
+}
+
+impl Progress for HeldUp {
+    fn report(&self, done: u64, total: Option<u64>) {
+        *self.read.0.lock().unwrap() |= Some(done) == total;
+        self.read.1.notify_all();
+    }
+
+    fn cancelled(&self) -> bool {
+        if thread::current().id() != self.caller {
+            self.held.store(true, Ordering::Relaxed);
+            let (read, changed) = &self.read;
+            let waited = changed.wait_timeout_while(read.lock().unwrap(), Duration::from_secs(60), |read| !*read);
+            assert!(!waited.unwrap().1.timed_out(), "nobody reads while a group is encoded");
+        }
+        false
+    }
+}
+
+#[test]
+fn the_next_group_is_read_while_one_is_encoded() {
+    let folder = tempfile::tempdir().unwrap();
+    let csv = write(folder.path(), "f.csv", trips(100_000));
+    let mut options = ParquetOptions::default();
+    options.row_group_rows = 60_000;
+    let progress = HeldUp { caller: thread::current().id(), held: AtomicBool::new(false), read: Default::default() };
+    let file = parquetize(&csv, folder.path().join("f"), &trip_schema(), &options, &progress).unwrap();
+    assert!(progress.held.into_inner(), "the caller encodes");
+    assert_eq!(column(&read(&file.path), "id").len(), 100_000);
 }
 
 /// By the smallest and largest value readers pass over whole groups.
