@@ -1,5 +1,6 @@
 //! The one error of the crate. Its texts are for people and hold no secrets.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -167,6 +168,12 @@ impl Error {
 
     pub(crate) fn columns(place: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Columns { place: redact(&place.into()), message: message.into() }
+    }
+
+    /// A thread of our own panicked with this.
+    pub(crate) fn panicked(what: &str, with: &(dyn Any + Send)) -> Self {
+        let text = with.downcast_ref::<&str>().copied().or_else(|| with.downcast_ref::<String>().map(String::as_str));
+        Self::Invalid(format!("{what} ended with a panic ({}); this is a defect", text.unwrap_or("of no words")))
     }
 
     /// A thread of our own ended without an answer: it panicked.

@@ -1,9 +1,10 @@
 //! Files that appear whole: written as `NAME.part` under a lock, then renamed.
 
+use std::fmt::Display;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -139,6 +140,55 @@ impl Drop for Part {
         if !self.committed && !worth_keeping {
             // Nobody is left to hear of a failure; the next writer truncates it.
             let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// A file that others write to, who tell in words alone what went wrong. The error itself is kept.
+pub(crate) struct Noting<W> {
+    out: W,
+    noted: Noted,
+}
+
+/// The first error of a [`Noting`].
+#[derive(Clone, Default)]
+pub(crate) struct Noted(Arc<Mutex<Option<std::io::Error>>>);
+
+impl<W> Noting<W> {
+    pub(crate) fn new(out: W) -> (Self, Noted) {
+        let noted = Noted::default();
+        (Self { out, noted: noted.clone() }, noted)
+    }
+
+    fn note(&self, error: std::io::Error) -> std::io::Error {
+        let again = std::io::Error::new(error.kind(), error.to_string());
+        if let Ok(mut noted) = self.noted.0.lock() {
+            noted.get_or_insert(error);
+        }
+        again
+    }
+}
+
+impl<W: Write> Write for Noting<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.out.write(bytes).map_err(|error| match error.kind() {
+            // It is tried again.
+            std::io::ErrorKind::Interrupted => error,
+            _ => self.note(error),
+        })
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush().map_err(|error| self.note(error))
+    }
+}
+
+impl Noted {
+    /// Why the file could not be written: the disk is full, say, or else what those others say.
+    pub(crate) fn error(&self, path: &Path, words: &impl Display) -> Error {
+        match self.0.lock().ok().and_then(|mut noted| noted.take()) {
+            Some(error) => Error::io(path)(error),
+            None => Error::format(path, words.to_string()),
         }
     }
 }

@@ -23,7 +23,7 @@ use super::postgres::{self, columns_of, connect_to_work, located, run};
 use super::table::{Table, quote};
 use super::warehouse::{Select, UnloadOptions, Unloaded};
 use crate::field::Field;
-use crate::files::Part;
+use crate::files::{Noted, Noting, Part};
 use crate::parquet::{described, paged};
 use crate::progress::decided;
 use crate::{Error, Progress, Result};
@@ -342,7 +342,8 @@ impl Decoder {
 
 /// Writes arrays as row groups.
 struct Writer {
-    writer: FileWriter<BufWriter<File>>,
+    writer: FileWriter<BufWriter<Noting<File>>>,
+    noted: Noted,
     path: PathBuf,
     group_rows: usize,
     group_bytes: usize,
@@ -351,24 +352,23 @@ struct Writer {
 impl Writer {
     fn new(part: &Part, fields: &[Field], layout: &UnloadOptions) -> Result<Self> {
         let path = part.path().to_owned();
-        let failed = |e: PolarsError| Error::format(&path, e.to_string());
-        let (schema, described) = described(fields).map_err(failed)?;
+        let (schema, described) = described(fields).map_err(|e| Error::format(&path, e.to_string()))?;
         let options = WriteOptions {
             statistics: StatisticsOptions::default(),
             version: Version::V1,
             compression: CompressionOptions::Zstd(None),
             data_page_size: None,
         };
-        let file = part.file.try_clone().map_err(Error::io(&path))?;
+        let (file, noted) = Noting::new(part.file.try_clone().map_err(Error::io(&path))?);
         let out = BufWriter::with_capacity(1 << 20, file);
         let writer = FileWriter::new_with_parquet_schema(out, schema, described, options);
         let or = |given: usize, usual| if given == 0 { usual } else { given };
         let (group_rows, group_bytes) = (or(layout.row_group_rows, 1 << 17), or(layout.row_group_bytes, GROUP_BYTES));
-        Ok(Self { writer, path, group_rows, group_bytes })
+        Ok(Self { writer, noted, path, group_rows, group_bytes })
     }
 
     fn write(&mut self, rows: usize, arrays: &[Box<dyn Array>]) -> Result<()> {
-        let failed = |e: PolarsError| Error::format(&self.path, e.to_string());
+        let failed = |e: PolarsError| self.noted.error(&self.path, &e);
         let options = self.writer.options();
         let types = self.writer.parquet_schema().fields().to_vec();
         let mut pages = Vec::with_capacity(types.len());
@@ -386,6 +386,6 @@ impl Writer {
 
     /// Writes the footer. Returns the size of the file.
     fn finish(mut self) -> Result<u64> {
-        self.writer.end(None).map_err(|e| Error::format(&self.path, e.to_string()))
+        self.writer.end(None).map_err(|e| self.noted.error(&self.path, &e))
     }
 }

@@ -62,8 +62,9 @@ impl<W: Write> GroupWriter<W> {
         let mut pages = Vec::with_capacity(types.len());
         for (pieces, page_type) in columns.into_iter().zip(types) {
             wanted()?;
-            let array = narrow(concatenate_unchecked(&pieces)?);
+            let array = concatenate_unchecked(&pieces)?;
             drop(pieces);
+            let array = narrow(array);
             // What has 64 bits is listed here, or written plain; the rest is decided by polars.
             let (listed, is_wide) = match (downcast::<f64>(array.as_ref()), downcast::<i64>(array.as_ref())) {
                 (Some(floats), _) => (dictionary(floats, f64::to_bits, &mut self.distinct)?, true),
@@ -87,8 +88,8 @@ impl<W: Write> GroupWriter<W> {
     }
 
     /// Writes the footer with some keys and values. Returns the size of the file.
-    pub(super) fn finish(mut self, metadata: &[(&str, &str)]) -> PolarsResult<u64> {
-        let pair = |(key, value): &(&str, &str)| KeyValue { key: (*key).to_owned(), value: Some((*value).to_owned()) };
+    pub(super) fn finish(mut self, metadata: &[(&str, String)]) -> PolarsResult<u64> {
+        let pair = |(key, value): &(&str, String)| KeyValue { key: (*key).to_owned(), value: Some(value.clone()) };
         self.writer.end(Some(metadata.iter().map(pair).collect()))
     }
 }

@@ -2,11 +2,10 @@
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use serde::{Deserialize, Serialize};
 
-use super::gather::Writer;
+use super::gather::write_gathered;
 use crate::batches::TextBatches;
 use crate::csv::Chunks;
 use crate::files::{self, Part, part_path};
@@ -23,7 +22,8 @@ use crate::{CsvOptions, Error, Progress, Result, infer};
 pub struct ParquetOptions {
     /// The most rows in one row group; 131,072 unless said.
     pub row_group_rows: usize,
-    /// A row group is ended earlier when it takes so much memory; 64 MiB unless said.
+    /// A row group is ended earlier when it takes so much memory; 64 MiB unless said. About three times as much is there at one time:
+    /// the next group is gathered while one is encoded, of which a part is there in both forms.
     pub row_group_bytes: usize,
     /// How the CSV file is written.
     pub csv: CsvOptions,
@@ -195,8 +195,7 @@ fn write(
     let mut quarantine = Quarantine::of(path);
     let mut misfits = Misfits::default();
     let (mut read, mut quarantined) = (0, 0);
-    let (rows, bytes) = thread::scope(|scope| {
-        let mut writer = Writer::start(scope, &part, &columns, options, progress)?;
+    let (rows, bytes) = write_gathered(&part, &columns, options, progress, |groups| {
         for batch in &mut batches {
             let batch = batch?;
             if progress.cancelled() {
@@ -210,12 +209,12 @@ fn write(
                 misfits.check(source, options.tolerance, None)?;
             }
             let position = batch.rows.position;
-            writer = writer.push(batch.rows)?;
+            groups.push(batch.rows)?;
             progress.report(position, Some(total));
         }
         misfits.check(source, options.tolerance, Some(read))?;
         let hash = batches.hash.hex().ok_or_else(|| Error::lost_thread("reading a file"))?;
-        writer.finish(&[("source.sha256", &hash), ("source.rows", &read.to_string())])
+        Ok(vec![("source.sha256", hash), ("source.rows", read.to_string())])
     })?;
     if rows + quarantined != read {
         let message = format!("{read} rows were read, {rows} written and {quarantined} kept out; this is a defect");
