@@ -3,6 +3,7 @@
 
 use crate::secret;
 use futures::FutureExt;
+use std::any::Any;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, PanicHookInfo};
@@ -51,21 +52,27 @@ fn note_of(info: &PanicHookInfo<'_>) -> Panicked {
     Panicked { message: message.to_string(), place: info.location().map(|l| format!("{}:{}", l.file(), l.line())) }
 }
 
-fn taken() -> Panicked {
+fn taken(payload: &(dyn Any + Send)) -> Panicked {
     let note = NOTE.with(|note| note.borrow_mut().take());
-    // Without a note somebody put another hook in the place of ours, or resumed an unwinding.
-    note.unwrap_or_else(|| Panicked { message: "the task panicked".into(), place: None })
+    // Without a note somebody put another hook in the place of ours, or resumed an unwinding: that of another thread, say.
+    note.unwrap_or_else(|| {
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        Panicked { message: text.unwrap_or("the task panicked").into(), place: None }
+    })
 }
 
 /// Runs an async body; its panic is an `Err`.
 pub(super) async fn watch<T>(body: impl Future<Output = T>) -> Result<T, Panicked> {
-    let caught = async { AssertUnwindSafe(body).catch_unwind().await.map_err(|_| taken()) };
+    let caught = async { AssertUnwindSafe(body).catch_unwind().await.map_err(|payload| taken(&*payload)) };
     NOTE.scope(RefCell::new(None), caught).await
 }
 
 /// Runs a blocking body on this thread; its panic is an `Err`.
 pub(super) fn watch_blocking<T>(body: impl FnOnce() -> T) -> Result<T, Panicked> {
-    NOTE.sync_scope(RefCell::new(None), || std::panic::catch_unwind(AssertUnwindSafe(body)).map_err(|_| taken()))
+    NOTE.sync_scope(RefCell::new(None), || {
+        std::panic::catch_unwind(AssertUnwindSafe(body)).map_err(|payload| taken(&*payload))
+    })
 }
 
 #[cfg(test)]
@@ -80,5 +87,16 @@ mod tests {
         assert!(caught.place.unwrap().contains("panic.rs:"));
         let caught = watch_blocking(|| std::panic::panic_any(7)).map(|(): ()| ()).unwrap_err();
         assert_eq!(caught.message, "the task panicked with a value that is not a text");
+    }
+
+    /// Libraries with threads of their own hand on what those panic with.
+    #[test]
+    fn a_panic_of_another_thread_keeps_its_words() {
+        install_hook();
+        let caught = watch_blocking(|| {
+            let thread = std::thread::spawn(|| panic!("no {}", "sun"));
+            std::panic::resume_unwind(thread.join().unwrap_err());
+        });
+        assert_eq!(caught.map(|(): ()| ()).unwrap_err().message, "no sun");
     }
 }

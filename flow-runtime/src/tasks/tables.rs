@@ -128,7 +128,7 @@ impl Load {
         Load { connections, ..self }
     }
 
-    /// Postgres may convert where the table's type is another; otherwise that stops the load.
+    /// The database may convert where the table's type is another; otherwise that stops the load.
     #[must_use]
     pub fn convert(self) -> Load {
         Load { convert: true, ..self }
@@ -143,6 +143,9 @@ impl Load {
     /// Postgres gets the text of a CSV file as it is, and looks at the values itself. Blank is null; nothing else is.
     /// It is less strict than a stated type: it rounds `1.005` where two digits after the point are kept, takes a moment
     /// without a zone for one of the session's zone in a `timestamptz`, drops the offset in a `timestamp`, and takes `24:00:00`.
+    ///
+    /// No column can be added to such a text, so say what becomes of the rows that are there: [`Load::append`], [`Load::replace`] or
+    /// [`Load::upsert`].
     #[must_use]
     pub fn raw_csv(self) -> Load {
         Load { raw_csv: true, ..self }

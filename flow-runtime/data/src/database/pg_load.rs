@@ -32,7 +32,8 @@ struct Counts {
 
 pub(super) async fn load(mut job: Job<'_>) -> Result<LoadReport> {
     if job.batches.is_raw && job.fill.is_some() {
-        let message = "a CSV file that is handed on as text must have the column of the partition; load it parsed";
+        let message = "a CSV file that is handed on as text gets no column besides its own, and here each row is to say to which partition, or \
+                       source, it belongs: append, replace or upsert instead, or load it parsed";
         return Err(Error::Invalid(message.into()));
     }
     let mut conn = connect_to_work(job.url).await?;

@@ -24,7 +24,7 @@ pub struct Answer {
     /// The rows of the last statement: numbers, booleans, JSON and null as such, all else as the text that the database
     /// has for it (so no digit of a `numeric` is lost); bytes as `\x` and hexadecimal digits.
     pub rows: Vec<Vec<Value>>,
-    /// How many rows all statements have written.
+    /// How many rows all statements have written, as the database counts: Postgres counts those that a `SELECT` gives, too.
     pub affected: u64,
 }
 

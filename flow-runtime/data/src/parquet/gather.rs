@@ -23,6 +23,10 @@ use crate::{Error, Field, ParquetOptions, Progress, Result};
 /// What the thread does, in words.
 const ENCODING: &str = "encoding a row group";
 
+/// A group is not ended before it takes so much for each column, whatever the options say. The footer's part about a column of a
+/// group takes some 2 KB until the file is finished, and every page a few buffers.
+const LEAST_OF_COLUMN: usize = 64 << 10;
+
 /// Keys and values that a file has besides its rows.
 pub(super) type Metadata = Vec<(&'static str, String)>;
 
@@ -112,7 +116,8 @@ pub(super) struct Groups {
 
 impl Groups {
     fn new(hand_over: SyncSender<Gathered>, columns: usize, options: &ParquetOptions) -> Self {
-        let (group_rows, group_bytes) = (options.row_group_rows.max(1), options.row_group_bytes);
+        let group_rows = options.row_group_rows.max(1);
+        let group_bytes = options.row_group_bytes.max(columns * LEAST_OF_COLUMN);
         Self { hand_over, refused: false, group_rows, group_bytes, gathered: Gathered::of(columns), rows: 0 }
     }
 

@@ -23,7 +23,8 @@ pub struct ParquetOptions {
     /// The most rows in one row group; 131,072 unless said.
     pub row_group_rows: usize,
     /// A row group is ended earlier when it takes so much memory; 64 MiB unless said. About three times as much is there at one time:
-    /// the next group is gathered while one is encoded, of which a part is there in both forms.
+    /// the next group is gathered while one is encoded, of which a part is there in both forms. It counts as 64 KiB for each column if
+    /// it is less: what the footer says of smaller ones would take more than they save.
     pub row_group_bytes: usize,
     /// How the CSV file is written.
     pub csv: CsvOptions,
@@ -98,7 +99,8 @@ impl ParquetFile {
 /// columns of the file that the schema does not state follow as text. Values are checked as [`Type`](crate::Type) says;
 /// blank is null. How the file is written, and what becomes of what does not fit, stand in the options.
 ///
-/// `progress` counts bytes of the CSV file on disk, of its size. The memory in use does not grow with the file.
+/// `progress` counts bytes of the CSV file on disk, of its size. The memory in use does not grow with the file, but
+/// for its footer: 2 KB for each column of each row group.
 /// The Parquet file appears whole, replacing an earlier one; two writers of one file take turns. The quarantine file appears
 /// whole before it, or, if no row was kept out, that of an earlier call goes. Blocks, and computes on several threads:
 /// never call it on an async thread.

@@ -200,7 +200,7 @@ fn the_layout_is_as_the_options_say() {
     options = options.within(3);
     assert_eq!(options.row_group_bytes, 1);
     let found = groups(&options);
-    assert!(found.len() > 3, "a group for each piece");
+    assert!(found.len() > 10, "{} groups of some pieces each", found.len());
     assert_eq!(found.iter().map(|group| group.num_rows()).sum::<usize>(), 200_000);
 }
 
