@@ -357,6 +357,21 @@ mod tests {
         assert!(asked < COLUMNS, "asked {asked} times");
     }
 
+    /// Else the footer of a wide file takes more than small groups save.
+    #[test]
+    fn a_group_has_room_for_each_column_however_little_is_allowed() {
+        let options = ParquetOptions::default().within(3);
+        let (hand_over, groups) = sync_channel(8);
+        let mut gathering = Groups::new(hand_over, COLUMNS, &options);
+        // As much as two groups may be small, and a row.
+        let rows = 2 * LEAST_OF_COLUMN / size_of::<i64>() + 1;
+        (0..rows).step_by(64).for_each(|_| gathering.push(numbers(64)).unwrap());
+        gathering.end().unwrap();
+        drop(gathering);
+        let found: Vec<_> = groups.iter().map(|group| group.rows).collect();
+        assert_eq!(found, [8_192, 8_192, 64]);
+    }
+
     /// Texts of a letter, and no texts, take room as well.
     #[test]
     fn groups_are_weighed_by_what_they_take() {

@@ -51,7 +51,8 @@ impl Default for ParquetOptions {
 }
 
 impl ParquetOptions {
-    /// The same with row groups small enough for a call that is to take about so many bytes of memory.
+    /// The same with row groups small enough for a call that is to take about so many bytes of memory for its rows. Many columns need
+    /// more than a small budget: see [`ParquetOptions::row_group_bytes`].
     #[must_use]
     pub fn within(mut self, memory: u64) -> Self {
         // One group is gathered while another is encoded, and of that a part is there in both forms.

@@ -102,6 +102,9 @@ async fn postgres_has_its_own_options() {
     let upsert = || Load::into("stock_upserts").upsert(["id"]).unlogged();
     assert_eq!((load(upsert()).await.unwrap().updated, load(upsert()).await.unwrap().updated), (0, 2));
     assert_eq!(load(Load::into("stock_raw").replace().raw_csv()).await.unwrap().rows, 2);
+    // Without a word the rows of the same source are replaced, and the text has no column that says where each is from.
+    let error = load(Load::into("stock_raw").raw_csv()).await.unwrap_err();
+    assert!(format!("{error:#}").contains("append, replace or upsert instead"), "{error:#}");
     let unloaded =
         tasks::unload_with(&ctx, Connection::new(database.as_str()), "stock_raw".into(), Unload::default()).await;
     assert_eq!(unloaded.unwrap().rows, 2);
